@@ -1,0 +1,217 @@
+//! The contract between the service and the transcoding child.
+//!
+//! One job per child, over one `SOCK_SEQPACKET` Unix socket that the child finds as its standard
+//! input. Each packet is one JSON document of at most [`PACKET_BYTES_MAX`].
+//!
+//! 1. service → child: one [`Job`], with two descriptors attached (`SCM_RIGHTS`): the raw recording,
+//!    opened read-only, and the output folder. The child is given no path.
+//! 2. child → service: any number of [`Report::Progress`], at least one every
+//!    [`PROGRESS_INTERVAL_MS_MAX`] while the job gets on, then exactly one [`Report::Done`] or
+//!    [`Report::Failed`], then end of stream.
+//!
+//! The child may be killed at any moment; whatever it left in the output folder is then worthless
+//! and the service empties the folder before the next attempt. A child whose socket closes ends.
+
+use serde::{Deserialize, Serialize};
+
+/// Largest packet, in bytes.
+pub const PACKET_BYTES_MAX: usize = 64 * 1024;
+/// Longest silence of a child that is getting on with its job, in milliseconds.
+pub const PROGRESS_INTERVAL_MS_MAX: u64 = 2_000;
+
+/// Name of the H.264/AAC file in the output folder.
+pub const MAIN_NAME: &str = "main.mp4";
+/// Name of the snapshot in the output folder.
+pub const SNAPSHOT_NAME: &str = "snapshot.jpg";
+/// Name of the filmstrip in the output folder.
+pub const FILMSTRIP_NAME: &str = "filmstrip.jpg";
+
+/// What is wanted of one recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// Which files to make. At least one is on.
+    pub outputs: Outputs,
+    /// Limits that the child holds itself to; the service enforces the wall time as well.
+    pub limits: Limits,
+}
+
+/// Which files processing makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outputs {
+    /// The `.mp4` (H.264 + AAC).
+    pub mp4: bool,
+    /// The `.jpg` snapshot.
+    pub snapshot: bool,
+    /// The `.jpg` filmstrip.
+    pub filmstrip: bool,
+}
+
+/// Limits of one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Longest a job may take, in milliseconds of wall time.
+    pub wall_ms_max: u64,
+    /// Longest a job may go without moving its position or its output, in milliseconds.
+    pub stall_ms_max: u64,
+    /// Largest single output file, in bytes.
+    pub output_bytes_max: u64,
+    /// Largest frame, in pixels (width times height).
+    pub frame_pixels_max: u64,
+    /// Largest resident memory of the child, in bytes.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            wall_ms_max: 6 * 3600 * 1000,
+            stall_ms_max: 60_000,
+            output_bytes_max: 64 << 30,
+            frame_pixels_max: 8192 * 4352,
+            memory_bytes_max: 2 << 30,
+        }
+    }
+}
+
+/// What a child says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Report {
+    /// The job gets on.
+    Progress {
+        /// How far into the recording, in milliseconds.
+        position_ms: u64,
+        /// Its whole length in milliseconds, where it is known.
+        duration_ms: Option<u64>,
+    },
+    /// Every file asked for that this recording can have was made and checked.
+    Done(Made),
+    /// Nothing usable was made.
+    Failed(Failure),
+}
+
+/// What a job made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// What the recording turned out to be.
+    pub source: SourceFacts,
+    /// The `.mp4`, where one was asked for.
+    pub mp4: Option<MadeMp4>,
+    /// The snapshot, where one was asked for and there is video.
+    pub snapshot: Option<MadePicture>,
+    /// The filmstrip, where one was asked for and there is video.
+    pub filmstrip: Option<MadePicture>,
+    /// Sentences for people: what was odd and what was done about it. At most 16.
+    pub remarks: Vec<String>,
+}
+
+/// Facts about a recording, learnt by decoding it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SourceFacts {
+    /// Container, such as `matroska` or `quicktime`.
+    pub container: String,
+    /// The first video stream.
+    pub video: Option<VideoFacts>,
+    /// The first audio stream.
+    pub audio: Option<AudioFacts>,
+    /// Length in milliseconds as found by reading to the end.
+    pub duration_ms: u64,
+}
+
+/// Facts about a video stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VideoFacts {
+    /// Codec, such as `vp8`, `vp9`, `av1`, `h264`.
+    pub codec: String,
+    /// Width of the first frame, in pixels.
+    pub width: u32,
+    /// Height of the first frame, in pixels.
+    pub height: u32,
+    /// Clockwise rotation to apply for showing, in degrees: 0, 90, 180 or 270.
+    pub rotation: u16,
+}
+
+/// Facts about an audio stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AudioFacts {
+    /// Codec, such as `opus` or `aac`.
+    pub codec: String,
+    /// Channels, 1 and up.
+    pub channels: u32,
+    /// Samples per second.
+    pub rate_hz: u32,
+}
+
+/// How a stream came into the `.mp4`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Treatment {
+    /// Decoded and encoded.
+    Converted,
+    /// Taken over as it was.
+    Remuxed,
+    /// There is no such stream.
+    Absent,
+}
+
+/// The `.mp4`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeMp4 {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Length in milliseconds, read back from the file.
+    pub duration_ms: u64,
+    /// What happened to the video.
+    pub video: Treatment,
+    /// What happened to the audio.
+    pub audio: Treatment,
+    /// The H.264 encoder used, such as `x264enc`, where one was.
+    pub encoder: Option<String>,
+    /// Width for showing, in pixels; 0 without video.
+    pub width: u32,
+    /// Height for showing, in pixels; 0 without video.
+    pub height: u32,
+}
+
+/// A picture.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadePicture {
+    /// Size in bytes.
+    pub bytes: u64,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// Why a job made nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Which kind of failure.
+    pub kind: FailureKind,
+    /// A sentence for people: what, and where in the recording.
+    pub message: String,
+}
+
+/// Kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// There is no audio and no video in it.
+    NoMedia,
+    /// The container or the streams are damaged beyond what can be read.
+    Damaged,
+    /// A codec or container that this node cannot read.
+    Unsupported,
+    /// A limit of the job was reached.
+    Limit,
+    /// It stopped getting on.
+    Stalled,
+    /// The disk is full or failed.
+    Disk,
+    /// Our own fault: a missing plugin, a failed encoder, a bug.
+    Internal,
+}
