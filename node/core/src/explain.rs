@@ -1,0 +1,99 @@
+//! Why a recording and its files are where they are, and until when: in sentences.
+
+use jiff::Timestamp;
+
+use crate::attempts::{ATTEMPTS_MAX, Attempts};
+use crate::recording::{FileKind, Recording, State};
+use crate::retention::{Fate, Hold, fate, zone};
+
+/// What holds a recording now and what happens next, in a few sentences.
+#[must_use]
+pub fn explain(rec: &Recording, now: Timestamp) -> String {
+    let mut sentences = vec![state_sentence(rec, now)];
+    for file in &rec.files {
+        sentences.extend(file_sentence(rec, file.kind, now));
+    }
+    sentences.join(" ")
+}
+
+fn state_sentence(rec: &Recording, now: Timestamp) -> String {
+    match rec.state {
+        State::Receiving if rec.attached => "Being received.".into(),
+        State::Receiving | State::Stopped => match rec.reconnect_until() {
+            Some(until) => format!(
+                "The client is gone; recovered and saved at {} unless it comes back.",
+                local(rec, until)
+            ),
+            None => "Received in full; waiting for the person to save or discard it.".into(),
+        },
+        State::Saved => "Saved; waiting to be processed.".into(),
+        State::Processing => attempt_sentence("Processing", &rec.transcode, rec),
+        State::Delivering => attempt_sentence("Delivering", &rec.push, rec),
+        State::Stored if rec.policy.destinations.is_empty() => {
+            "Stored on this node; no destination is configured.".into()
+        }
+        State::Stored => format!("Stored: pushed to {}.", rec.policy.destinations.join(", ")),
+        State::Delivered => {
+            format!("Delivered to {}; store-nothing is on.", rec.policy.destinations.join(", "))
+        }
+        State::Failed if rec.transcode.exhausted => {
+            exhausted_sentence("Processing", &rec.transcode)
+        }
+        State::Failed => exhausted_sentence("Delivery", &rec.push),
+        State::Unknown => format!(
+            "Found in the vault without an entry in the ledger at {}.",
+            local(rec, now.min(rec.received_at))
+        ),
+        State::Garbage => "Not a recording, or it never came to its end.".into(),
+        State::Deleted => "Deleted on request.".into(),
+    }
+}
+
+fn attempt_sentence(what: &str, step: &Attempts, rec: &Recording) -> String {
+    let error = step.error.as_ref().map(|e| format!(" Last failure: {}.", e.sentence));
+    let error = error.unwrap_or_default();
+    match step.next_at {
+        Some(at) if step.made > 0 => format!(
+            "{what}: attempt {} of {ATTEMPTS_MAX} failed; the next one is due at {}.{error}",
+            step.made,
+            local(rec, at)
+        ),
+        _ => format!("{what}: attempt {} of {ATTEMPTS_MAX}.{error}", step.made.max(1)),
+    }
+}
+
+fn exhausted_sentence(what: &str, step: &Attempts) -> String {
+    let error = step.error.as_ref().map_or("", |e| e.sentence.as_str());
+    format!("{what} failed after {} attempts: {error}.", step.made)
+}
+
+fn file_sentence(rec: &Recording, kind: FileKind, now: Timestamp) -> Option<String> {
+    let name = match kind {
+        FileKind::Main => "The .mp4",
+        FileKind::Raw => "The raw file",
+        FileKind::Snapshot => "The snapshot",
+        FileKind::Filmstrip => "The filmstrip",
+    };
+    match fate(rec, kind) {
+        Fate::Gone => {
+            let file = rec.file(kind)?;
+            let at = local(rec, file.deleted_at?);
+            Some(format!(
+                "{name} was deleted here at {at} by {}.",
+                file.doomed.as_ref()?.rule.describe()
+            ))
+        }
+        Fate::Until { at, rule } if at > now => {
+            Some(format!("{name} is kept until {} by {}.", local(rec, at), rule.describe()))
+        }
+        Fate::Until { rule, .. } | Fate::Now(rule) => {
+            Some(format!("{name} is being deleted by {}.", rule.describe()))
+        }
+        Fate::Kept(Hold::StoredHere) => Some(format!("{name} is kept until someone deletes it.")),
+        Fate::Kept(_) => None,
+    }
+}
+
+fn local(rec: &Recording, at: Timestamp) -> String {
+    at.to_zoned_datetime(zone(&rec.policy.zone)).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
