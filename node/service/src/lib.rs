@@ -3,4 +3,7 @@
 //! A recording walks through the rooms in this order, and nothing walks back:
 //! `ingest` ─▶ `vault` ─▶ `queue` ─▶ `transcode` ─▶ `deliver` ─▶ `retain`; `operate` looks on.
 
+pub mod clock;
 pub mod config;
+pub mod ledger;
+pub mod problem;
