@@ -5,5 +5,9 @@
 
 pub mod clock;
 pub mod config;
+pub mod deliver;
+pub mod digest;
 pub mod ledger;
+pub mod node;
 pub mod problem;
+pub mod vault;

@@ -10,16 +10,11 @@
 //! the name at the destination follows from the recording, and a name appears there only once its
 //! bytes are whole.
 
-pub mod directory;
-pub mod s3;
-
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
-
-use crate::config;
 
 /// A file to push.
 #[derive(Debug, Clone)]
@@ -76,15 +71,4 @@ pub trait Destination: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`PushError`] where it cannot be told.
     fn locate(&self, location: &str) -> Result<Located, PushError>;
-}
-
-/// Builds a destination from its configuration.
-///
-/// # Errors
-/// A sentence that names the destination and what is wrong with its settings.
-pub fn build(config: &config::Destination) -> Result<Box<dyn Destination>, PushError> {
-    match config {
-        config::Destination::Directory(settings) => Ok(Box::new(directory::Directory::new(settings)?)),
-        config::Destination::S3(settings) => Ok(Box::new(s3::S3::new(settings)?)),
-    }
 }
