@@ -9,5 +9,6 @@ pub mod deliver;
 pub mod digest;
 pub mod ledger;
 pub mod node;
+pub mod operate;
 pub mod problem;
 pub mod vault;
