@@ -150,7 +150,11 @@ impl Node {
     ///
     /// # Errors
     /// If it is not taken.
-    pub async fn upload(&self, environment: &str, body: impl Into<reqwest::Body>) -> Result<Uploaded> {
+    pub async fn upload(
+        &self,
+        environment: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Uploaded> {
         let request = self.request(Method::PUT, &Self::upload_path(environment))?;
         Uploaded::read(request.body(body).send().await?).await
     }

@@ -10,6 +10,8 @@
 //! the name at the destination follows from the recording, and a name appears there only once its
 //! bytes are whole.
 
+pub mod worker;
+
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
