@@ -4,3 +4,4 @@
 //! `ingest` ─▶ `vault` ─▶ `queue` ─▶ `transcode` ─▶ `deliver` ─▶ `retain`; `operate` looks on.
 
 pub mod config;
+pub mod deliver;
