@@ -4,15 +4,19 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use holdfast_core::recording::{Event, Recording, step};
-use holdfast_core::{Effect, RecordingId};
+use holdfast_core::recording::{Event, step};
+use holdfast_core::{Lane, RecordingId};
+use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliver::Destination;
-use crate::ledger::{Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError, Stepped};
 use crate::vault::{Vault, VaultError};
+
+/// How far the clock may be set back, as time servers do, before deletions stop.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// A node: its settings, its time, its memory, its storage.
 #[derive(Debug)]
@@ -62,16 +66,49 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`] when nothing was done.
-    pub async fn step(
+    pub async fn step(&self, id: RecordingId, event: Event) -> Result<Stepped, NodeError> {
+        self.step_all(id, [event]).await
+    }
+
+    /// Steps a recording through several events at once.
+    ///
+    /// # Errors
+    /// [`NodeError`] when nothing was done.
+    pub async fn step_all<const N: usize>(
         &self,
         id: RecordingId,
-        event: Event,
-    ) -> Result<(Recording, Vec<Effect>), NodeError> {
+        events: [Event; N],
+    ) -> Result<Stepped, NodeError> {
         let now = self.clock.now();
-        let current = self.ledger.get(id)?.ok_or(LedgerError::NoSuchRecording(id))?;
-        let (next, _) = step(&current, event.clone(), now);
-        self.with_vault(move |vault| vault.note(&next)).await?;
-        Ok(self.ledger.apply(id, event, now).await?)
+        self.note(id, &events, now).await?;
+        Ok(self.ledger.apply_all(id, events.into(), now).await?)
+    }
+
+    /// Ends the claim on a recording's work in a lane with what came of it.
+    ///
+    /// # Errors
+    /// [`NodeError`] when nothing was done; the claim then ends with its lease.
+    pub async fn settle(&self, id: RecordingId, lane: Lane, event: Event) -> Result<Stepped, NodeError> {
+        let now = self.clock.now();
+        self.note(id, std::slice::from_ref(&event), now).await?;
+        Ok(self.ledger.settle(id, lane, event, now).await?)
+    }
+
+    /// Writes what a recording is about to become into its folder, if it still has one.
+    async fn note(&self, id: RecordingId, events: &[Event], now: Timestamp) -> Result<(), NodeError> {
+        let mut next = self.ledger.get(id)?.ok_or(LedgerError::NoSuchRecording(id))?;
+        for event in events {
+            next = step(&next, event.clone(), now).0;
+        }
+        self.with_vault(move |vault| vault.note(&next)).await
+    }
+
+    /// Whether the clock may be trusted for deleting: it does not stand before what it once told (rule 10).
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn clock_is_trusted(&self) -> Result<bool, LedgerError> {
+        Ok(self.clock.now() + CLOCK_TOLERANCE >= self.ledger.latest_instant()?)
     }
 
     /// Does something with the vault on a thread that may block.
@@ -115,28 +152,31 @@ impl Progress {
     }
 }
 
-/// Work that runs, by recording.
+/// Work that runs, by recording and lane.
 #[derive(Debug, Default)]
-pub struct Running(Mutex<HashMap<RecordingId, CancellationToken>>);
+pub struct Running(Mutex<HashMap<(RecordingId, Lane), CancellationToken>>);
 
 impl Running {
     /// Notes that work begins; it is to stop when the token is cancelled.
     #[must_use]
-    pub fn begin(&self, id: RecordingId, stop: &CancellationToken) -> CancellationToken {
+    pub fn begin(&self, id: RecordingId, lane: Lane, stop: &CancellationToken) -> CancellationToken {
         let token = stop.child_token();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, token.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((id, lane), token.clone());
         token
     }
 
     /// Notes that it has ended.
-    pub fn end(&self, id: RecordingId) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    pub fn end(&self, id: RecordingId, lane: Lane) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id, lane));
     }
 
     /// Stops the work of a recording, if any runs.
     pub fn cancel(&self, id: RecordingId) {
-        if let Some(token) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id) {
-            token.cancel();
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in Lane::ALL {
+            if let Some(token) = running.get(&(id, lane)) {
+                token.cancel();
+            }
         }
     }
 }

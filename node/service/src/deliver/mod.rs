@@ -6,9 +6,18 @@
 //! - `client.rs`: how it talks to the other side;
 //! - `error.rs`: its errors, each with whose fault it is and a sentence for the customer's admin.
 //!
+//! Beside them lies what destinations share: `names` (which names are safe to use) and `progress`
+//! (a push may take as long as it likes, but it must not stand still).
+//!
 //! What is pushed when, in which order and how often is decided by the core. A push is idempotent:
 //! the name at the destination follows from the recording, and a name appears there only once its
 //! bytes are whole.
+
+pub mod directory;
+mod names;
+mod progress;
+pub mod s3;
+pub mod worker;
 
 use std::path::PathBuf;
 
@@ -71,4 +80,17 @@ pub trait Destination: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// [`PushError`] where it cannot be told.
     fn locate(&self, location: &str) -> Result<Located, PushError>;
+}
+
+/// Builds a destination from its configuration.
+///
+/// # Errors
+/// A sentence that names the destination and what is wrong with its settings.
+pub fn build(config: &config::Destination) -> Result<Box<dyn Destination>, PushError> {
+    match config {
+        config::Destination::Directory(settings) => {
+            Ok(Box::new(directory::Directory::new(settings)?))
+        }
+        config::Destination::S3(settings) => Ok(Box::new(s3::S3::new(settings)?)),
+    }
 }

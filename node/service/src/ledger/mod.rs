@@ -9,6 +9,7 @@
 //!
 //! Format: see [`schema`].
 
+mod rebuild;
 mod schema;
 mod store;
 mod writer;
@@ -22,6 +23,7 @@ use jiff::Timestamp;
 use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use rebuild::{RebuildError, RebuildReport, rebuild};
 pub use schema::VERSION;
 use writer::Op;
 
@@ -71,6 +73,12 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only those of this environment.
     pub env_id: Option<String>,
+}
+
+/// The ledger's file under this configuration.
+#[must_use]
+pub fn path(config: &crate::config::Config) -> PathBuf {
+    config.node.state_path.join("ledger.redb")
 }
 
 /// A handle to the ledger. Cheap to clone.
@@ -134,7 +142,20 @@ impl Ledger {
         event: Event,
         now: Timestamp,
     ) -> Result<Stepped, LedgerError> {
-        self.ask(|reply| Op::Apply { id, event: Box::new(event), now, release: None, reply }).await
+        self.apply_all(id, vec![event], now).await
+    }
+
+    /// Steps a recording through several events in one transaction; answers with the effects of all.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was done.
+    pub async fn apply_all(
+        &self,
+        id: RecordingId,
+        events: Vec<Event>,
+        now: Timestamp,
+    ) -> Result<Stepped, LedgerError> {
+        self.ask(|reply| Op::Apply { id, events, now, release: None, reply }).await
     }
 
     /// Like [`apply`](Self::apply), and ends the claim on the recording's work in a lane.
@@ -148,7 +169,7 @@ impl Ledger {
         event: Event,
         now: Timestamp,
     ) -> Result<Stepped, LedgerError> {
-        self.ask(|reply| Op::Apply { id, event: Box::new(event), now, release: Some(lane), reply })
+        self.ask(|reply| Op::Apply { id, events: vec![event], now, release: Some(lane), reply })
             .await
     }
 

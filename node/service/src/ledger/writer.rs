@@ -27,7 +27,7 @@ pub(super) enum Op {
     },
     Apply {
         id: RecordingId,
-        event: Box<Event>,
+        events: Vec<Event>,
         now: Timestamp,
         release: Option<Lane>,
         reply: Reply<Stepped>,
@@ -119,16 +119,12 @@ fn commit(shared: &Arc<Shared>, waiting: Vec<Op>, batch: &mut Batch) -> Result<(
 fn begin(shared: &Arc<Shared>, reopens: u32) -> Result<WriteTransaction, String> {
     let current = shared.database.read().unwrap_or_else(PoisonError::into_inner).clone();
     let begun = match &current {
-        Some(database) => database.begin_write().map_err(|error| error.to_string()),
+        Some(database) => transaction(database),
         None => Err("it is closed after an I/O error".into()),
     };
     drop(current);
     match begun {
-        Ok(mut write) => {
-            write.set_two_phase_commit(true);
-            write.set_quick_repair(true);
-            Ok(write)
-        }
+        Ok(write) => Ok(write),
         Err(_) if reopens > 0 => {
             let mut slot = shared.database.write().unwrap_or_else(PoisonError::into_inner);
             *slot = None;
@@ -138,6 +134,14 @@ fn begin(shared: &Arc<Shared>, reopens: u32) -> Result<WriteTransaction, String>
         }
         Err(error) => Err(error),
     }
+}
+
+/// A transaction that commits in two phases, and after which a crash needs no long repair.
+pub(super) fn transaction(database: &redb::Database) -> Result<WriteTransaction, String> {
+    let mut write = database.begin_write().map_err(|error| error.to_string())?;
+    write.set_two_phase_commit(true);
+    write.set_quick_repair(true);
+    Ok(write)
 }
 
 fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
@@ -150,8 +154,8 @@ fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
                 store::note_instant(write, now).and_then(|()| store::put(write, entry, None));
             batch.answer(reply, result);
         }
-        Op::Apply { id, event, now, release, reply } => {
-            let result = apply(write, id, *event, now, release);
+        Op::Apply { id, events, now, release, reply } => {
+            let result = apply(write, id, events, now, release);
             if let Ok((before, (recording, _))) = &result {
                 batch.moved(Some(*before), recording.state);
             }
@@ -177,14 +181,19 @@ fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
 fn apply(
     write: &WriteTransaction,
     id: RecordingId,
-    event: Event,
+    events: Vec<Event>,
     now: Timestamp,
     release: Option<Lane>,
 ) -> Result<(State, Stepped), LedgerError> {
     let mut entry = store::entry(write, id.to_bytes())?.ok_or(LedgerError::NoSuchRecording(id))?;
     let before = entry.recording.state;
-    let (recording, effects) = step(&entry.recording, event, now);
-    entry.recording = recording.clone();
+    let mut effects = Vec::new();
+    for event in events {
+        let (next, more) = step(&entry.recording, event, now);
+        entry.recording = next;
+        effects.extend(more);
+    }
+    let recording = entry.recording.clone();
     store::note_instant(write, now)?;
     store::put(write, entry, release)?;
     Ok((before, (recording, effects)))

@@ -191,12 +191,13 @@ impl Vault {
         options.read(true).write(true).open(&path).map_err(VaultError::io("open", &path))
     }
 
-    /// Notes in its folder what the ledger knows of a recording, durably.
+    /// Notes in its folder what the ledger knows of a recording, durably, if it still has one.
     ///
     /// # Errors
     /// [`VaultError::Io`].
     pub fn note(&self, recording: &Recording) -> Result<(), VaultError> {
-        manifest::write(&self.folder(recording.id), recording)
+        let folder = self.folder(recording.id);
+        if folder.is_dir() { manifest::write(&folder, recording) } else { Ok(()) }
     }
 
     /// Every recording that has a folder here, by its manifest.

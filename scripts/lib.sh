@@ -1,0 +1,111 @@
+# Shared by the scripts beside it; sourced, never run. Bash.
+#
+# Brings in what is missing on a Debian 12 or 13 that has only git and curl, and only that: a second
+# run installs nothing and needs no network.
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# The toolchain that is installed where there is none; any from the workspace's rust-version on will do.
+rust_pinned=1.95.0
+
+say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# What the node needs to be built and to run.
+packages_build=(
+    ca-certificates gcc g++ make cmake pkg-config
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
+    gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
+    gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    openssl
+)
+# What its tests need beside that: other people's tools, to check ours against.
+packages_test=(curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium)
+# What the measurement compares with.
+packages_bench=(nginx-light)
+
+is_installed() {
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "this needs root, and there is no sudo. Run as root: $*"
+    fi
+}
+
+# Installs those of the named Debian packages that are missing.
+need_packages() {
+    command -v dpkg-query >/dev/null || die "this is no Debian. Install these by hand: $*"
+    local missing=() package
+    for package in "$@"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    say "installing Debian packages: ${missing[*]}"
+    as_root apt-get update -q
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends "${missing[@]}" ||
+        die "could not install: ${missing[*]}"
+}
+
+# Whether version $1 is at least version $2.
+is_at_least() { [ "$(printf '%s\n%s\n' "$2" "$1" | sort -V | head -n 1)" = "$2" ]; }
+
+# Succeeds if the cargo found first is new enough for this workspace.
+has_rust() {
+    command -v cargo >/dev/null || return 1
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$repo/Cargo.toml")
+    have=$(cargo --version 2>/dev/null | cut -d ' ' -f 2)
+    [ -n "$have" ] && is_at_least "$have" "$wanted"
+}
+
+# Brings in Rust with rustup, into the home of whoever runs this, unless it is there.
+need_rust() {
+    has_rust && return
+    PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH"
+    has_rust && return
+    if ! command -v rustup >/dev/null; then
+        say "installing rustup with Rust $rust_pinned into ${CARGO_HOME:-$HOME/.cargo}"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+            sh -s -- -y --no-modify-path --profile minimal --default-toolchain "$rust_pinned" ||
+            die "rustup could not be installed. Install Rust $rust_pinned by hand: https://rustup.rs"
+    else
+        say "installing Rust $rust_pinned with rustup"
+        rustup toolchain install --profile minimal "$rust_pinned" ||
+            die "rustup could not install Rust $rust_pinned"
+        export RUSTUP_TOOLCHAIN=$rust_pinned
+    fi
+    hash -r
+    has_rust || die "cargo is still missing or too old after installing it"
+}
+
+# Brings in rustfmt and clippy where rustup left them out.
+need_lints() {
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
+    say "installing rustfmt and clippy with rustup"
+    rustup component add rustfmt clippy || die "rustfmt or clippy could not be installed"
+}
+
+# Brings in node.js and npm, 18 or newer, unless they are there in any form.
+need_node() {
+    command -v node >/dev/null && command -v npm >/dev/null || need_packages nodejs npm
+    local have
+    have=$(node --version | tr -d v)
+    is_at_least "$have" 18 || die "node.js $have is too old: 18 or newer is needed"
+}
+
+# Prints a free TCP port.
+free_port() {
+    local port
+    while :; do
+        port=$((20000 + RANDOM % 20000))
+        (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+    done
+    echo "$port"
+}

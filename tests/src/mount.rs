@@ -1,0 +1,78 @@
+//! A small disk of its own: a file with ext4 in it, mounted.
+
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use tempfile::TempDir;
+
+use crate::tools::output;
+
+/// A mounted disk; it is unmounted when it is dropped.
+#[derive(Debug)]
+pub struct Disk {
+    dir: TempDir,
+}
+
+impl Disk {
+    /// Makes and mounts a disk of this size. Needs root, or `sudo`.
+    ///
+    /// # Errors
+    /// If it cannot be made or mounted.
+    pub fn new(bytes: u64) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("holdfast-disk-").tempdir()?;
+        let image = dir.path().join("image");
+        File::create(&image)?.set_len(bytes)?;
+        output(Command::new("/sbin/mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
+        let disk = Self { dir };
+        fs::create_dir(disk.path())?;
+        output(as_root("mount").args(["-o", "loop"]).arg(&image).arg(disk.path()))?;
+        let me = format!("{}:{}", nix::unistd::getuid(), nix::unistd::getgid());
+        output(as_root("chown").arg(me).arg(disk.path()))?;
+        Ok(disk)
+    }
+
+    /// Where it is mounted.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    /// Bytes that can still be written.
+    ///
+    /// # Errors
+    /// If the disk cannot be asked.
+    pub fn free_bytes(&self) -> Result<u64> {
+        let stat = nix::sys::statvfs::statvfs(&self.path())?;
+        Ok(stat.blocks_available() * stat.fragment_size())
+    }
+
+    /// Fills it until at most this much is free; the file that does it, to be removed later.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn fill_to(&self, free_bytes: u64) -> Result<PathBuf> {
+        let filler = self.path().join("filler");
+        let bytes = self.free_bytes()?.saturating_sub(free_bytes);
+        let file = File::create(&filler)?;
+        nix::fcntl::posix_fallocate(&file, 0, bytes.try_into()?)?;
+        Ok(filler)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // Lazily: a test that failed may have left a program behind that still ends.
+        let _ = output(as_root("umount").arg("-l").arg(self.path()));
+    }
+}
+
+fn as_root(program: &str) -> Command {
+    if nix::unistd::getuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("sudo");
+    command.args(["-n", program]);
+    command
+}

@@ -1,0 +1,308 @@
+//! A real node: the program as built, in a folder of its own.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use toml::{Table, Value};
+
+use crate::http;
+use crate::settings::{Environment, Settings, put};
+use crate::tools::{bin_dir, sha256};
+use crate::wait::until;
+
+/// Lines of a node's log that a failed test shows.
+const LOG_LINES_SHOWN: usize = 80;
+
+/// A node that runs, or has run and can again.
+///
+/// When it is dropped it is killed, and the end of its log is printed, which the test runner shows
+/// if the test failed.
+#[derive(Debug)]
+pub struct Node {
+    dir: TempDir,
+    settings: Settings,
+    port: u16,
+    key: String,
+    child: Option<Child>,
+    pub(crate) client: Option<reqwest::Client>,
+}
+
+impl Node {
+    /// Starts a node and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it ends or is never ready.
+    pub async fn start(settings: Settings) -> Result<Self> {
+        let mut node = Self::lay_out(settings)?;
+        node.launch().await?;
+        Ok(node)
+    }
+
+    /// Makes a node's folders and configuration, without starting it.
+    ///
+    /// # Errors
+    /// If the folders cannot be made.
+    pub fn lay_out(settings: Settings) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("holdfast-test-").tempdir()?;
+        let key: String = std::iter::repeat_with(fastrand::alphanumeric).take(32).collect();
+        let node = Self { dir, settings, port: free_port()?, key, child: None, client: None };
+        for folder in [node.storage(), node.vault(), node.state()] {
+            fs::create_dir_all(folder)?;
+        }
+        node.write_config()?;
+        Ok(node)
+    }
+
+    fn write_config(&self) -> Result<()> {
+        let mut config = Table::new();
+        put(&mut config, "node.state_path", text(&self.state()));
+        put(&mut config, "node.listen", vec![format!("127.0.0.1:{}", self.port)].into());
+        put(&mut config, "vault.path", text(&self.vault()));
+        put(&mut config, "vault.free_bytes_min", (1 << 20).into());
+        let mut key = Table::new();
+        key.insert("name".into(), "tests".into());
+        key.insert("sha256".into(), sha256(self.key.as_bytes()).into());
+        put(&mut config, "operate.keys", vec![Value::Table(key)].into());
+        let mut folder = Table::new();
+        folder.insert("kind".into(), "directory".into());
+        folder.insert("name".into(), "folder".into());
+        folder.insert("path".into(), text(&self.storage()));
+        let destinations = [folder].into_iter().chain(self.settings.destinations.iter().cloned());
+        put(&mut config, "destinations", destinations.map(Value::Table).collect::<Vec<_>>().into());
+        let mut environments = self.settings.environments.clone();
+        if environments.is_empty() {
+            environments.push(Environment::new("demo"));
+        }
+        let environments = environments.into_iter().map(|environment| Value::Table(environment.0));
+        put(&mut config, "environments", environments.collect::<Vec<_>>().into());
+        for (key, value) in &self.settings.set {
+            put(&mut config, key, value.clone());
+        }
+        fs::write(self.config(), toml::to_string(&config)?)?;
+        Ok(())
+    }
+
+    /// Starts the program, again if it ran before, and waits until it is ready.
+    ///
+    /// # Errors
+    /// If it ends or is never ready.
+    pub async fn launch(&mut self) -> Result<()> {
+        self.spawn()?;
+        self.ready().await
+    }
+
+    /// Starts the program without waiting.
+    ///
+    /// # Errors
+    /// If it runs already or cannot be started.
+    pub fn spawn(&mut self) -> Result<()> {
+        ensure!(self.child.is_none(), "the node runs already");
+        let log = File::options().create(true).append(true).open(self.log_path())?;
+        let mut command = self.command(&["run", "--config"]);
+        command.arg(self.config()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.child = Some(command.spawn().with_context(|| format!("starting {command:?}"))?);
+        Ok(())
+    }
+
+    /// Waits until the node says that it is ready.
+    ///
+    /// # Errors
+    /// If it ends before.
+    pub async fn ready(&mut self) -> Result<()> {
+        let certificate = self.certificate();
+        let url = self.url("/ready");
+        let child = self.child.as_mut().context("the node was not started")?;
+        let client = until("the node to be ready", async || {
+            if child.try_wait()?.is_some() {
+                return Ok(Some(None));
+            }
+            let client = http::client(&certificate)?;
+            let answer = client.get(&url).send().await?;
+            ensure!(answer.status().is_success(), "{}: {}", answer.status(), answer.text().await?);
+            Ok(Some(Some(client)))
+        })
+        .await?;
+        if client.is_none() {
+            let status = self.child.take().context("the node was not started")?.wait()?;
+            bail!("the node ended at its start: {status}");
+        }
+        self.client = client;
+        Ok(())
+    }
+
+    /// A command of the node's own program, such as `status`.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let usual = || bin_dir().join("holdfast");
+        let mut command = Command::new(self.settings.program.clone().unwrap_or_else(usual));
+        command.args(arguments).current_dir(self.dir.path()).env("HOLDFAST_LOG", "info");
+        if let Ok(log) = std::env::var("HOLDFAST_TEST_LOG") {
+            command.env("HOLDFAST_LOG", log);
+        }
+        command.envs(self.settings.variables.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Ends the node as a power cut would, as far as the program can tell.
+    ///
+    /// # Errors
+    /// If it did not run.
+    pub fn kill(&mut self) -> Result<()> {
+        let mut child = self.child.take().context("the node does not run")?;
+        child.kill()?;
+        child.wait()?;
+        Ok(())
+    }
+
+    /// Asks the node to stop, and waits until it has.
+    ///
+    /// # Errors
+    /// If it did not run or never ends.
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal(Signal::SIGTERM)?;
+        let child = self.child.as_mut().context("the node does not run")?;
+        let status = until("the node to stop", async || Ok(child.try_wait()?)).await?;
+        self.child = None;
+        Ok(status)
+    }
+
+    /// Sends the node a signal.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        kill(self.pid()?, signal)?;
+        Ok(())
+    }
+
+    /// The node's process.
+    ///
+    /// # Errors
+    /// If it does not run.
+    pub fn pid(&self) -> Result<Pid> {
+        let child = self.child.as_ref().context("the node does not run")?;
+        Ok(Pid::from_raw(child.id().try_into()?))
+    }
+
+    /// Whether the process is there still.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+    }
+
+    /// The port it serves at.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The key of its API.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// The folder that holds everything of it.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("node.toml")
+    }
+
+    /// The folder of its ledger and certificate.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// The certificate that it made for itself.
+    #[must_use]
+    pub fn certificate(&self) -> PathBuf {
+        self.state().join("tls/certificate.pem")
+    }
+
+    /// Its vault.
+    #[must_use]
+    pub fn vault(&self) -> PathBuf {
+        self.settings.vault.clone().unwrap_or_else(|| self.dir.path().join("vault"))
+    }
+
+    /// The directory destination `folder`.
+    #[must_use]
+    pub fn storage(&self) -> PathBuf {
+        self.dir.path().join("storage")
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("node.log")
+    }
+
+    /// What it has logged so far, over all its lives.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read(self.log_path())
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .unwrap_or_default()
+    }
+
+    /// Every file in the vault that belongs to this recording.
+    ///
+    /// # Errors
+    /// If the vault cannot be read.
+    pub fn in_vault(&self, id: &str) -> Result<Vec<PathBuf>> {
+        let of_it = |path: &PathBuf| path.to_string_lossy().contains(id);
+        Ok(crate::tools::files_under(&self.vault())?.into_iter().filter(of_it).collect())
+    }
+
+    /// Waits some real time; for what must not happen.
+    pub async fn for_a_while(&self, ms: u64) {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            let _ = self.kill();
+        }
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+        println!("--- the node's log, last {} of {} lines", shown.len(), lines.len());
+        println!("{}\n---", shown.join("\n"));
+        if std::env::var_os("HOLDFAST_TEST_KEEP").is_some() {
+            self.dir.disable_cleanup(true);
+            println!("kept {}", self.dir.path().display());
+        }
+    }
+}
+
+fn text(path: &Path) -> Value {
+    Value::String(path.to_string_lossy().into_owned())
+}
+
+/// A free port, below those that the kernel gives to outgoing connections, so that a node that is
+/// started again finds it free again.
+///
+/// # Errors
+/// If none is found.
+pub fn free_port() -> Result<u16> {
+    for _ in 0..1_000 {
+        let port = fastrand::u16(12_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port")
+}
