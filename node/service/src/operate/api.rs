@@ -5,19 +5,18 @@ use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
-use holdfast_core::recording::{self, Event, FileKind, Recording};
-use holdfast_core::{RecordingId, push_order};
+use holdfast_core::RecordingId;
+use holdfast_core::recording::{self, Event, Recording};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Auth, Caller, require_key};
-use super::files::serve_recording_file;
-use super::health;
 use super::status::{StatusView, status};
 use super::view::{RecordingView, files_base, view};
+use super::{files, health};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
 use crate::problem::Problem;
@@ -76,9 +75,8 @@ type Answer<T> = Result<Json<T>, Problem>;
 /// The API, for whoever has a key.
 ///
 /// Whoever serves it puts a [`axum::extract::ConnectInfo`] with the peer's address into each
-/// request, so that guessing keys can be slowed down per address. Finish the node's whole router
-/// with [`with_fallbacks`].
-pub fn router(node: Arc<Node>) -> Router {
+/// request, so that guessing keys can be slowed down per address.
+pub(super) fn router(node: Arc<Node>) -> Router {
     let auth = Arc::new(Auth::new(&node.config.operate.keys, node.clock.clone()));
     routes(node).route_layer(middleware::from_fn_with_state(auth, require_key))
 }
@@ -86,18 +84,7 @@ pub fn router(node: Arc<Node>) -> Router {
 /// The same for the command line, whose socket has asked who is there, with health beside it.
 pub(super) fn router_without_key(node: Arc<Node>) -> Router {
     let open = routes(Arc::clone(&node)).layer(Extension(Caller("command line".into())));
-    with_fallbacks(open.merge(health::router(node)))
-}
-
-/// Answers what no route answers with problem documents.
-pub fn with_fallbacks(router: Router) -> Router {
-    router
-        .fallback(|uri: Uri| async move {
-            Problem::not_found(format!("there is nothing at {}", uri.path()))
-        })
-        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
-            Problem::method_not_allowed(format!("{} does not take {method}", uri.path()))
-        })
+    open.merge(health::router(node))
 }
 
 fn routes(node: Arc<Node>) -> Router {
@@ -153,14 +140,10 @@ async fn file(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Path((id, word)) = path.map_err(bad_path)?;
+    let Path((id, kind)) = path.map_err(bad_path)?;
     let id = parse_id(&id)?;
-    let kind = FileKind::from_word(&word).ok_or_else(|| {
-        let kinds = push_order::ORDER.map(FileKind::as_str).join(", ");
-        Problem::not_found(format!("no kind of file is called {word:?}; there are {kinds}"))
-    })?;
     let rec = find(&node, id)?;
-    Ok(serve_recording_file(&node, &rec, kind, &headers, &method).await)
+    files::serve(&node, &rec, &kind, &headers, &method).await
 }
 
 async fn delete(

@@ -5,14 +5,14 @@
 //! off the async threads; memory does not grow with its size.
 
 use std::io::{self, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use holdfast_core::names::{Container, at_destination};
-use holdfast_core::push_order::main_kind;
+use holdfast_core::push_order::{ORDER, main_kind};
 use holdfast_core::recording::{File, FileKind, Recording, State};
 use holdfast_core::retention::Rule;
 use nix::fcntl::OFlag;
@@ -32,23 +32,32 @@ const PIECE_BYTES: usize = 256 << 10;
 const OPEN_MS_MAX: u64 = 10_000;
 
 /// Serves a file of a recording: from the vault, or else from a destination that has it.
-pub async fn serve_recording_file(
+///
+/// `kind` is the word for it in the address. Where no `.mp4` is made, `main` is the raw file.
+///
+/// # Errors
+/// The problem to answer with: 404 where there is no such file yet, 410 where there was one.
+pub async fn serve(
     node: &Node,
     rec: &Recording,
-    kind: FileKind,
+    kind: &str,
     headers: &HeaderMap,
     method: &Method,
-) -> Response {
-    match find_and_serve(node, rec, kind, headers, method).await {
-        Ok(mut response) => {
-            if response.status().is_success() {
-                let name = disposition(&rec.name, kind, rec.container);
-                response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
-            }
-            response
-        }
-        Err(problem) => problem.into_response(),
+) -> Result<Response, Problem> {
+    let kind = FileKind::from_word(kind).ok_or_else(|| {
+        let kinds = ORDER.map(FileKind::as_str).join(", ");
+        Problem::not_found(format!("no kind of file is called {kind:?}; there are {kinds}"))
+    })?;
+    let kind = match kind {
+        FileKind::Main if rec.file(kind).is_none() => main_kind(&rec.policy),
+        _ => kind,
+    };
+    let mut response = find_and_serve(node, rec, kind, headers, method).await?;
+    if response.status().is_success() {
+        let name = disposition(&rec.name, kind, rec.container);
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     }
+    Ok(response)
 }
 
 /// Serves a file from disk, or the part of it that `Range` asks for.
@@ -56,19 +65,19 @@ pub async fn serve_recording_file(
 /// Of a file that still grows only its first `size_limit` bytes exist. `etag` is the content's
 /// digest, without quotes, where it is known that the file has it.
 pub async fn serve_file(
-    path: &Path,
+    path: PathBuf,
     size_limit: Option<u64>,
     media_type: &str,
     etag: Option<String>,
     headers: &HeaderMap,
     method: &Method,
 ) -> Response {
-    match try_serve_file(path, size_limit, media_type, etag, headers, method).await {
+    match try_serve_file(&path, size_limit, media_type, etag, headers, method).await {
         Ok(response) => response,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Problem::gone("this file is not here any more").into_response()
         }
-        Err(error) => unreadable(path, &error).into_response(),
+        Err(error) => unreadable(&path, &error).into_response(),
     }
 }
 
@@ -89,10 +98,6 @@ async fn find_and_serve(
     headers: &HeaderMap,
     method: &Method,
 ) -> Result<Response, Problem> {
-    let kind = match kind {
-        FileKind::Main if rec.file(kind).is_none() => main_kind(&rec.policy),
-        _ => kind,
-    };
     let Some(file) = rec.file(kind) else { return Err(not_made(rec, kind)) };
     if is_deleted(rec) {
         return Err(gone(rec, file));

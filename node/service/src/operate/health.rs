@@ -3,7 +3,6 @@
 //! What is missing is named to everyone; the details, which name paths, only to the log and to the
 //! status that a key opens.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,8 +14,8 @@ use axum::{Json, Router};
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
 use crate::node::Node;
+use crate::transcode;
 use crate::vault::{Vault, VaultError};
 
 /// Longest that disk and ledger may take to answer.
@@ -88,14 +87,6 @@ pub async fn missing(node: &Arc<Node>) -> Vec<Missing> {
     found
 }
 
-/// The transcoding program: the one configured, or the one beside this program.
-#[must_use]
-pub fn transcoder(config: &Config) -> PathBuf {
-    let beside = || std::env::current_exe().map(|own| own.with_file_name("holdfast-transcode"));
-    let named = config.transcode.program.clone();
-    named.or_else(|| beside().ok()).unwrap_or_else(|| "holdfast-transcode".into())
-}
-
 async fn ready(State(node): State<Arc<Node>>) -> Response {
     let missing = missing(&node).await;
     for Missing { need, detail } in &missing {
@@ -125,7 +116,7 @@ fn look(node: &Node) -> Vec<Missing> {
         Err(error) => lacks(Need::Vault, error.to_string()),
         Ok(_) => {}
     }
-    let program = transcoder(&node.config);
+    let program = transcode::program(&node.config.transcode);
     if let Err(error) = access(&program, AccessFlags::X_OK) {
         lacks(Need::Transcoder, format!("cannot run {}: {error}", program.display()));
     }
