@@ -56,7 +56,7 @@ impl Problem {
         /// The bytes are no recording.
         not_a_recording = 415, "not-a-recording", "Not a recording";
         /// The file has no such part.
-        range_not_satisfiable = 416, "range-not-satisfiable", "The file has no such part";
+        range_not_satisfiable = 416, "range-not-satisfiable", "No such part";
         /// Too many at once.
         too_many = 429, "too-many", "Too many at once";
         /// Our own fault.
