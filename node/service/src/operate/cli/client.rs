@@ -78,7 +78,8 @@ impl Client {
     fn ask<T: DeserializeOwned>(&self, method: &Method, target: &str) -> anyhow::Result<T> {
         let asking = async {
             let asked = tokio::time::timeout(ANSWER_MAX, self.exchange(method, target)).await;
-            asked.map_err(|_| anyhow!("the node did not answer within {} s", ANSWER_MAX.as_secs()))?
+            asked
+                .map_err(|_| anyhow!("the node did not answer within {} s", ANSWER_MAX.as_secs()))?
         };
         let (status, body) = self.runtime.block_on(asking)?;
         if status.is_success() {
@@ -92,7 +93,8 @@ impl Client {
     }
 
     async fn exchange(&self, method: &Method, target: &str) -> anyhow::Result<(StatusCode, Bytes)> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.failed(&error))?;
+        let stream =
+            UnixStream::connect(&self.socket).await.map_err(|error| self.failed(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .with_context(|| self.turned_away())?;

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use super::super::api::RecordingsView;
 use super::super::status::{StatusView, VolumeView};
 use super::super::view::{FileView, MediaView, RecordingView, StepView};
-use crate::config::Config;
+use crate::config::{Config, Destination};
 use crate::ledger::RebuildReport;
 
 /// Collects lines of `label  text`.
@@ -38,8 +38,10 @@ struct Plain<T>(T);
 impl<T: Display> Display for Plain<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.to_string();
-        let plain: String =
-            text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect();
+        let plain: String = text
+            .chars()
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .collect();
         f.pad(&plain)
     }
 }
@@ -73,7 +75,7 @@ pub(super) fn config(config: &Config) -> String {
     }
     lines.line("zone", &config.node.zone);
     lines.line("environments", names(config.environments.iter().map(|each| each.id.as_str())));
-    lines.line("destinations", names(config.destinations.iter().map(|each| each.name())));
+    lines.line("destinations", names(config.destinations.iter().map(Destination::name)));
     lines.line("API keys", names(config.operate.keys.iter().map(|each| each.name.as_str())));
     lines.0
 }
@@ -98,7 +100,10 @@ pub(super) fn status(status: &StatusView) -> String {
         lines.line("vault:", volume_line(volume));
     }
     let behind = if status.clock.trusted { "" } else { ", BEHIND what the ledger has noted" };
-    lines.line("clock:", format!("{}, days count in {}{behind}", Instant(status.clock.now), status.zone));
+    lines.line(
+        "clock:",
+        format!("{}, days count in {}{behind}", Instant(status.clock.now), status.zone),
+    );
     lines.line("arriving:", status.arriving);
     let count = |state: State| status.counts.get(state.as_str()).filter(|count| **count > 0);
     let counts = State::ALL.iter().filter_map(|s| count(*s).map(|n| format!("{n} {}", s.as_str())));
@@ -190,7 +195,9 @@ pub(super) fn rebuilt(report: &RebuildReport) -> String {
         let _ = writeln!(text, "The old one is kept at {}.", old.display());
     }
     if !report.damaged.is_empty() {
-        text.push_str("Not understood; of unknown status, so kept for 6 hours once the node runs:\n");
+        text.push_str(
+            "Not understood; of unknown status, so kept for 6 hours once the node runs:\n",
+        );
     }
     for damaged in &report.damaged {
         let _ = writeln!(text, "  {}", Plain(damaged));
@@ -214,13 +221,20 @@ fn step(step: &StepView) -> String {
         let _ = write!(text, "; the next one at {}", Instant(at));
     }
     if let Some(error) = &step.error {
-        let _ = write!(text, "; at {}: {} ({} fault)", Instant(error.at), error.sentence, word(&error.fault));
+        let _ = write!(
+            text,
+            "; at {}: {} ({} fault)",
+            Instant(error.at),
+            error.sentence,
+            word(&error.fault)
+        );
     }
     text
 }
 
 fn file(file: &FileView) -> String {
-    let by = |rule: Option<Rule>| rule.map_or(String::new(), |rule| format!(" by {}", rule.describe()));
+    let by =
+        |rule: Option<Rule>| rule.map_or(String::new(), |rule| format!(" by {}", rule.describe()));
     let size = Bytes(file.bytes);
     if let Some(at) = file.deleted_at {
         return format!("{size}, deleted here at {}{}", Instant(at), by(file.deleted_by_rule));
