@@ -213,8 +213,9 @@ fn guard(headers: &mut HeaderMap) {
 async fn open(path: &Path) -> io::Result<(tokio::fs::File, u64)> {
     let opening = async {
         let mut options = tokio::fs::OpenOptions::new();
-        // A pipe in a destination's folder must not hold up the thread that opens it.
-        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        // What others put in its place at a destination, a pipe or a link, must not hold up the
+        // thread or lead elsewhere.
+        options.read(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
         let file = options.open(path).await?;
         let metadata = file.metadata().await?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(not_a_file()) }
