@@ -1,5 +1,7 @@
 //! Pushing to directories, on real file systems: whole, full, read-only, and with traps in them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -19,6 +19,8 @@ pub(crate) enum Then {
     Stall,
     /// It carries requests, but no answers.
     Mute,
+    /// It alters one byte of a request.
+    Flip,
     /// It loses the next answer to the request that puts parts together, by a reset.
     LoseCompletion,
 }
@@ -111,6 +113,10 @@ impl Line {
                     stream.set_zero_linger().unwrap();
                     back.abort();
                     return;
+                }
+                if self.is(Then::Flip) {
+                    buffer[read - 1] ^= 1;
+                    self.mend();
                 }
                 while self.is(Then::Stall) {
                     tokio::time::sleep(Duration::from_millis(20)).await;

@@ -1,10 +1,12 @@
 //! Pushing to a real S3 store, and to lines and settings that are not as they should be.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 mod line;
+mod lines;
 mod store;
 
 use std::path::Path;
-use std::time::Duration;
 
 use holdfast::config::S3Destination;
 use holdfast::deliver::s3::{Limits, S3};
@@ -12,8 +14,8 @@ use holdfast::deliver::{Destination, FileToPush, Located, PushError};
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
 
-use self::line::{Line, Then};
-use self::store::{KEY_ID, SECRET, Store};
+use self::line::Line;
+use self::store::{KEY_ID, READER_ID, SECRET, Store, WRITER_ID};
 
 const MIB: usize = 1 << 20;
 
@@ -203,6 +205,26 @@ async fn wrong_keys_are_the_customers_to_mend_and_read_anew() {
 }
 
 #[tokio::test]
+async fn keys_that_may_only_write_are_enough() {
+    let store = Store::get().await;
+    let held = store.make_bucket("rights").await;
+    let dir = tempfile::tempdir().unwrap();
+    let settings = store.settings("rights");
+    let s3 = S3::with_limits(&settings, impatient()).unwrap();
+    for length in [10, 6 * MIB] {
+        let content = bytes(length);
+        let file = file(dir.path(), "demo/a.mp4", &content);
+        std::fs::write(&settings.access_key_file, READER_ID).unwrap();
+        let error = fails(&s3, &file).await;
+        assert_eq!(error.fault, Fault::Customers);
+        assert!(error.sentence.contains("s3:PutObject"), "{error}");
+        std::fs::write(&settings.access_key_file, WRITER_ID).unwrap();
+        s3.push(&file).await.unwrap();
+        assert!(held.read("demo/a.mp4").await.unwrap() == content);
+    }
+}
+
+#[tokio::test]
 async fn a_missing_bucket_is_the_customers_to_make() {
     let store = Store::get().await;
     let dir = tempfile::tempdir().unwrap();
@@ -212,149 +234,6 @@ async fn a_missing_bucket_is_the_customers_to_make() {
         assert_eq!(error.fault, Fault::Customers);
         assert!(error.sentence.contains("make the bucket \"nowhere\""), "{error}");
     }
-}
-
-#[tokio::test]
-async fn a_store_that_is_down_or_unknown_is_the_networks() {
-    let store = Store::get().await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = file(dir.path(), "demo/a.mp4", &bytes(10));
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for (endpoint, problem) in [
-        (format!("http://{free}"), "connection refused"),
-        ("http://no-such-host.invalid".into(), "cannot be resolved"),
-    ] {
-        let settings = S3Destination { endpoint, ..store.settings("down") };
-        let error = fails(&S3::with_limits(&settings, impatient()).unwrap(), &file).await;
-        assert_eq!(error.fault, Fault::Networks);
-        assert!(error.sentence.contains(problem), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn after_a_reset_the_next_push_leaves_the_whole_and_nothing_else() {
-    let store = Store::get().await;
-    let held = store.make_bucket("reset").await;
-    let dir = tempfile::tempdir().unwrap();
-    for (name, length, carried) in
-        [("a.mp4", 20 * MIB, 9 * MIB), ("b.mp4", 4 * MIB, MIB), ("c.mp4", 20 * MIB, 50)]
-    {
-        let content = bytes(length);
-        let file = file(dir.path(), name, &content);
-        let line = Line::to(store.port, carried as u64, Then::Reset).await;
-        let s3 = S3::with_limits(&at_line(store.settings("reset"), &line), impatient()).unwrap();
-        let error = fails(&s3, &file).await;
-        assert_eq!(error.fault, Fault::Networks);
-        assert_eq!(held.read(name).await, None, "half a file appeared");
-        line.mend();
-        s3.push(&file).await.unwrap();
-        assert!(held.read(name).await.unwrap() == content);
-        assert!(held.uploads().await.is_empty(), "an upload was left behind");
-    }
-}
-
-#[tokio::test]
-async fn one_broken_connection_is_a_hiccup() {
-    let store = Store::get().await;
-    let held = store.make_bucket("hiccup").await;
-    let dir = tempfile::tempdir().unwrap();
-    let content = bytes(20 * MIB);
-    let file = file(dir.path(), "a.mp4", &content);
-    let line = Line::to(store.port, 7 * MIB as u64, Then::Reset).await;
-    let limits = Limits { hiccups_max: 1_000, ..impatient() };
-    let s3 = S3::with_limits(&at_line(store.settings("hiccup"), &line), limits).unwrap();
-    let mender = line.clone();
-    let mend = async move {
-        while mender.carried() < 6 * MIB as u64 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        mender.mend();
-    };
-    let (pushed, ()) = tokio::join!(s3.push(&file), mend);
-    pushed.unwrap();
-    assert!(held.read("a.mp4").await.unwrap() == content);
-    assert!(held.uploads().await.is_empty());
-}
-
-#[tokio::test]
-async fn a_line_that_stalls_is_given_up() {
-    let store = Store::get().await;
-    let held = store.make_bucket("stall").await;
-    let dir = tempfile::tempdir().unwrap();
-    for (name, length, carried) in [("a.mp4", 20 * MIB, 9 * MIB), ("b.mp4", 4 * MIB, MIB)] {
-        let content = bytes(length);
-        let file = file(dir.path(), name, &content);
-        let line = Line::to(store.port, carried as u64, Then::Stall).await;
-        let s3 = S3::with_limits(&at_line(store.settings("stall"), &line), impatient()).unwrap();
-        let error = fails(&s3, &file).await;
-        assert_eq!(error.fault, Fault::Networks);
-        assert_eq!(held.read(name).await, None, "half a file appeared");
-        line.mend();
-        s3.push(&file).await.unwrap();
-        assert!(held.read(name).await.unwrap() == content);
-        assert!(held.uploads().await.is_empty(), "an upload was left behind");
-    }
-}
-
-#[tokio::test]
-async fn a_store_that_falls_silent_is_given_up() {
-    let store = Store::get().await;
-    let held = store.make_bucket("silent").await;
-    let dir = tempfile::tempdir().unwrap();
-    let content = bytes(3 * MIB);
-    let file = file(dir.path(), "a.mp4", &content);
-    let line = Line::to(store.port, 0, Then::Mute).await;
-    let s3 = S3::with_limits(&at_line(store.settings("silent"), &line), impatient()).unwrap();
-    let error = fails(&s3, &file).await;
-    assert_eq!(error.fault, Fault::Networks);
-    assert!(error.sentence.contains("nothing moved for 1000 ms"), "{error}");
-    line.mend();
-    s3.push(&file).await.unwrap();
-    assert!(held.read("a.mp4").await.unwrap() == content);
-}
-
-#[tokio::test]
-async fn a_lost_answer_to_the_last_request_does_no_harm() {
-    let store = Store::get().await;
-    let held = store.make_bucket("lost").await;
-    let dir = tempfile::tempdir().unwrap();
-    let content = bytes(11 * MIB);
-    let line = Line::to(store.port, u64::MAX, Then::LoseCompletion).await;
-    let s3 = S3::with_limits(&at_line(store.settings("lost"), &line), impatient()).unwrap();
-    s3.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
-    assert!(!line.is(Then::LoseCompletion), "no answer was lost");
-    assert!(held.read("a.mp4").await.unwrap() == content);
-    assert!(held.uploads().await.is_empty());
-}
-
-#[tokio::test]
-async fn a_dropped_push_aborts_its_upload() {
-    let store = Store::get().await;
-    let held = store.make_bucket("dropped").await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = file(dir.path(), "a.mp4", &bytes(20 * MIB));
-    let line = Line::to(store.port, 7 * MIB as u64, Then::Stall).await;
-    let s3 = S3::new(&at_line(store.settings("dropped"), &line)).unwrap();
-    let arrived = async {
-        while line.carried() < 6 * MIB as u64 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::select! {
-        result = s3.push(&file) => panic!("{result:?}"),
-        () = arrived => {}
-    }
-    assert_eq!(held.uploads().await, ["a.mp4"]);
-    line.mend();
-    for _ in 0..600 {
-        if held.uploads().await.is_empty() {
-            assert_eq!(held.read("a.mp4").await, None);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the upload is still there");
 }
 
 #[tokio::test]

@@ -17,6 +17,8 @@ use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use tokio::sync::OnceCell;
 
 pub(crate) const KEY_ID: &str = "AKIAHOLDFASTTEST0001";
+pub(crate) const WRITER_ID: &str = "AKIAHOLDFASTTEST0002";
+pub(crate) const READER_ID: &str = "AKIAHOLDFASTTEST0003";
 pub(crate) const SECRET: &str = "a/Secret+that=must/never+be/said/aloud01";
 
 static STORE: OnceCell<Store> = OnceCell::const_new();
@@ -39,11 +41,15 @@ impl Store {
         let dir = tempfile::tempdir().unwrap().keep();
         let ports = free_ports();
         certificates(&dir);
-        let identities = serde_json::json!({"identities": [{
-            "name": "test",
-            "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}],
-            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
-        }]});
+        let identity = |name: &str, id: &str, actions: &[&str]| {
+            let credentials = serde_json::json!([{"accessKey": id, "secretKey": SECRET}]);
+            serde_json::json!({"name": name, "credentials": credentials, "actions": actions})
+        };
+        let identities = serde_json::json!({"identities": [
+            identity("test", KEY_ID, &["Admin", "Read", "Write", "List", "Tagging"]),
+            identity("writer", WRITER_ID, &["Write"]),
+            identity("reader", READER_ID, &["Read", "List"]),
+        ]});
         std::fs::write(dir.join("s3.json"), identities.to_string()).unwrap();
         std::fs::create_dir(dir.join("data")).unwrap();
         let shell = r#"dir=$1; shift; "$@" >"$dir/log" 2>&1 & pid=$!
