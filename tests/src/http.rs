@@ -150,7 +150,11 @@ impl Node {
     ///
     /// # Errors
     /// If it is not taken.
-    pub async fn upload(&self, environment: &str, body: impl Into<reqwest::Body>) -> Result<Uploaded> {
+    pub async fn upload(
+        &self,
+        environment: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> Result<Uploaded> {
         let request = self.request(Method::PUT, &Self::upload_path(environment))?;
         Uploaded::read(request.body(body).send().await?).await
     }
@@ -161,6 +165,15 @@ impl Node {
     /// If the API does not know it.
     pub async fn recording(&self, id: &str) -> Result<Value> {
         self.get(&format!("/recordings/{id}")).await
+    }
+
+    /// A recording's file, as the API hands it out.
+    ///
+    /// # Errors
+    /// If the API does not.
+    pub async fn get_file(&self, id: &str, kind: &str) -> Result<Vec<u8>> {
+        let request = self.api(Method::GET, &format!("/recordings/{id}/files/{kind}"))?;
+        Ok(request.send().await?.error_for_status()?.bytes().await?.to_vec())
     }
 
     /// Every recording that the API lists.

@@ -77,9 +77,29 @@ pub fn small_webm(folder: &Path, seconds: f64) -> Result<Vec<u8>> {
     let length = seconds.to_string();
     let to = path.display().to_string();
     ffmpeg([
-        "-f", "lavfi", "-i", "testsrc2=size=160x120:rate=15", "-f", "lavfi", "-i",
-        "sine=frequency=440:sample_rate=48000", "-t", &length, "-c:v", "libvpx", "-b:v", "200k",
-        "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus", "-b:a", "24k", &to,
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc2=size=160x120:rate=15",
+        "-f",
+        "lavfi",
+        "-i",
+        "sine=frequency=440:sample_rate=48000",
+        "-t",
+        &length,
+        "-c:v",
+        "libvpx",
+        "-b:v",
+        "200k",
+        "-deadline",
+        "realtime",
+        "-cpu-used",
+        "8",
+        "-c:a",
+        "libopus",
+        "-b:a",
+        "24k",
+        &to,
     ])?;
     Ok(fs::read(path)?)
 }
@@ -113,7 +133,9 @@ pub fn webm_head() -> Vec<u8> {
     head.extend_from_slice(&[0x42, 0xf3, 0x81, 8, 0x42, 0x82, 0x84]);
     head.extend_from_slice(b"webm");
     head.extend_from_slice(&[0x42, 0x87, 0x81, 4, 0x42, 0x85, 0x81, 2]);
-    head.extend_from_slice(&[0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]);
+    head.extend_from_slice(&[
+        0x18, 0x53, 0x80, 0x67, 0x01, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+    ]);
     head
 }
 
@@ -219,9 +241,8 @@ pub fn boxes(path: &Path) -> Result<Vec<String>> {
 /// If ffmpeg cannot decode it.
 pub fn contrast(picture: &Path) -> Result<f64> {
     let path = picture.display().to_string();
-    let pixels = ffmpeg([
-        "-i", &path, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1",
-    ])?;
+    let pixels =
+        ffmpeg(["-i", &path, "-frames:v", "1", "-f", "rawvideo", "-pix_fmt", "gray", "pipe:1"])?;
     ensure!(!pixels.is_empty(), "no picture in {path}");
     let n = pixels.len() as f64;
     let mean = pixels.iter().map(|pixel| f64::from(*pixel)).sum::<f64>() / n;

@@ -76,4 +76,3 @@ fn as_root(program: &str) -> Command {
     command.args(["-n", program]);
     command
 }
-

@@ -11,10 +11,7 @@ pub const PATIENCE: Duration = Duration::from_secs(180);
 ///
 /// # Errors
 /// What was waited for, with the last error of the question, if it never came.
-pub async fn until<T>(
-    what: &str,
-    ask: impl AsyncFnMut() -> Result<Option<T>>,
-) -> Result<T> {
+pub async fn until<T>(what: &str, ask: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
     until_within(PATIENCE, what, ask).await
 }
 

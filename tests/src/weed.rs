@@ -188,4 +188,3 @@ fn certificates(dir: &Path) -> Result<()> {
     fs::write(dir.join("server.key"), key.serialize_pem())?;
     Ok(())
 }
-
