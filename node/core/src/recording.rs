@@ -220,6 +220,15 @@ pub struct Metadata {
     pub title: Option<String>,
 }
 
+/// Who else than the node's own people can reach a recording. Only digests are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Access {
+    /// SHA-256, in hex, of the token with which its client comes back.
+    pub token_sha256: String,
+    /// SHA-256, in hex, of the secret in its playback address.
+    pub playback_sha256: String,
+}
+
 /// Everything the node knows of a recording.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
@@ -257,6 +266,9 @@ pub struct Recording {
     pub policy: Policy,
     /// What can identify a person.
     pub metadata: Metadata,
+    /// Who else can reach it.
+    #[serde(default)]
+    pub access: Access,
     /// The transcode step.
     pub transcode: Attempts,
     /// The push step: one counter over all destinations.
@@ -296,6 +308,7 @@ impl Recording {
             media: None,
             policy,
             metadata,
+            access: Access::default(),
             transcode: Attempts::default(),
             push: Attempts::default(),
             files: vec![new_file(FileKind::Raw, 0, None, now)],

@@ -430,6 +430,23 @@ impl Config {
 }
 
 impl Environment {
+    /// The environment of a recording of which nobody knows whose it is.
+    #[must_use]
+    pub fn nobody() -> Self {
+        Self {
+            id: String::new(),
+            hash: String::new(),
+            mp4: false,
+            snapshot: false,
+            filmstrip: false,
+            push_raw: false,
+            destinations: Vec::new(),
+            folder: None,
+            store_nothing: false,
+            success: Success::default(),
+        }
+    }
+
     fn check(&self, destinations: &BTreeSet<&str>) -> Result<(), String> {
         let id = &self.id;
         if let Some(unknown) = self.destinations.iter().find(|d| !destinations.contains(d.as_str()))

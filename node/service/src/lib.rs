@@ -3,4 +3,20 @@
 //! A recording walks through the rooms in this order, and nothing walks back:
 //! `ingest` ─▶ `vault` ─▶ `queue` ─▶ `transcode` ─▶ `deliver` ─▶ `retain`; `operate` looks on.
 
+pub mod clock;
 pub mod config;
+pub mod deliver;
+pub mod digest;
+pub mod ingest;
+pub mod ledger;
+pub mod listen;
+pub mod node;
+pub mod operate;
+pub mod problem;
+pub mod queue;
+pub mod retain;
+pub mod service;
+pub mod tls;
+pub mod transcode;
+pub mod vault;
+pub mod web;

@@ -1,1 +1,117 @@
-fn main() {}
+//! `holdfast-transcode`: one recording in, one .mp4, snapshot and filmstrip out.
+//!
+//! The service starts one such process for each job and talks to it over the socket that is its
+//! standard input; the contract is `holdfast_core::job`. For a developer there is
+//! `holdfast-transcode --input FILE --output DIR [--no-mp4] [--no-snapshot] [--no-filmstrip]`,
+//! which takes the same way through the code and prints the reports as lines of JSON, and
+//! `holdfast-transcode --warm`, which builds GStreamer's registry and ends.
+
+mod clock;
+mod codec;
+mod container;
+mod encoders;
+mod error;
+mod filmstrip;
+mod h264;
+mod jail;
+mod mp4;
+mod pictures;
+mod pipeline;
+mod plan;
+mod probe;
+mod retime;
+mod snapshot;
+mod socket;
+mod source;
+mod stream;
+mod verify;
+mod watch;
+mod work;
+
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use gstreamer as gst;
+use holdfast_core::job::{Job, Limits, Outputs};
+
+use error::Error;
+use socket::{LineReporter, Received, SocketReporter};
+use watch::{Reporter, Watch};
+
+const USAGE: &str = "usage: holdfast-transcode --input FILE --output DIR [--no-mp4] \
+    [--no-snapshot] [--no-filmstrip]\n       holdfast-transcode --warm\n\
+    Without arguments a job is expected on the socket that is standard input.";
+
+enum Asked {
+    Socket,
+    Warm,
+    Files { input: String, output: String, outputs: Outputs },
+}
+
+fn main() -> ExitCode {
+    let result = arguments(std::env::args().skip(1)).and_then(run);
+    let code = match &result {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("holdfast-transcode: {e}");
+            1
+        }
+    };
+    // Streaming threads of a pipeline that was given up may still run; none must hold up the end.
+    std::process::exit(code)
+}
+
+fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
+    let usage = || Error::Internal(USAGE.to_owned());
+    let (mut input, mut output) = (None, None);
+    let mut outputs = Outputs { mp4: true, snapshot: true, filmstrip: true };
+    let mut any = false;
+    while let Some(arg) = args.next() {
+        any = true;
+        match arg.as_str() {
+            "--warm" => return Ok(Asked::Warm),
+            "--input" => input = args.next(),
+            "--output" => output = args.next(),
+            "--no-mp4" => outputs.mp4 = false,
+            "--no-snapshot" => outputs.snapshot = false,
+            "--no-filmstrip" => outputs.filmstrip = false,
+            _ => return Err(usage()),
+        }
+    }
+    match (any, input, output) {
+        (false, _, _) => Ok(Asked::Socket),
+        (true, Some(input), Some(output)) => Ok(Asked::Files { input, output, outputs }),
+        _ => Err(usage()),
+    }
+}
+
+fn run(asked: Asked) -> Result<(), Error> {
+    jail::enter()?;
+    match asked {
+        Asked::Warm => start_gstreamer(),
+        Asked::Socket => {
+            let Received { job, input, output } = socket::receive()?;
+            do_job(&job, input, &output, &mut SocketReporter)
+        }
+        Asked::Files { input, output, outputs } => {
+            let (input, output) = work::open_named(&input, &output)?;
+            let job = Job { outputs, limits: Limits::default() };
+            do_job(&job, input, &output, &mut LineReporter)
+        }
+    }
+}
+
+fn do_job(
+    job: &Job,
+    input: OwnedFd,
+    output: &OwnedFd,
+    reporter: &mut dyn Reporter,
+) -> Result<(), Error> {
+    let mut watch = Watch::new(job.limits, reporter);
+    start_gstreamer()?;
+    work::work(job, input, output, &mut watch)
+}
+
+fn start_gstreamer() -> Result<(), Error> {
+    gst::init().map_err(Error::internal("cannot start GStreamer"))
+}

@@ -6,20 +6,24 @@
 //! - `client.rs`: how it talks to the other side;
 //! - `error.rs`: its errors, each with whose fault it is and a sentence for the customer's admin.
 //!
+//! Beside them lies what destinations share: `names` (which names are safe to use) and `progress`
+//! (a push may take as long as it likes, but it must not stand still).
+//!
 //! What is pushed when, in which order and how often is decided by the core. A push is idempotent:
 //! the name at the destination follows from the recording, and a name appears there only once its
 //! bytes are whole.
 
 pub mod directory;
+mod names;
+mod progress;
 pub mod s3;
+pub mod worker;
 
 use std::path::PathBuf;
 
 use futures_util::future::BoxFuture;
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
-
-use crate::config;
 
 /// A file to push.
 #[derive(Debug, Clone)]
@@ -84,7 +88,9 @@ pub trait Destination: Send + Sync + std::fmt::Debug {
 /// A sentence that names the destination and what is wrong with its settings.
 pub fn build(config: &config::Destination) -> Result<Box<dyn Destination>, PushError> {
     match config {
-        config::Destination::Directory(settings) => Ok(Box::new(directory::Directory::new(settings)?)),
+        config::Destination::Directory(settings) => {
+            Ok(Box::new(directory::Directory::new(settings)?))
+        }
         config::Destination::S3(settings) => Ok(Box::new(s3::S3::new(settings)?)),
     }
 }

@@ -1,0 +1,151 @@
+//! A directory of this machine: a disk, or a share that the machine has mounted.
+//!
+//! - A file is copied to `.{name}.part` in its own folder, synced, checked, renamed to its name, and
+//!   the folder is synced: under its name it is either whole and durable or not there.
+//! - The directory itself must exist and is never made. A folder inside of a mount, rather than the
+//!   mount point, is the safe choice: it vanishes with the mount, and pushes fail instead of filling
+//!   the disk underneath.
+//! - No symbolic link below the directory is followed.
+//! - Two pushes of one name take turns, also where the first one's future has been dropped.
+
+mod client;
+mod error;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::Notify;
+
+use self::error::Error;
+use super::progress::{Progress, Stalled};
+use super::{Destination, FileToPush, Located, PushError, names};
+use crate::config::DirectoryDestination;
+
+/// Longest a push may stand still, in milliseconds. A share whose server is gone hangs for ever.
+const STALL_MS_MAX: u64 = 120_000;
+
+/// A directory of this machine.
+#[derive(Debug)]
+pub struct Directory {
+    name: String,
+    root: PathBuf,
+    turns: Turns,
+}
+
+impl Directory {
+    /// A destination from its settings. The directory need not be there yet.
+    ///
+    /// # Errors
+    /// [`PushError`] where the path is not absolute.
+    pub fn new(settings: &DirectoryDestination) -> Result<Self, PushError> {
+        let root = settings.path.clone();
+        let directory = Self { name: settings.name.clone(), root, turns: Turns::default() };
+        if directory.root.is_absolute() {
+            Ok(directory)
+        } else {
+            Err(directory.failure(Error::Relative))
+        }
+    }
+
+    fn failure(&self, error: Error) -> PushError {
+        error.into_push_error(&self.name, &self.root)
+    }
+
+    async fn copy(&self, file: &FileToPush) -> Result<String, Error> {
+        let parts = names::parts(&file.name).map_err(|problem| Error::name(&file.name, problem))?;
+        let parts: Vec<String> = parts.into_iter().map(String::from).collect();
+        let turn = self.turns.take(&file.name).await?;
+        let progress = Progress::default();
+        let stop = StopOnDrop::default();
+        let job = client::Job {
+            source: file.path.clone(),
+            bytes: file.bytes,
+            root: self.root.clone(),
+            parts,
+            progress: progress.clone(),
+            is_stopped: stop.0.clone(),
+        };
+        let copying = tokio::task::spawn_blocking(move || {
+            let _turn = turn;
+            job.run()
+        });
+        match progress.watch(STALL_MS_MAX, copying).await {
+            Ok(Ok(result)) => result?,
+            Ok(Err(_)) => return Err(Error::Crashed),
+            Err(Stalled) => return Err(Error::Stalled { stall_ms: STALL_MS_MAX }),
+        }
+        Ok(self.root.join(&file.name).to_string_lossy().into_owned())
+    }
+}
+
+impl Destination for Directory {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn push<'a>(&'a self, file: &'a FileToPush) -> BoxFuture<'a, Result<String, PushError>> {
+        async move { self.copy(file).await.map_err(|error| self.failure(error)) }.boxed()
+    }
+
+    fn locate(&self, location: &str) -> Result<Located, PushError> {
+        let elsewhere = || self.failure(Error::Elsewhere { location: location.into() });
+        let rest = Path::new(location).strip_prefix(&self.root).map_err(|_| elsewhere())?;
+        let rest = rest.to_str().ok_or_else(elsewhere)?;
+        names::parts(rest).map_err(|_| elsewhere())?;
+        Ok(Located::Path(self.root.join(rest)))
+    }
+}
+
+/// Tells the copying thread to stop when the push is dropped.
+#[derive(Default)]
+struct StopOnDrop(Arc<AtomicBool>);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Which names are being pushed.
+///
+/// A thread that copies outlives a dropped push by a moment; until it has ended, a second push of
+/// the same name must not touch the same temporary file.
+#[derive(Debug, Clone, Default)]
+struct Turns {
+    taken: Arc<Mutex<HashSet<String>>>,
+    given_back: Arc<Notify>,
+}
+
+struct Turn {
+    turns: Turns,
+    name: String,
+}
+
+impl Turns {
+    async fn take(&self, name: &str) -> Result<Turn, Error> {
+        let taking = async {
+            loop {
+                let given_back = self.given_back.notified();
+                if self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into()) {
+                    return Turn { turns: self.clone(), name: name.into() };
+                }
+                given_back.await;
+            }
+        };
+        tokio::time::timeout(Duration::from_millis(STALL_MS_MAX), taking)
+            .await
+            .map_err(|_| Error::Stalled { stall_ms: STALL_MS_MAX })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        self.turns.given_back.notify_waiters();
+    }
+}

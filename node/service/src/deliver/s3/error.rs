@@ -1,0 +1,116 @@
+//! What can go wrong with a store, whose fault it is and what to do about it.
+
+mod refusal;
+mod transport;
+
+use std::path::PathBuf;
+
+use holdfast_core::attempts::Fault;
+
+pub(super) use self::refusal::Refusal;
+pub(super) use self::transport::{Transport, innermost};
+use super::source::SourceError;
+use crate::config::S3Destination;
+use crate::deliver::PushError;
+
+/// Why a file did not get into the bucket. Never holds a key, a signature or an address with one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// The configuration makes no sense.
+    #[error("{0}")]
+    Settings(String),
+    /// A file with a key or an authority cannot be used.
+    #[error("cannot use {path}, named by {setting}: {problem}")]
+    KeyFile { setting: &'static str, path: PathBuf, problem: String },
+    /// The key cannot be used.
+    #[error("cannot use the key {key:?}: {problem}")]
+    Key { key: String, problem: String },
+    /// The vault's file cannot be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The vault's file is not what the ledger says.
+    #[error("{path} on this node has {found} bytes instead of {expected}")]
+    SourceBytes { path: PathBuf, expected: u64, found: u64 },
+    /// No answer came.
+    #[error("cannot {what}: {transport}")]
+    Transport { what: &'static str, transport: Transport },
+    /// Nothing moved for too long.
+    #[error("cannot {what}: nothing moved for {stall_ms} ms; check the line and the store")]
+    Stalled { what: &'static str, stall_ms: u64 },
+    /// The store said no.
+    #[error("{0}")]
+    Refused(Refusal),
+    /// The store's answer makes no sense.
+    #[error("cannot {what}: the answer is not S3's; check that endpoint is a store's address")]
+    Unreadable { what: &'static str },
+    /// The store has something else than what was sent.
+    #[error(
+        "cannot {what}: the store has other bytes than those sent; the line or the store alters \
+         them, or something else writes the same key"
+    )]
+    Altered { what: &'static str },
+    /// The location belongs to another bucket.
+    #[error("{location:?} does not lie in it; has the destination's bucket been changed?")]
+    Elsewhere { location: String },
+}
+
+impl Error {
+    /// Judges why a request got no answer.
+    pub(super) fn from_transport(what: &'static str, error: reqwest::Error) -> Self {
+        match Transport::judge(error) {
+            Ok(transport) => Self::Transport { what, transport },
+            Err(source) => Self::Source(source),
+        }
+    }
+
+    /// Whether the same request may well succeed in a second.
+    pub(super) fn is_hiccup(&self) -> bool {
+        match self {
+            Self::Transport { transport, .. } => matches!(transport, Transport::Broken(_)),
+            Self::Refused(refusal) => refusal.is_hiccup(),
+            _ => false,
+        }
+    }
+
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Settings(_) | Self::KeyFile { .. } | Self::Elsewhere { .. } => Fault::Customers,
+            Self::Key { .. } | Self::Source(_) | Self::SourceBytes { .. } => Fault::Ours,
+            Self::Transport { transport, .. } => transport.fault(),
+            Self::Stalled { .. } | Self::Altered { .. } => Fault::Networks,
+            Self::Unreadable { .. } => Fault::Customers,
+            Self::Refused(refusal) => refusal.judge().0,
+        }
+    }
+
+    /// What the customer's admin can do, beyond what the error says.
+    fn advice(&self, settings: &S3Destination) -> String {
+        match self {
+            Self::Transport { transport, .. } => transport.advice(settings),
+            Self::Refused(refusal) => refusal.advice(settings),
+            _ => String::new(),
+        }
+    }
+
+    /// Says it to the customer's admin.
+    pub(super) fn into_push_error(self, settings: &S3Destination) -> PushError {
+        let (name, bucket) = (&settings.name, &settings.bucket);
+        let host = host(&settings.endpoint);
+        let advice = self.advice(settings);
+        let semicolon = if advice.is_empty() { "" } else { "; " };
+        let sentence = format!(
+            "destination {name:?} (bucket {bucket:?} at {host}): {self}{semicolon}{advice}"
+        );
+        PushError { fault: self.fault(), sentence }
+    }
+}
+
+/// Host and port, without whatever else somebody wrote into the endpoint.
+fn host(endpoint: &str) -> String {
+    let Ok(url) = endpoint.parse::<reqwest::Url>() else { return "an unknown endpoint".into() };
+    match (url.host_str(), url.port()) {
+        (Some(host), Some(port)) => format!("{host}:{port}"),
+        (Some(host), None) => host.into(),
+        _ => "an unknown endpoint".into(),
+    }
+}

@@ -1,0 +1,277 @@
+//! What a store says when it says no.
+
+use std::fmt;
+
+use holdfast_core::attempts::Fault;
+use reqwest::header::HeaderMap;
+
+use crate::config::S3Destination;
+use crate::deliver::s3::answer;
+
+/// Most characters of a store's own words.
+const MESSAGE_CHARS_MAX: usize = 200;
+
+/// What a store says when it says no.
+#[derive(Debug)]
+pub(in crate::deliver::s3) struct Refusal {
+    what: &'static str,
+    /// HTTP status.
+    pub(in crate::deliver::s3) status: u16,
+    /// S3's word for it; empty where there is none.
+    pub(in crate::deliver::s3) code: String,
+    message: String,
+    /// The region that the bucket is in, where the store says so.
+    region: Option<String>,
+}
+
+/// What a refusal means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Clock,
+    NoBucket,
+    Denied,
+    UnknownKey,
+    WrongSecret,
+    WrongRegion,
+    StorageClass,
+    Full,
+    TooLarge,
+    Account,
+    Busy,
+    Interrupted,
+    Altered,
+    Gone,
+    Misused,
+    NotAStore,
+    Other,
+}
+
+impl Refusal {
+    /// Reads a refusal from an answer.
+    pub(in crate::deliver::s3) fn read(
+        what: &'static str,
+        status: u16,
+        headers: &HeaderMap,
+        body: &str,
+    ) -> Self {
+        let header = |name: &str| headers.get(name)?.to_str().ok().map(String::from);
+        let [code, message, region] =
+            answer::records(body, None, ["Code", "Message", "Region"]).remove(0);
+        let region = header("x-amz-bucket-region").or((!region.is_empty()).then_some(region));
+        Self { what, status, code: plain(&code), message: plain(&message), region }
+    }
+
+    /// Whether the same request may well succeed in a second.
+    pub(super) fn is_hiccup(&self) -> bool {
+        matches!(self.meaning(), Meaning::Busy | Meaning::Altered | Meaning::Interrupted)
+    }
+
+    /// Whether it would be said to any other request to this bucket.
+    pub(in crate::deliver::s3) fn holds_for_all_requests(&self) -> bool {
+        matches!(
+            self.meaning(),
+            Meaning::Clock
+                | Meaning::NoBucket
+                | Meaning::UnknownKey
+                | Meaning::WrongSecret
+                | Meaning::WrongRegion
+                | Meaning::Account
+        )
+    }
+
+    /// Whose fault it is, and what it means.
+    pub(super) fn judge(&self) -> (Fault, Meaning) {
+        let meaning = self.meaning();
+        let fault = match meaning {
+            Meaning::Clock | Meaning::Misused => Fault::Ours,
+            Meaning::Busy | Meaning::Interrupted | Meaning::Altered | Meaning::Gone => {
+                Fault::Networks
+            }
+            _ => Fault::Customers,
+        };
+        (fault, meaning)
+    }
+
+    fn meaning(&self) -> Meaning {
+        match self.code.as_str() {
+            // A signature in the query string that is too old or too young is denied, in words.
+            "RequestTimeTooSkewed" | "RequestExpired" => Meaning::Clock,
+            "AccessDenied" | "AuthorizationQueryParametersError" if self.is_about_time() => {
+                Meaning::Clock
+            }
+            "NoSuchBucket" | "InvalidBucketName" => Meaning::NoBucket,
+            "AccessDenied"
+            | "AllAccessDisabled"
+            | "Forbidden"
+            | "MethodNotAllowed"
+            | "ObjectLockConfigurationNotFoundError" => Meaning::Denied,
+            "InvalidAccessKeyId" | "InvalidToken" | "ExpiredToken" => Meaning::UnknownKey,
+            "SignatureDoesNotMatch" => Meaning::WrongSecret,
+            "PermanentRedirect"
+            | "TemporaryRedirect"
+            | "Redirect"
+            | "AuthorizationHeaderMalformed"
+            | "AuthorizationQueryParametersError"
+            | "IllegalLocationConstraintException" => Meaning::WrongRegion,
+            "InvalidStorageClass" => Meaning::StorageClass,
+            "QuotaExceeded"
+            | "XMinioStorageFull"
+            | "XMinioAdminBucketQuotaExceeded"
+            | "InsufficientCapacity"
+            | "StorageFull"
+            | "LimitExceeded" => Meaning::Full,
+            "EntityTooLarge" => Meaning::TooLarge,
+            "AccountProblem" | "NotSignedUp" | "UserSuspended" | "PaymentRequired" => {
+                Meaning::Account
+            }
+            "SlowDown"
+            | "ServiceUnavailable"
+            | "InternalError"
+            | "RequestLimitExceeded"
+            | "TooManyRequests"
+            | "OperationAborted" => Meaning::Busy,
+            "RequestTimeout" | "IncompleteBody" => Meaning::Interrupted,
+            "BadDigest" | "XAmzContentChecksumMismatch" => Meaning::Altered,
+            "NoSuchUpload" | "NoSuchKey" => Meaning::Gone,
+            "EntityTooSmall"
+            | "InvalidPart"
+            | "InvalidPartOrder"
+            | "MalformedXML"
+            | "MissingContentLength"
+            | "InvalidDigest"
+            | "InvalidURI"
+            | "KeyTooLongError" => Meaning::Misused,
+            _ => self.meaning_of_status(),
+        }
+    }
+
+    fn meaning_of_status(&self) -> Meaning {
+        match self.status {
+            301 | 307 | 308 => Meaning::WrongRegion,
+            401 | 403 => Meaning::Denied,
+            404 if self.code.is_empty() => Meaning::Gone,
+            402 => Meaning::Account,
+            408 => Meaning::Interrupted,
+            413 => Meaning::TooLarge,
+            429 | 500 | 502 | 503 | 504 => Meaning::Busy,
+            507 => Meaning::Full,
+            500.. => Meaning::Busy,
+            _ if self.code.is_empty() => Meaning::NotAStore,
+            _ => Meaning::Other,
+        }
+    }
+
+    fn is_about_time(&self) -> bool {
+        let message = self.message.to_ascii_lowercase();
+        ["expired", "not yet valid", "not valid yet", "skewed", "in the future"]
+            .iter()
+            .any(|words| message.contains(words))
+    }
+
+    /// What to do about it.
+    pub(super) fn advice(&self, settings: &S3Destination) -> String {
+        let id = settings.access_key_file.display();
+        let secret = settings.secret_key_file.display();
+        let bucket = &settings.bucket;
+        let region = &settings.region;
+        match self.meaning() {
+            Meaning::Clock => "the node's clock is wrong: check its time synchronisation".into(),
+            Meaning::NoBucket => {
+                format!("make the bucket {bucket:?}, or check bucket, endpoint and path_style")
+            }
+            Meaning::Denied => format!(
+                "allow the key in {id} to s3:PutObject and s3:AbortMultipartUpload in {bucket:?}"
+            ),
+            Meaning::UnknownKey => format!("put a valid access key's id into {id}"),
+            Meaning::WrongSecret => format!(
+                "put the secret that belongs to the key in {id} into {secret}, and check region"
+            ),
+            Meaning::WrongRegion => match &self.region {
+                Some(found) => format!(
+                    "the bucket is in region {found:?}, not {region:?}: correct region and endpoint"
+                ),
+                None => format!("check region ({region:?}) and endpoint: it is somewhere else"),
+            },
+            Meaning::StorageClass => {
+                let class = settings.storage_class.as_deref().unwrap_or("the default");
+                format!("the store has no storage class {class:?}: correct storage_class")
+            }
+            Meaning::Full => "the store is full or the quota is used up: make room there".into(),
+            Meaning::TooLarge => {
+                "the store or a proxy before it takes no requests this large: lower part_bytes"
+                    .into()
+            }
+            Meaning::Account => "settle this with the store's provider".into(),
+            Meaning::Busy => "the store is busy or broken at the moment".into(),
+            Meaning::Interrupted => "the line is too slow or broke off".into(),
+            Meaning::Altered => "what arrived is not what was sent: check the line".into(),
+            Meaning::Gone => "something removed it meanwhile; the next attempt starts over".into(),
+            Meaning::Misused => "please report this to the node's vendor".into(),
+            Meaning::NotAStore => {
+                "this does not look like a store: check endpoint, its port, and http or https"
+                    .into()
+            }
+            Meaning::Other => "see the store's documentation of this error".into(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, status, code, message, .. } = self;
+        write!(f, "cannot {what}: the store answers {status}")?;
+        if !code.is_empty() {
+            write!(f, " {code}")?;
+        }
+        if !message.is_empty() {
+            write!(f, " ({message})")?;
+        }
+        Ok(())
+    }
+}
+
+/// A store's own words: short, on one line, and without anything that is signed.
+fn plain(text: &str) -> String {
+    let words = text.split_whitespace().filter(|word| !word.contains("X-Amz-"));
+    let line = words.collect::<Vec<_>>().join(" ");
+    line.chars().filter(|c| !c.is_control()).take(MESSAGE_CHARS_MAX).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(status: u16, code: &str, message: &str) -> Refusal {
+        let body = format!("<Error><Code>{code}</Code><Message>{message}</Message></Error>");
+        Refusal::read("test", status, &HeaderMap::new(), &body)
+    }
+
+    #[test]
+    fn whose_fault_it_is() {
+        for (status, code, message, fault, meaning) in [
+            (404, "NoSuchBucket", "", Fault::Customers, Meaning::NoBucket),
+            (403, "AccessDenied", "Access Denied", Fault::Customers, Meaning::Denied),
+            (403, "AccessDenied", "Request has expired", Fault::Ours, Meaning::Clock),
+            (403, "RequestTimeTooSkewed", "", Fault::Ours, Meaning::Clock),
+            (403, "InvalidAccessKeyId", "", Fault::Customers, Meaning::UnknownKey),
+            (403, "SignatureDoesNotMatch", "", Fault::Customers, Meaning::WrongSecret),
+            (400, "InvalidStorageClass", "", Fault::Customers, Meaning::StorageClass),
+            (400, "EntityTooSmall", "", Fault::Ours, Meaning::Misused),
+            (503, "SlowDown", "", Fault::Networks, Meaning::Busy),
+            (503, "", "", Fault::Networks, Meaning::Busy),
+            (403, "QuotaExceeded", "", Fault::Customers, Meaning::Full),
+            (507, "", "", Fault::Customers, Meaning::Full),
+            (301, "PermanentRedirect", "", Fault::Customers, Meaning::WrongRegion),
+            (400, "BadDigest", "", Fault::Networks, Meaning::Altered),
+            (400, "", "", Fault::Customers, Meaning::NotAStore),
+        ] {
+            assert_eq!(refusal(status, code, message).judge(), (fault, meaning), "{code} {status}");
+        }
+    }
+
+    #[test]
+    fn a_signed_address_is_not_repeated() {
+        let said = refusal(403, "X", "see https://b.s3/k?X-Amz-Signature=abc now").to_string();
+        assert_eq!(said, "cannot test: the store answers 403 X (see now)");
+    }
+}

@@ -1,0 +1,301 @@
+//! A bucket of Amazon S3, or of a store that speaks its language.
+//!
+//! - A key appears only once its bytes are whole: that is how S3 works, in one request or in parts.
+//! - Signatures are in the query string and leave the body out, so every body has a `Content-MD5`,
+//!   which is in the signature and which the store checks. It is the one checksum that all stores
+//!   take; several refuse the newer `x-amz-checksum-*` headers.
+//! - What the store says it has (ETag, size) is compared with what was sent.
+//! - Keys are read from their files at each push, so they can be changed without a restart.
+//! - Memory is bounded: a file is read in small pieces, a few requests at once.
+
+mod answer;
+mod client;
+mod error;
+mod multipart;
+mod source;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use reqwest::Url;
+use rusty_s3::{Bucket, BucketError, Credentials, S3Action, UrlStyle};
+
+pub use self::client::Limits;
+use self::client::{Client, Header, Payload, hex};
+use self::error::Error;
+use self::multipart::{PART_BYTES_MAX, PART_BYTES_MIN};
+use self::source::Source;
+use super::{Destination, FileToPush, Located, PushError, names};
+use crate::config::S3Destination;
+
+/// How long an address from [`Destination::locate`] holds.
+const LOCATED_VALID: Duration = Duration::from_secs(15 * 60);
+
+/// Largest file with a key, in bytes.
+const KEY_FILE_BYTES_MAX: u64 = 4 << 10;
+
+/// Largest file with authorities, in bytes.
+const CA_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// A bucket.
+pub struct S3 {
+    settings: S3Destination,
+    client: Arc<Client>,
+}
+
+impl std::fmt::Debug for S3 {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// What a store said it has.
+struct Stored {
+    etag: Option<String>,
+    /// Whether its ETag is the checksum of what was sent.
+    is_proven: bool,
+}
+
+impl S3 {
+    /// A destination from its settings. The store need not be reachable yet.
+    ///
+    /// # Errors
+    /// [`PushError`] where the settings make no sense, or `ca_file` cannot be read.
+    pub fn new(settings: &S3Destination) -> Result<Self, PushError> {
+        Self::with_limits(settings, Limits::default())
+    }
+
+    /// The same with other limits, for tests.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_limits(settings: &S3Destination, limits: Limits) -> Result<Self, PushError> {
+        match client(settings, limits) {
+            Ok(client) => Ok(Self { settings: settings.clone(), client: Arc::new(client) }),
+            Err(error) => Err(error.into_push_error(settings)),
+        }
+    }
+
+    fn credentials(&self) -> Result<Credentials, Error> {
+        let key = secret("access_key_file", &self.settings.access_key_file)?;
+        let secret = secret("secret_key_file", &self.settings.secret_key_file)?;
+        Ok(Credentials::new(key, secret))
+    }
+
+    async fn upload(&self, file: &FileToPush) -> Result<String, Error> {
+        let key = format!("{}{}", self.settings.prefix, file.name);
+        names::parts(&key).map_err(|problem| Error::Key { key: key.clone(), problem })?;
+        let source = Source::open(&file.path, file.bytes).await?;
+        let credentials = Arc::new(self.credentials()?);
+        let mut headers = vec![("content-type", file.media_type.to_owned())];
+        if let Some(class) = &self.settings.storage_class {
+            headers.push(("x-amz-storage-class", class.clone()));
+        }
+        let client = &self.client;
+        let part_bytes = self.settings.part_bytes;
+        let result = if file.bytes <= part_bytes {
+            put(client, &credentials, &key, &source, headers).await
+        } else {
+            multipart::push(client, &credentials, &key, &source, part_bytes, &headers).await
+        };
+        let stored = match result {
+            Ok(stored) => stored,
+            Err(error) => return Err(client.explain(&credentials, &key, error).await),
+        };
+        verify(client, &credentials, &key, file.bytes, &stored).await?;
+        Ok(format!("{}{key}", self.location_prefix()))
+    }
+
+    fn location_prefix(&self) -> String {
+        format!("s3://{}/", self.settings.bucket)
+    }
+
+    fn address(&self, location: &str) -> Result<Url, Error> {
+        let elsewhere = || Error::Elsewhere { location: location.into() };
+        let key = location.strip_prefix(&self.location_prefix()).ok_or_else(elsewhere)?;
+        names::parts(key).map_err(|_| elsewhere())?;
+        let credentials = self.credentials()?;
+        Ok(self.client.bucket.get_object(Some(&credentials), key).sign(LOCATED_VALID))
+    }
+}
+
+impl Destination for S3 {
+    fn name(&self) -> &str {
+        &self.settings.name
+    }
+
+    fn push<'a>(&'a self, file: &'a FileToPush) -> BoxFuture<'a, Result<String, PushError>> {
+        let upload = async move {
+            self.upload(file).await.map_err(|error| error.into_push_error(&self.settings))
+        };
+        upload.boxed()
+    }
+
+    fn locate(&self, location: &str) -> Result<Located, PushError> {
+        match self.address(location) {
+            Ok(url) => Ok(Located::Url(url.into())),
+            Err(error) => Err(error.into_push_error(&self.settings)),
+        }
+    }
+}
+
+/// Pushes a file in one request.
+async fn put(
+    client: &Client,
+    credentials: &Credentials,
+    key: &str,
+    source: &Source,
+    mut headers: Vec<Header>,
+) -> Result<Stored, Error> {
+    let what = "upload the file";
+    let md5 = source.md5(source.whole()).await?;
+    headers.push(("content-md5", BASE64_STANDARD.encode(md5)));
+    let action = client.bucket.put_object(Some(credentials), key);
+    let payload = Payload::File(source, source.whole());
+    let answer = client.send(what, action, &headers, payload).await?;
+    let is_proven = answer.check_md5(what, &hex(&md5))?;
+    Ok(Stored { etag: answer.etag, is_proven })
+}
+
+/// Asks the store what it has under the key. `false` where it may not say.
+async fn verify(
+    client: &Client,
+    credentials: &Credentials,
+    key: &str,
+    bytes: u64,
+    stored: &Stored,
+) -> Result<bool, Error> {
+    let what = "look at what was stored";
+    let action = client.bucket.head_object(Some(credentials), key);
+    let answer = match client.send(what, action, &[], Payload::Nothing).await {
+        Ok(answer) => answer,
+        // Keys that may write but not read are good practice. The store has checked the MD5.
+        Err(Error::Refused(refusal)) if refusal.status == 403 => {
+            tracing::debug!(key, stored.is_proven, "the keys may not read what they stored");
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    };
+    let is_same_size = answer.bytes.is_none_or(|found| found == bytes);
+    let is_same_etag = match (&stored.etag, &answer.etag) {
+        (Some(stored), Some(found)) => stored == found,
+        _ => true,
+    };
+    if is_same_size && is_same_etag { Ok(true) } else { Err(Error::Altered { what }) }
+}
+
+/// Reads a key from its file.
+fn secret(setting: &'static str, path: &Path) -> Result<String, Error> {
+    let failed = |problem: String| Error::KeyFile { setting, path: path.into(), problem };
+    let text = read_limited(path, KEY_FILE_BYTES_MAX).map_err(failed)?;
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(failed("it is empty".into()));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(failed("it holds more than one word".into()));
+    }
+    Ok(text.into())
+}
+
+fn read_limited(path: &Path, bytes_max: u64) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(format!("it is larger than {bytes_max} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "it is not text".into())
+}
+
+fn client(settings: &S3Destination, limits: Limits) -> Result<Client, Error> {
+    let part_bytes = settings.part_bytes;
+    if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&part_bytes) {
+        return Err(Error::Settings(format!(
+            "part_bytes = {part_bytes}: must be {PART_BYTES_MIN} to {PART_BYTES_MAX}"
+        )));
+    }
+    if !settings.prefix.is_empty()
+        && let Err(problem) = names::parts(&format!("{}x", settings.prefix))
+    {
+        let prefix = &settings.prefix;
+        return Err(Error::Settings(format!("prefix = {prefix:?} cannot be used: {problem}")));
+    }
+    let is_word = |class: &String| class.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if settings.storage_class.as_ref().is_some_and(|class| class.is_empty() || !is_word(class)) {
+        return Err(Error::Settings("storage_class must be a word such as STANDARD_IA".into()));
+    }
+    let bucket = bucket(settings)?;
+    let http = http(settings, bucket.base_url(), &limits)?;
+    Ok(Client { http, bucket, limits })
+}
+
+fn bucket(settings: &S3Destination) -> Result<Bucket, Error> {
+    let example = "give it like https://s3.eu-central-1.amazonaws.com";
+    let endpoint: Url = settings
+        .endpoint
+        .parse()
+        .map_err(|_| Error::Settings(format!("endpoint is not an address; {example}")))?;
+    let is_plain = endpoint.username().is_empty()
+        && endpoint.password().is_none()
+        && endpoint.query().is_none()
+        && endpoint.fragment().is_none();
+    if !is_plain {
+        let problem = format!("endpoint must have no user, query or fragment; {example}");
+        return Err(Error::Settings(problem));
+    }
+    if settings.bucket.is_empty() || settings.bucket.contains('/') || settings.region.is_empty() {
+        let problem = "bucket and region must not be empty, and bucket has no slash";
+        return Err(Error::Settings(problem.into()));
+    }
+    let style = if settings.path_style { UrlStyle::Path } else { UrlStyle::VirtualHost };
+    Bucket::new(endpoint, style, settings.bucket.clone(), settings.region.clone()).map_err(
+        |error| {
+            Error::Settings(match error {
+                BucketError::ParseError(_) => {
+                    "bucket cannot go before the endpoint's host; set path_style = true".into()
+                }
+                _ => format!("endpoint must begin with https:// (or http://); {example}"),
+            })
+        },
+    )
+}
+
+fn http(settings: &S3Destination, base: &Url, limits: &Limits) -> Result<reqwest::Client, Error> {
+    let mut builder = reqwest::Client::builder()
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .connect_timeout(Duration::from_millis(limits.connect_ms_max))
+        .tcp_user_timeout(Duration::from_millis(limits.stall_ms_max))
+        .pool_idle_timeout(Duration::from_secs(20))
+        .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")));
+    if let Some(path) = &settings.ca_file {
+        builder = builder.tls_certs_merge(authorities(path)?);
+    } else if base.scheme() == "http" {
+        // So that a machine without any authorities can speak plain HTTP.
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().map_err(|error| {
+        let error = error::innermost(&error);
+        let advice = "install ca-certificates, or name the store's authority in ca_file";
+        Error::Settings(format!("TLS cannot be set up: {error}; {advice}"))
+    })
+}
+
+fn authorities(path: &PathBuf) -> Result<Vec<reqwest::Certificate>, Error> {
+    let failed =
+        |problem: String| Error::KeyFile { setting: "ca_file", path: path.into(), problem };
+    let text = read_limited(path, CA_FILE_BYTES_MAX).map_err(failed)?;
+    let found = reqwest::Certificate::from_pem_bundle(text.as_bytes())
+        .map_err(|error| failed(error::innermost(&error)))?;
+    if found.is_empty() {
+        return Err(failed("it holds no certificate in PEM".into()));
+    }
+    Ok(found)
+}

@@ -1,0 +1,139 @@
+//! The file being pushed, read by position and piece by piece.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::stream::{Stream, try_unfold};
+use md5::{Digest, Md5};
+
+use super::error::Error;
+use crate::deliver::progress::Progress;
+
+/// How much is read at once, in bytes. A push holds a few of these for each request under way.
+const PIECE_BYTES_MAX: u64 = 256 << 10;
+
+/// MD5 of some bytes.
+pub(super) type Md5Sum = [u8; 16];
+
+/// The vault's file could not be read in the middle of a request.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {path} on this node: {source}")]
+pub(super) struct SourceError {
+    pub(super) path: PathBuf,
+    pub(super) source: io::Error,
+}
+
+/// A file of the vault, held open.
+#[derive(Debug, Clone)]
+pub(super) struct Source {
+    file: Arc<File>,
+    path: Arc<Path>,
+    bytes: u64,
+}
+
+/// Some bytes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Range {
+    pub(super) offset: u64,
+    pub(super) bytes: u64,
+}
+
+impl Source {
+    /// Opens a file that has `bytes` bytes, at least one.
+    ///
+    /// # Errors
+    /// [`Error::Source`], [`Error::SourceBytes`] where it has a different size.
+    pub(super) async fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
+        let path: Arc<Path> = path.into();
+        let at = path.clone();
+        let opened = tokio::task::spawn_blocking(move || {
+            let file = File::open(&at)?;
+            let found = file.metadata()?.len();
+            Ok::<_, io::Error>((file, found))
+        });
+        let failed = |source| Error::Source(SourceError { path: path.to_path_buf(), source });
+        let (file, found) = joined(opened.await).map_err(failed)?;
+        if found != bytes || found == 0 {
+            return Err(Error::SourceBytes { path: path.to_path_buf(), expected: bytes, found });
+        }
+        Ok(Self { file: Arc::new(file), path, bytes })
+    }
+
+    /// Its size in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All of it.
+    pub(super) fn whole(&self) -> Range {
+        Range { offset: 0, bytes: self.bytes }
+    }
+
+    /// MD5 of a range.
+    pub(super) async fn md5(&self, range: Range) -> Result<Md5Sum, SourceError> {
+        let mut md5 = Md5::new();
+        let mut rest = range;
+        while rest.bytes > 0 {
+            let source = self.clone();
+            let (piece, next) = rest.split();
+            let hashed = tokio::task::spawn_blocking(move || {
+                md5.update(source.read(piece)?);
+                Ok(md5)
+            });
+            md5 = joined(hashed.await).map_err(|source| self.error(source))?;
+            rest = next;
+        }
+        Ok(md5.finalize().into())
+    }
+
+    /// The bytes of a range; each piece counts as progress once the connection asks for more.
+    pub(super) fn stream(
+        &self,
+        range: Range,
+        progress: Progress,
+    ) -> impl Stream<Item = Result<Bytes, SourceError>> + Send + 'static {
+        let source = self.clone();
+        try_unfold((source, range), move |(source, rest)| {
+            let progress = progress.clone();
+            async move {
+                progress.advance(1);
+                if rest.bytes == 0 {
+                    return Ok(None);
+                }
+                let (piece, next) = rest.split();
+                let reader = source.clone();
+                let read = tokio::task::spawn_blocking(move || reader.read(piece));
+                let bytes = joined(read.await).map_err(|error| source.error(error))?;
+                Ok(Some((Bytes::from(bytes), (source, next))))
+            }
+        })
+    }
+
+    fn read(&self, range: Range) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(range.bytes).map_err(io::Error::other)?;
+        let mut buffer = vec![0; length];
+        self.file.read_exact_at(&mut buffer, range.offset)?;
+        Ok(buffer)
+    }
+
+    fn error(&self, source: io::Error) -> SourceError {
+        SourceError { path: self.path.to_path_buf(), source }
+    }
+}
+
+impl Range {
+    /// The next piece to read, and what follows it.
+    fn split(self) -> (Self, Self) {
+        let bytes = self.bytes.min(PIECE_BYTES_MAX);
+        let next = Self { offset: self.offset + bytes, bytes: self.bytes - bytes };
+        (Self { offset: self.offset, bytes }, next)
+    }
+}
+
+fn joined<T>(result: Result<io::Result<T>, tokio::task::JoinError>) -> io::Result<T> {
+    result.unwrap_or_else(|error| Err(io::Error::other(error)))
+}

@@ -1,0 +1,122 @@
+//! Letting a recording in: environment, hash, number, room.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use holdfast_core::admission::{self, Refusal};
+use holdfast_core::recording::{Metadata, Policy, Recording, Source};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::access::{self, Secrets};
+use super::messages::{ClientMetadata, short};
+use super::Ingest;
+use crate::node::NodeError;
+use crate::problem::Problem;
+
+/// After how many seconds to try again when there are too many recordings.
+const TOO_MANY_RETRY_S: u64 = 5;
+/// After how many seconds to try again when there is no room or the ledger fails.
+const NO_ROOM_RETRY_S: u64 = 30;
+
+/// A new recording that may come in.
+pub(super) struct Admitted {
+    pub(super) recording: Recording,
+    pub(super) secrets: Secrets,
+    pub(super) raw: std::fs::File,
+}
+
+impl Ingest {
+    /// One of the places for recordings that arrive at once; it is free again when dropped.
+    pub(super) fn permit(&self) -> Result<OwnedSemaphorePermit, Problem> {
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            let most = self.node.config.ingest.recordings_max;
+            Problem::too_many(format!("this node takes {most} recordings at once; try again soon"))
+                .retry_after_s(TOO_MANY_RETRY_S)
+        })
+    }
+
+    /// Checks the environment and its hash; answers what the environment wants.
+    pub(super) fn admit(&self, env_id: &str, env_hash: &str) -> Result<Policy, Problem> {
+        let environment = self.node.config.environment(env_id);
+        admission::admit(environment.map(|e| e.hash.as_str()), env_hash).map_err(refused)?;
+        let environment = environment.ok_or_else(|| refused(Refusal::UnknownEnvironment))?;
+        Ok(self.node.config.policy(environment))
+    }
+
+    /// Enters a new recording into the ledger, then makes its folder.
+    pub(super) async fn begin(
+        &self,
+        env_id: String,
+        source: Source,
+        policy: Policy,
+        metadata: Metadata,
+        bytes: u64,
+    ) -> Result<Admitted, Problem> {
+        let node = &self.node;
+        node.with_vault(move |vault| vault.place(bytes).map(|_| ())).await.map_err(|e| failed(&e))?;
+        let now = node.clock.now();
+        let no_randomness = |error: access::NoRandomness| Problem::internal(error.to_string());
+        let secrets = Secrets::new().map_err(no_randomness)?;
+        let id = access::new_id(now).map_err(no_randomness)?;
+        let mut recording = Recording::new(id, env_id, source, policy, metadata, now);
+        recording.access = secrets.access();
+        node.ledger.insert(recording.clone()).await.map_err(|e| failed(&e.into()))?;
+        let made = recording.clone();
+        let raw = node.with_vault(move |vault| vault.create(&made, bytes)).await;
+        match raw {
+            Ok(raw) => Ok(Admitted { recording, secrets, raw }),
+            Err(error) => {
+                self.reject(id).await;
+                Err(failed(&error))
+            }
+        }
+    }
+
+    /// Nothing is to be kept of a recording. What cannot be noted now is found at the next start.
+    pub(super) async fn reject(&self, id: holdfast_core::RecordingId) {
+        let now = self.node.clock.now();
+        let event = holdfast_core::Event::Rejected;
+        if let Err(error) = self.node.ledger.apply(id, event, now).await {
+            tracing::error!(recording = %id, %error, "could not mark as garbage");
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Problem {
+    // Both get the same answer: whoever tries ids must not learn which exist.
+    match refusal {
+        Refusal::UnknownEnvironment | Refusal::WrongHash => Problem::unauthorized(
+            "no environment has this env_id and hash; compare both with the environment's settings",
+        ),
+    }
+}
+
+/// What a client is told when the node itself fails.
+pub(super) fn failed(error: &NodeError) -> Problem {
+    if error.is_no_space() {
+        return Problem::no_space(
+            "the node's disk is full; nothing was taken in. Try again later, or tell whoever runs the node",
+        )
+        .retry_after_s(NO_ROOM_RETRY_S);
+    }
+    tracing::error!(%error, "a recording could not be taken in");
+    Problem::unavailable("the node cannot write; what was acknowledged is safe. Try again later")
+        .retry_after_s(NO_ROOM_RETRY_S)
+}
+
+/// What the server knows of a client, and what the client says of itself.
+pub(super) fn metadata(peer: SocketAddr, headers: &HeaderMap, client: ClientMetadata) -> Metadata {
+    let text = |name| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok());
+        short(value.map(str::to_owned))
+    };
+    Metadata {
+        ip: Some(peer.ip().to_canonical().to_string()),
+        user_agent: text(header::USER_AGENT),
+        referrer: text(header::REFERER).or_else(|| text(header::ORIGIN)),
+        camera: short(client.camera),
+        microphone: short(client.microphone),
+        title: short(client.name),
+    }
+}

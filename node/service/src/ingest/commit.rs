@@ -1,0 +1,106 @@
+//! The group commit: one round makes the new bytes of all streams durable (contract 1).
+//!
+//! A round syncs the files, then commits their offsets to the ledger in one transaction, then tells
+//! the connections, which acknowledge. A sync for each stream and second would cap a disk near 140
+//! streams; from a handful of streams on, a round is one sync of the whole volume.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::stream::{Standing, Stream, Streams};
+use crate::node::Node;
+use crate::vault::is_no_space;
+
+/// Up to this many streams are synced one by one: cheaper than a sync of a volume others write to.
+const SINGLE_SYNCS_MAX: usize = 4;
+
+/// Commits rounds until the node stops, and then once more.
+pub async fn run(node: Arc<Node>, streams: Arc<Streams>) {
+    let pause = Duration::from_millis(node.config.ingest.commit_ms);
+    while !node.stop.is_cancelled() {
+        tokio::select! {
+            () = streams.wake.notified() => {}
+            () = node.stop.cancelled() => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = node.stop.cancelled() => {}
+        }
+        round(&node, &streams).await;
+    }
+}
+
+/// Makes what has arrived durable now, for whoever cannot wait for the next round.
+pub(super) async fn now(node: &Arc<Node>, streams: &Arc<Streams>) {
+    round(node, streams).await;
+}
+
+async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
+    let dirty = streams.take_dirty();
+    if dirty.is_empty() {
+        return;
+    }
+    let synced = {
+        let vault = Arc::clone(&node.vault);
+        let files: Vec<Arc<Stream>> = dirty.iter().map(|(stream, _)| Arc::clone(stream)).collect();
+        tokio::task::spawn_blocking(move || sync(&vault, &files)).await
+    };
+    let results = synced.unwrap_or_else(|error| {
+        tracing::error!(%error, "a sync round ended early");
+        Vec::new()
+    });
+    let mut durable = Vec::with_capacity(dirty.len());
+    for (index, (stream, received)) in dirty.into_iter().enumerate() {
+        match results.get(index) {
+            Some(Ok(())) => durable.push((stream, received)),
+            Some(Err(error)) => refuse(&stream, error).await,
+            None => refuse(&stream, &io::Error::other("not synced")).await,
+        }
+    }
+    let offsets = durable.iter().map(|(stream, received)| (stream.id, *received)).collect();
+    match node.ledger.note_offsets(offsets, node.clock.now()).await {
+        Ok(()) => {
+            for (stream, received) in durable {
+                advance(&stream, received);
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "the ledger refused offsets; nothing is acknowledged");
+            for (stream, _) in durable {
+                refuse(&stream, &io::Error::other("the ledger refused")).await;
+            }
+        }
+    }
+}
+
+/// Never backwards: rounds may overlap.
+fn advance(stream: &Stream, received: u64) {
+    stream.standing.send_if_modified(|standing| match standing {
+        Standing::Durable(before) if *before < received => {
+            *before = received;
+            true
+        }
+        _ => false,
+    });
+}
+
+async fn refuse(stream: &Arc<Stream>, error: &io::Error) {
+    tracing::error!(recording = %stream.id, %error, "its bytes did not become durable");
+    let no_space = is_no_space(error);
+    let stream = Arc::clone(stream);
+    if let Err(error) = tokio::task::spawn_blocking(move || stream.fail(no_space)).await {
+        tracing::error!(%error, "a worker thread ended");
+    }
+}
+
+fn sync(vault: &crate::vault::Vault, streams: &[Arc<Stream>]) -> Vec<io::Result<()>> {
+    if streams.len() > SINGLE_SYNCS_MAX {
+        let all = vault.volumes().iter().try_for_each(crate::vault::Volume::sync);
+        if all.is_ok() {
+            return streams.iter().map(|_| Ok(())).collect();
+        }
+        // Something could not be written; ask each file whether it was one of these.
+    }
+    streams.iter().map(|stream| stream.sync()).collect()
+}

@@ -1,0 +1,504 @@
+//! One connection of `holdfast.ingest.v1`.
+//!
+//! A connection is either before `start`/`resume`, or it owns a stream until another takes over.
+//! It reads the next message only when the last one is in the file, so a slow disk slows its client
+//! and fills no memory.
+
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use holdfast_core::recording::{self, Event, Metadata, Recording, Source};
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::Instant;
+
+use super::access::Secrets;
+use super::admit::{failed, metadata};
+use super::messages::{
+    CHUNK_HEADER_BYTES, ClientMetadata, FromClient, FromNode, SUBPROTOCOL, Start, TEXT_BYTES_MAX, Terms, chunk,
+};
+use super::stream::{Laid, Standing, Stream};
+use super::{Ingest, commit};
+use crate::node::NodeError;
+use crate::problem::Problem;
+
+/// Kept small: most of a thousand streams are idle at any instant.
+const READ_BUFFER_BYTES: usize = 4 * 1024;
+const WRITE_BUFFER_BYTES: usize = 1024;
+/// Close codes are this plus the problem's status.
+const CLOSE_CODE_BASE: u16 = 4000;
+/// Longest a client may take to read what the node says, in milliseconds.
+const SEND_MS_MAX: u64 = 10_000;
+const STOPPING_RETRY_S: u64 = 5;
+
+type Outcome<T = ()> = Result<T, Problem>;
+
+/// `GET /api/v1/ingest/stream`
+pub(super) async fn upgrade(
+    State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    ws: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+) -> Response {
+    let ws = match ws {
+        Ok(ws) => ws,
+        Err(rejection) => {
+            let detail = format!("{}; this address takes WebSocket connections", rejection.body_text());
+            return Problem::bad_request(detail).into_response();
+        }
+    };
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut offered = offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    if !offered.any(|name| name.trim() == SUBPROTOCOL) {
+        let detail = format!("offer the subprotocol {SUBPROTOCOL}: it is the one this node speaks");
+        return Problem::bad_request(detail).into_response();
+    }
+    if let Err(problem) = check_origin(&ingest, &headers) {
+        return problem.into_response();
+    }
+    let message_bytes_max = ingest.node.config.ingest.chunk_bytes_max + CHUNK_HEADER_BYTES + TEXT_BYTES_MAX;
+    let client = metadata(peer, &headers, ClientMetadata::default());
+    ws.protocols([SUBPROTOCOL])
+        .max_message_size(message_bytes_max)
+        .max_frame_size(message_bytes_max)
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .on_upgrade(move |socket| {
+            let tasks = ingest.tasks.clone();
+            tasks.track_future(serve(ingest, socket, Box::new(client)))
+        })
+}
+
+fn check_origin(ingest: &Ingest, headers: &HeaderMap) -> Outcome {
+    let allowed = &ingest.node.config.ingest.origins;
+    let Some(origin) = headers.get(header::ORIGIN).and_then(|value| value.to_str().ok()) else {
+        return Ok(());
+    };
+    let host = headers.get(header::HOST).and_then(|value| value.to_str().ok());
+    let own = host.is_some_and(|host| origin.strip_prefix("https://") == Some(host));
+    if own || allowed.iter().any(|each| each == "*" || each == origin) {
+        return Ok(());
+    }
+    Err(Problem::unauthorized(format!(
+        "pages of {origin} may not record to this node; add it to ingest.origins"
+    )))
+}
+
+async fn serve(ingest: Arc<Ingest>, socket: WebSocket, client: Box<Metadata>) {
+    let mut connection = Connection { ingest, socket, client, owned: None };
+    if let Err(problem) = connection.run().await {
+        connection.say_goodbye(&problem).await;
+    }
+    connection.detach().await;
+}
+
+struct Connection {
+    ingest: Arc<Ingest>,
+    socket: WebSocket,
+    client: Box<Metadata>,
+    owned: Option<Box<Owned>>,
+}
+
+/// The stream that a connection owns.
+struct Owned {
+    stream: Arc<Stream>,
+    epoch: u64,
+    epochs: watch::Receiver<u64>,
+    standing: watch::Receiver<Standing>,
+    state: recording::State,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// What a connection wakes up for.
+enum Wake {
+    Message(Option<Result<Message, axum::Error>>),
+    Standing,
+    TakenOver,
+    Stalled,
+    Stopping,
+}
+
+impl Connection {
+    async fn run(&mut self) -> Outcome {
+        let stall = Duration::from_millis(self.ingest.node.config.ingest.stall_ms_max);
+        let mut deadline = Instant::now() + stall;
+        loop {
+            match self.wake(deadline).await {
+                Wake::Message(Some(Ok(message))) => {
+                    deadline = Instant::now() + stall;
+                    if self.take(message).await?.is_break() {
+                        return Ok(());
+                    }
+                }
+                // The line broke, or the client closed it: either may come back.
+                Wake::Message(_) => return Ok(()),
+                Wake::Standing => self.acknowledge().await?,
+                Wake::TakenOver => {
+                    return Err(Problem::conflict("another connection has taken this recording over"));
+                }
+                Wake::Stalled => {
+                    let ms = stall.as_millis();
+                    return Err(Problem::stalled(format!("nothing came for {ms} ms; resume when you can")));
+                }
+                Wake::Stopping => {
+                    return Err(Problem::unavailable("the node is stopping; resume in a moment")
+                        .retry_after_s(STOPPING_RETRY_S));
+                }
+            }
+        }
+    }
+
+    async fn wake(&mut self, deadline: Instant) -> Wake {
+        let stop = &self.ingest.node.stop;
+        let Some(owned) = self.owned.as_deref_mut() else {
+            return tokio::select! {
+                message = self.socket.recv() => Wake::Message(message),
+                () = tokio::time::sleep_until(deadline) => Wake::Stalled,
+                () = stop.cancelled() => Wake::Stopping,
+            };
+        };
+        // Once saved there is nothing more to wait for; the client closes when it likes.
+        tokio::select! {
+            biased;
+            _ = owned.epochs.changed() => Wake::TakenOver,
+            _ = owned.standing.changed() => Wake::Standing,
+            message = self.socket.recv() => Wake::Message(message),
+            () = tokio::time::sleep_until(deadline) => Wake::Stalled,
+            () = stop.cancelled() => Wake::Stopping,
+        }
+    }
+
+    async fn take(&mut self, message: Message) -> Outcome<ControlFlow<()>> {
+        match message {
+            Message::Text(text) if text.len() > TEXT_BYTES_MAX => {
+                return Err(Problem::too_large(format!("a text message has at most {TEXT_BYTES_MAX} bytes")));
+            }
+            Message::Text(text) => {
+                let said = serde_json::from_str(text.as_str()).map_err(|error| {
+                    Problem::bad_request(format!("not a message of {SUBPROTOCOL}: {error}"))
+                })?;
+                return self.obey(said).await;
+            }
+            Message::Binary(bytes) => self.receive(&bytes).await?,
+            Message::Close(_) => return Ok(ControlFlow::Break(())),
+            Message::Ping(_) | Message::Pong(_) => {}
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    async fn obey(&mut self, said: FromClient) -> Outcome<ControlFlow<()>> {
+        match (said, self.owned.is_some()) {
+            (FromClient::Start(start), false) => self.start(start).await?,
+            (FromClient::Resume { recording_id, token }, false) => {
+                self.resume(&recording_id, &token).await?;
+            }
+            (FromClient::Stop { size }, true) => self.stop(size).await?,
+            (FromClient::Save, true) => self.save().await?,
+            (FromClient::Discard, true) => {
+                self.discard().await?;
+                return Ok(ControlFlow::Break(()));
+            }
+            (FromClient::Start(_) | FromClient::Resume { .. }, true) => {
+                return Err(Problem::bad_request("this connection has its recording already"));
+            }
+            (_, false) => return Err(Problem::bad_request("say start or resume first")),
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    async fn start(&mut self, start: Start) -> Outcome {
+        let permit = self.ingest.permit()?;
+        let policy = self.ingest.admit(&start.env_id, &start.env_hash)?;
+        let mut metadata = (*self.client).clone();
+        metadata.camera = super::messages::short(start.metadata.camera);
+        metadata.microphone = super::messages::short(start.metadata.microphone);
+        metadata.title = super::messages::short(start.metadata.name);
+        let ingest = Arc::clone(&self.ingest);
+        let admitted = Box::pin(ingest.begin(start.env_id, Source::Stream, policy, metadata, 0)).await?;
+        let id = admitted.recording.id;
+        let stream = ingest.streams.enter(Stream::new(id, admitted.raw));
+        let terms = self.terms(&admitted.secrets, &admitted.recording, 0);
+        self.own(stream, &admitted.recording, permit);
+        let token = &admitted.secrets.token;
+        self.say(&FromNode::Started { recording_id: id, token, terms }).await
+    }
+
+    async fn resume(&mut self, id: &str, token: &str) -> Outcome {
+        let permit = self.ingest.permit()?;
+        let ingest = Arc::clone(&self.ingest);
+        let unknown = || Problem::not_found("no such recording; it may have been deleted. Record again");
+        let id = id.parse().map_err(|_| unknown())?;
+        let recording = ingest.node.ledger.get(id).map_err(|e| failed(&e.into()))?.ok_or_else(unknown)?;
+        let secrets = Secrets::of(&recording, token)
+            .ok_or_else(|| Problem::unauthorized("this is not the token of that recording"))?;
+        use recording::State::{Deleted, Garbage, Receiving, Stopped, Unknown};
+        let stream = match recording.state {
+            Receiving | Stopped => self.reopen(&recording).await?,
+            Deleted | Garbage | Unknown => return Err(unknown()),
+            // Saved already, by an answer that got lost: there is nothing left to write.
+            _ => Stream::saved(id, recording.bytes),
+        };
+        let recording = match recording.state {
+            Receiving | Stopped => {
+                let attached = ingest.node.ledger.apply(id, Event::Attached, ingest.node.clock.now()).await;
+                attached.map_err(|e| failed(&e.into()))?.0
+            }
+            _ => recording,
+        };
+        let offset = stream.received();
+        let state = match recording.state {
+            Receiving => "receiving",
+            Stopped => "stopped",
+            _ => "saved",
+        };
+        let terms = self.terms(&secrets, &recording, offset);
+        self.own(stream, &recording, permit);
+        self.say(&FromNode::Resumed { recording_id: id, state, terms }).await
+    }
+
+    async fn reopen(&self, recording: &Recording) -> Outcome<Arc<Stream>> {
+        let id = recording.id;
+        if let Some(stream) = self.ingest.streams.get(id) {
+            return Ok(stream);
+        }
+        let reopened = self.ingest.node.with_vault(move |vault| {
+            let raw = vault.open_raw(id)?;
+            Stream::reopen(id, raw).map_err(|source| crate::vault::VaultError::Io {
+                action: "read",
+                path: vault.folder(id),
+                source,
+            })
+        });
+        let stream = reopened.await.map_err(|error| failed(&error))?;
+        Ok(self.ingest.streams.enter(stream))
+    }
+
+    fn own(&mut self, stream: Arc<Stream>, recording: &Recording, permit: OwnedSemaphorePermit) {
+        let epoch = stream.take_over();
+        let mut epochs = stream.epoch.subscribe();
+        epochs.mark_unchanged();
+        let mut standing = stream.standing.subscribe();
+        standing.mark_unchanged();
+        if *epochs.borrow() != epoch {
+            epochs.mark_changed();
+        }
+        let state = recording.state;
+        self.owned = Some(Box::new(Owned { stream, epoch, epochs, standing, state, _permit: permit }));
+    }
+
+    fn terms(&self, secrets: &Secrets, recording: &Recording, offset: u64) -> Terms {
+        let config = &self.ingest.node.config.ingest;
+        Terms {
+            playback_url: secrets.playback_url(recording.id),
+            offset,
+            chunk_bytes_max: config.chunk_bytes_max,
+            window_bytes_max: config.window_bytes_max,
+            reconnect_ms: recording.policy.reconnect_ms,
+        }
+    }
+
+    async fn receive(&mut self, message: &Bytes) -> Outcome {
+        let config = &self.ingest.node.config.ingest;
+        let owned = self.owned.as_deref().ok_or_else(|| Problem::bad_request("say start or resume first"))?;
+        if owned.state != recording::State::Receiving {
+            return Ok(());
+        }
+        let (offset, bytes) = chunk(message)
+            .ok_or_else(|| Problem::bad_request("a chunk is 8 bytes of offset and at least one byte"))?;
+        if bytes.len() > config.chunk_bytes_max {
+            let most = config.chunk_bytes_max;
+            return Err(Problem::too_large(format!("a chunk has at most {most} bytes")));
+        }
+        if offset.saturating_add(bytes.len() as u64) > config.recording_bytes_max {
+            let most = config.recording_bytes_max;
+            return Err(Problem::too_large(format!(
+                "a recording has at most {most} bytes; what came before stays, and is saved unless you discard it"
+            )));
+        }
+        let vault = Arc::clone(&self.ingest.node.vault);
+        vault.place(0).map_err(|error| failed(&error.into()))?;
+        match owned.stream.lay(owned.epoch, offset, bytes).await {
+            Ok(Laid::Received(_)) => {
+                self.ingest.streams.touch(&owned.stream);
+                Ok(())
+            }
+            Ok(Laid::Gap(expected)) => Err(Problem::conflict(format!(
+                "the chunk begins at {offset}, and the recording goes on at {expected}"
+            ))
+            .expected(expected)),
+            Ok(Laid::TakenOver) => {
+                Err(Problem::conflict("another connection has taken this recording over"))
+            }
+            Ok(Laid::NotARecording) => {
+                let id = owned.stream.id;
+                self.ingest.reject(id).await;
+                Err(not_a_recording())
+            }
+            Err(source) => {
+                let path = vault.folder(owned.stream.id);
+                let error = crate::vault::VaultError::Io { action: "write", path, source };
+                Err(failed(&error.into()))
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self) -> Outcome {
+        let Some(owned) = self.owned.as_deref_mut() else { return Ok(()) };
+        let standing = owned.standing.borrow_and_update().clone();
+        match standing {
+            Standing::Durable(offset) => self.say(&FromNode::Ack { offset }).await,
+            Standing::Failed { no_space } => {
+                let id = owned.stream.id;
+                self.ingest.streams.leave(id);
+                let kind = if no_space {
+                    std::io::ErrorKind::StorageFull
+                } else {
+                    std::io::ErrorKind::Other
+                };
+                let path = self.ingest.node.vault.folder(id);
+                Err(failed(&NodeError::Vault(crate::vault::VaultError::Io {
+                    action: "sync",
+                    path,
+                    source: kind.into(),
+                })))
+            }
+        }
+    }
+
+    async fn stop(&mut self, size: u64) -> Outcome {
+        let Some(owned) = self.owned.as_deref() else { return Ok(()) };
+        let (stream, state) = (Arc::clone(&owned.stream), owned.state);
+        let received = stream.received();
+        if received != size {
+            return Err(Problem::conflict(format!(
+                "stop says {size} bytes, and {received} have come; send what is missing, then stop again"
+            ))
+            .expected(received));
+        }
+        if state != recording::State::Receiving {
+            return self.say_stopped(size).await;
+        }
+        let node = Arc::clone(&self.ingest.node);
+        self.wait_durable(size).await?;
+        let Some((sha256, container)) = stream.digest().await else {
+            return Err(Problem::unavailable("the recording is busy; resume in a moment"));
+        };
+        if container.is_none() {
+            self.ingest.reject(stream.id).await;
+            return Err(not_a_recording());
+        }
+        let event = Event::Stopped { bytes: size, sha256: sha256.clone(), container };
+        let (recording, _) = node.step(stream.id, event).await.map_err(|e| failed(&e))?;
+        self.set_state(recording.state);
+        self.say(&FromNode::Stopped { size, sha256: &sha256 }).await
+    }
+
+    async fn wait_durable(&mut self, size: u64) -> Outcome {
+        loop {
+            let (node, streams) = (Arc::clone(&self.ingest.node), Arc::clone(&self.ingest.streams));
+            let Some(owned) = self.owned.as_deref_mut() else { return Ok(()) };
+            match *owned.standing.borrow() {
+                Standing::Durable(offset) if offset >= size => return Ok(()),
+                Standing::Failed { .. } => {}
+                Standing::Durable(_) => {
+                    let mut standing = owned.standing.clone();
+                    commit::now(&node, &streams).await;
+                    // A round that was under way may have had these bytes; its end is told here.
+                    if matches!(*standing.borrow(), Standing::Durable(offset) if offset < size) {
+                        drop(standing.changed().await);
+                    }
+                    continue;
+                }
+            }
+            return self.acknowledge().await;
+        }
+    }
+
+    async fn say_stopped(&mut self, size: u64) -> Outcome {
+        let Some(owned) = self.owned.as_deref() else { return Ok(()) };
+        let recording = self.ingest.node.ledger.get(owned.stream.id).map_err(|e| failed(&e.into()))?;
+        let raw = recording.as_ref().and_then(|r| r.file(recording::FileKind::Raw));
+        let sha256 = raw.and_then(|raw| raw.sha256.clone()).unwrap_or_default();
+        self.say(&FromNode::Stopped { size, sha256: &sha256 }).await
+    }
+
+    async fn save(&mut self) -> Outcome {
+        let Some(owned) = self.owned.as_deref() else { return Ok(()) };
+        let id = owned.stream.id;
+        match owned.state {
+            recording::State::Receiving => {
+                return Err(Problem::bad_request("say stop before save"));
+            }
+            recording::State::Stopped => {
+                let node = Arc::clone(&self.ingest.node);
+                let (recording, _) = node.step(id, Event::Saved).await.map_err(|e| failed(&e))?;
+                self.set_state(recording.state);
+                self.ingest.streams.leave(id);
+            }
+            _ => {}
+        }
+        self.say(&FromNode::Saved { recording_id: id }).await
+    }
+
+    async fn discard(&mut self) -> Outcome {
+        let Some(owned) = self.owned.as_deref() else { return Ok(()) };
+        let id = owned.stream.id;
+        let node = Arc::clone(&self.ingest.node);
+        let deleted = node.ledger.apply(id, Event::DeleteRequested, node.clock.now()).await;
+        deleted.map_err(|e| failed(&e.into()))?;
+        node.running.cancel(id);
+        self.ingest.streams.leave(id);
+        self.owned = None;
+        self.say(&FromNode::Discarded { recording_id: id }).await?;
+        drop(self.socket.send(Message::Close(None)).await);
+        Ok(())
+    }
+
+    fn set_state(&mut self, state: recording::State) {
+        if let Some(owned) = self.owned.as_deref_mut() {
+            owned.state = state;
+        }
+    }
+
+    async fn say(&mut self, message: &FromNode<'_>) -> Outcome {
+        let text = serde_json::to_string(message).map_err(|e| Problem::internal(e.to_string()))?;
+        let sent = self.socket.send(Message::Text(text.into()));
+        // A client that is gone, or reads nothing, is found out by the next read or its stall.
+        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), sent).await);
+        Ok(())
+    }
+
+    async fn say_goodbye(&mut self, problem: &Problem) {
+        drop(self.say(&FromNode::Error { problem }).await);
+        let close = CloseFrame { code: CLOSE_CODE_BASE + problem.status, reason: problem.title.into() };
+        let closing = self.socket.send(Message::Close(Some(close)));
+        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), closing).await);
+    }
+
+    /// Notes that the client is gone, unless another connection has taken over.
+    async fn detach(&mut self) {
+        let Some(owned) = self.owned.take() else { return };
+        if *owned.stream.epoch.borrow() != owned.epoch || owned.state == recording::State::Saved {
+            return;
+        }
+        let node = &self.ingest.node;
+        let id = owned.stream.id;
+        commit::now(node, &self.ingest.streams).await;
+        if let Err(error) = node.ledger.apply(id, Event::Detached, node.clock.now()).await {
+            tracing::error!(recording = %id, %error, "could not note that its client is gone");
+        }
+    }
+}
+
+fn not_a_recording() -> Problem {
+    Problem::not_a_recording(
+        "the bytes are no container that this node knows; send WebM, Matroska, MP4, MOV, AVI, FLV, \
+         WMV, MPEG, 3GP, Ogg, MP3, AAC or WAV",
+    )
+}

@@ -1,0 +1,304 @@
+//! A recording that is arriving as a stream, and the set of them.
+//!
+//! Invariants: bytes are laid down strictly from the front, each once; one connection at a time
+//! writes; the digest covers exactly the bytes received; `durable` never runs ahead of the disk.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use holdfast_core::RecordingId;
+use holdfast_core::names::Container;
+use tokio::sync::{Notify, watch};
+
+use crate::digest::{self, Sha256};
+use crate::vault::sniff;
+
+/// A stream's standing on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Every byte before this offset is durable.
+    Durable(u64),
+    /// The disk refused; nothing past the last durable offset counts.
+    Failed {
+        /// Whether it was for want of space.
+        no_space: bool,
+    },
+}
+
+/// What became of a chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Laid {
+    /// It is in the file (or was before); so many bytes are received now.
+    Received(u64),
+    /// It begins after the end; the stream goes on at this offset.
+    Gap(u64),
+    /// Another connection has taken over.
+    TakenOver,
+    /// The first bytes are no recording's.
+    NotARecording,
+}
+
+/// A recording that is arriving.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: RecordingId,
+    raw: Option<Arc<File>>,
+    writer: tokio::sync::Mutex<Option<Writer>>,
+    received: AtomicU64,
+    dirty: AtomicBool,
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) epoch: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    received: u64,
+    digest: Sha256,
+    head: Vec<u8>,
+}
+
+impl Stream {
+    /// A stream whose file is empty.
+    pub(super) fn new(id: RecordingId, raw: File) -> Arc<Self> {
+        Self::at(id, raw, Writer { received: 0, digest: Sha256::new(), head: Vec::new() })
+    }
+
+    /// A stream as far as its file reaches, made durable first. Blocks.
+    pub(super) fn reopen(id: RecordingId, raw: File) -> io::Result<Arc<Self>> {
+        raw.sync_all()?;
+        let (received, digest) = digest::of_start(&raw, u64::MAX)?;
+        let mut head = vec![0; usize::try_from(received).unwrap_or(usize::MAX).min(sniff::HEAD_BYTES)];
+        raw.read_exact_at(&mut head, 0)?;
+        Ok(Self::at(id, raw, Writer { received, digest, head }))
+    }
+
+    /// A stream that is saved: it has its bytes, and takes no more.
+    pub(super) fn saved(id: RecordingId, bytes: u64) -> Arc<Self> {
+        Self::make(id, None, None, bytes)
+    }
+
+    fn at(id: RecordingId, raw: File, writer: Writer) -> Arc<Self> {
+        let received = writer.received;
+        Self::make(id, Some(Arc::new(raw)), Some(writer), received)
+    }
+
+    fn make(id: RecordingId, raw: Option<Arc<File>>, writer: Option<Writer>, received: u64) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            raw,
+            writer: tokio::sync::Mutex::new(writer),
+            received: AtomicU64::new(received),
+            dirty: AtomicBool::new(false),
+            standing: watch::Sender::new(Standing::Durable(received)),
+            epoch: watch::Sender::new(0),
+        })
+    }
+
+    /// How many bytes are in the file.
+    pub(super) fn received(&self) -> u64 {
+        self.received.load(Ordering::Acquire)
+    }
+
+    /// Takes the stream over from whichever connection had it.
+    pub(super) fn take_over(&self) -> u64 {
+        let mut mine = 0;
+        self.epoch.send_modify(|epoch| {
+            *epoch += 1;
+            mine = *epoch;
+        });
+        mine
+    }
+
+    /// Lays a chunk down. Trims what was there before; refuses to leave a hole.
+    ///
+    /// # Errors
+    /// Whatever writing answers; the stream is then to be failed.
+    pub(super) async fn lay(&self, epoch: u64, offset: u64, bytes: Bytes) -> io::Result<Laid> {
+        let mut guard = self.writer.lock().await;
+        if *self.epoch.borrow() != epoch {
+            return Ok(Laid::TakenOver);
+        }
+        let closed = || io::Error::other("the stream is closed");
+        let received = guard.as_ref().ok_or_else(closed)?.received;
+        if offset > received {
+            return Ok(Laid::Gap(received));
+        }
+        let known = usize::try_from(received - offset).unwrap_or(usize::MAX);
+        if known >= bytes.len() {
+            return Ok(Laid::Received(received));
+        }
+        let raw = Arc::clone(self.raw.as_ref().ok_or_else(closed)?);
+        let mut writer = guard.take().ok_or_else(closed)?;
+        let fresh = bytes.slice(known..);
+        let (writer, result) = tokio::task::spawn_blocking(move || {
+            let result = writer.write(&raw, &fresh);
+            (writer, result)
+        })
+        .await
+        .map_err(io::Error::other)?;
+        self.received.store(writer.received, Ordering::Release);
+        let laid = if writer.is_surely_no_recording() {
+            Laid::NotARecording
+        } else {
+            Laid::Received(writer.received)
+        };
+        *guard = Some(writer);
+        result.map(|()| laid)
+    }
+
+    /// Digest and container of what was received.
+    pub(super) async fn digest(&self) -> Option<(String, Option<Container>)> {
+        let guard = self.writer.lock().await;
+        guard.as_ref().map(|writer| (writer.digest.clone().finish(), sniff::sniff(&writer.head)))
+    }
+
+    /// Makes what was received durable; answers how far that reaches. Blocks.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.raw.as_ref().map_or(Ok(()), |raw| raw.sync_data())
+    }
+
+    /// Cuts the file back to its durable bytes after the disk refused. Blocks.
+    pub(super) fn fail(&self, no_space: bool) {
+        let durable = match *self.standing.borrow() {
+            Standing::Durable(offset) => offset,
+            Standing::Failed { .. } => return,
+        };
+        if let Some(Err(error)) = self.raw.as_ref().map(|raw| raw.set_len(durable)) {
+            tracing::error!(recording = %self.id, %error, "could not cut back to the durable bytes");
+        }
+        self.standing.send_replace(Standing::Failed { no_space });
+    }
+}
+
+impl Writer {
+    fn write(&mut self, raw: &File, bytes: &[u8]) -> io::Result<()> {
+        raw.write_all_at(bytes, self.received)?;
+        self.digest.update(bytes);
+        let wanted = sniff::HEAD_BYTES.saturating_sub(self.head.len());
+        self.head.extend_from_slice(&bytes[..bytes.len().min(wanted)]);
+        self.received += bytes.len() as u64;
+        Ok(())
+    }
+
+    fn is_surely_no_recording(&self) -> bool {
+        self.head.len() == sniff::HEAD_BYTES && sniff::sniff(&self.head).is_none()
+    }
+}
+
+/// The streams that have, or lately had, a client.
+#[derive(Debug, Default)]
+pub struct Streams {
+    open: Mutex<HashMap<RecordingId, Arc<Stream>>>,
+    dirty: Mutex<Vec<Arc<Stream>>>,
+    pub(super) wake: Notify,
+}
+
+impl Streams {
+    /// A set without streams.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub(super) fn get(&self, id: RecordingId) -> Option<Arc<Stream>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// Enters a stream; the one that is there already stands.
+    pub(super) fn enter(&self, stream: Arc<Stream>) -> Arc<Stream> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(open.entry(stream.id).or_insert(stream))
+    }
+
+    pub(super) fn leave(&self, id: RecordingId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    /// How many bytes a stream has received, if it is known here.
+    #[must_use]
+    pub fn received(&self, id: RecordingId) -> Option<u64> {
+        self.get(id).map(|stream| stream.received())
+    }
+
+    /// Forgets a stream whose recording was closed or deleted.
+    pub fn forget(&self, id: RecordingId) {
+        self.leave(id);
+    }
+
+    /// Notes that a stream has bytes that are not durable yet.
+    pub(super) fn touch(&self, stream: &Arc<Stream>) {
+        if !stream.dirty.swap(true, Ordering::AcqRel) {
+            let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
+            dirty.push(Arc::clone(stream));
+            self.wake.notify_one();
+        }
+    }
+
+    /// The streams that have bytes to make durable, each with how many it has.
+    pub(super) fn take_dirty(&self) -> Vec<(Arc<Stream>, u64)> {
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        dirty
+            .into_iter()
+            .map(|stream| {
+                stream.dirty.store(false, Ordering::Release);
+                let received = stream.received();
+                (stream, received)
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(name: &str) -> (std::path::PathBuf, Arc<Stream>) {
+        let path = std::env::temp_dir().join(format!("holdfast-stream-{}-{name}", std::process::id()));
+        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
+        (path, Stream::new(RecordingId::new(1, [1; 10]), file.unwrap()))
+    }
+
+    #[tokio::test]
+    async fn chunks_twice_overlapping_or_early_never_corrupt_the_file() {
+        let (path, stream) = stream("chunks");
+        let epoch = stream.take_over();
+        let lay = async |offset, bytes: &'static [u8]| {
+            stream.lay(epoch, offset, Bytes::from_static(bytes)).await.unwrap()
+        };
+        assert_eq!(lay(0, b"abcd").await, Laid::Received(4));
+        assert_eq!(lay(0, b"XXXX").await, Laid::Received(4));
+        assert_eq!(lay(2, b"XXef").await, Laid::Received(6));
+        assert_eq!(lay(7, b"h").await, Laid::Gap(6));
+        assert_eq!(lay(6, b"g").await, Laid::Received(7));
+        assert_eq!(std::fs::read(&path).unwrap(), b"abcdefg");
+        assert_eq!(stream.digest().await.unwrap().0, digest::of(b"abcdefg"));
+        let again = Stream::reopen(stream.id, File::open(&path).unwrap()).unwrap();
+        assert_eq!(again.digest().await.unwrap().0, digest::of(b"abcdefg"));
+        assert_eq!(again.received(), 7);
+    }
+
+    #[tokio::test]
+    async fn one_connection_writes() {
+        let (_, stream) = stream("takeover");
+        let first = stream.take_over();
+        let second = stream.take_over();
+        let late = stream.lay(first, 0, Bytes::from_static(b"late")).await.unwrap();
+        assert_eq!(late, Laid::TakenOver);
+        let mine = stream.lay(second, 0, Bytes::from_static(b"mine")).await.unwrap();
+        assert_eq!(mine, Laid::Received(4));
+    }
+
+    #[tokio::test]
+    async fn what_is_surely_no_recording_is_said_at_once() {
+        let (_, stream) = stream("zeros");
+        let epoch = stream.take_over();
+        let zeros = Bytes::from_static(&[0; sniff::HEAD_BYTES]);
+        assert_eq!(stream.lay(epoch, 0, zeros.slice(..100)).await.unwrap(), Laid::Received(100));
+        assert_eq!(stream.lay(epoch, 100, zeros.slice(100..)).await.unwrap(), Laid::NotARecording);
+    }
+}

@@ -1,0 +1,390 @@
+//! Uploads of finished files: the body, or a form with the file in it.
+//!
+//! Memory is flat: at most two pieces of [`PIECE_BYTES`] are held, one being filled from the line
+//! while the other is written and digested. Nothing touches the disk or the ledger before the first
+//! bytes were found to be a recording's.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::multipart::{Field, Multipart, MultipartError};
+use axum::extract::{ConnectInfo, FromRequest, Query, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::unfold;
+use futures_util::{Stream, StreamExt};
+use holdfast_core::Event;
+use holdfast_core::names::Container;
+use holdfast_core::recording::Source;
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+
+use super::Ingest;
+use super::admit::{Admitted, failed, metadata};
+use super::messages::ClientMetadata;
+use crate::digest::Sha256;
+use crate::node::NodeError;
+use crate::problem::Problem;
+use crate::vault::{VaultError, sniff};
+
+/// Bytes that are written and digested at a time.
+const PIECE_BYTES: usize = 1 << 20;
+/// Largest form field other than the file, in bytes.
+const FIELD_BYTES_MAX: usize = 1024;
+/// Most form fields before the file.
+const FIELDS_MAX: usize = 8;
+/// After a refusal, so much is still read and thrown away, that the client sees the answer.
+const LINGER_BYTES_MAX: u64 = 64 << 20;
+const LINGER_MS_MAX: u64 = 5_000;
+
+/// Whose recording it is.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Claim {
+    env_id: Option<String>,
+    env_hash: Option<String>,
+    name: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Accepted {
+    id: String,
+    state: &'static str,
+    bytes: u64,
+    sha256: String,
+    token: String,
+    status_url: String,
+}
+
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send>>;
+
+/// `POST` or `PUT /api/v1/ingest/upload`
+pub(super) async fn upload(
+    State(ingest): State<Arc<Ingest>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    claim: Result<Query<Claim>, axum::extract::rejection::QueryRejection>,
+    request: Request,
+) -> Response {
+    let headers = request.headers().clone();
+    let claim = match claim {
+        Ok(Query(claim)) => claim,
+        Err(error) => return refuse(&ingest, request.into_body(), Problem::bad_request(error.body_text())),
+    };
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let done = if kind.starts_with("multipart/form-data") {
+        form(&ingest, peer, &headers, claim, request).await
+    } else {
+        body(&ingest, peer, &headers, claim, request).await
+    };
+    done.unwrap_or_else(IntoResponse::into_response)
+}
+
+/// Answers at once, and reads on a little, so that a client still sending gets to see the answer.
+fn refuse(ingest: &Ingest, body: Body, problem: Problem) -> Response {
+    linger(ingest, Box::pin(body.into_data_stream().map(|piece| piece.map_err(|e| cut_short(&e)))));
+    problem.into_response()
+}
+
+fn linger(ingest: &Ingest, mut pieces: Pieces) {
+    let drain = async move {
+        let mut left = LINGER_BYTES_MAX;
+        while let Some(Ok(piece)) = pieces.next().await {
+            left = left.saturating_sub(piece.len() as u64);
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    ingest.tasks.spawn(tokio::time::timeout(Duration::from_millis(LINGER_MS_MAX), drain));
+}
+
+async fn body(
+    ingest: &Arc<Ingest>,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    claim: Claim,
+    request: Request,
+) -> Result<Response, Problem> {
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
+    let pieces = request.into_body().into_data_stream().map(|piece| piece.map_err(|e| cut_short(&e)));
+    let mut pieces: Pieces = Box::pin(pieces);
+    let result = Box::pin(receive(ingest, peer, headers, claim, length, &mut pieces)).await;
+    if result.is_err() {
+        linger(ingest, pieces);
+    }
+    result
+}
+
+async fn form(
+    ingest: &Arc<Ingest>,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    mut claim: Claim,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut form = Multipart::from_request(request, &()).await.map_err(|error| {
+        Problem::bad_request(format!("malformed form: {}", error.body_text()))
+    })?;
+    for _ in 0..FIELDS_MAX {
+        let Some(mut field) = form.next_field().await.map_err(|e| malformed(&e))? else { break };
+        let name = field.name().unwrap_or("").to_owned();
+        if name == "file" {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Problem>>(1);
+            // The field borrows the form, so it is read here while its pieces are taken there.
+            let receiving = async {
+                let mut pieces: Pieces = Box::pin(unfold(receiver, async |mut receiver| {
+                    receiver.recv().await.map(|piece| (piece, receiver))
+                }));
+                Box::pin(receive(ingest, peer, headers, claim, None, &mut pieces)).await
+            };
+            let (result, ()) = tokio::join!(receiving, pump(&mut field, sender));
+            return result;
+        }
+        let mut value = BytesMut::new();
+        while let Some(piece) = field.chunk().await.map_err(|e| malformed(&e))? {
+            value.extend_from_slice(&piece);
+            if value.len() > FIELD_BYTES_MAX {
+                return Err(Problem::bad_request(format!("the field {name:?} is longer than {FIELD_BYTES_MAX} bytes")));
+            }
+        }
+        let value = String::from_utf8(value.to_vec())
+            .map_err(|_| Problem::bad_request(format!("the field {name:?} is not UTF-8")))?;
+        match name.as_str() {
+            "env_id" => claim.env_id = Some(value),
+            "env_hash" => claim.env_hash = Some(value),
+            "name" => claim.name = Some(value),
+            _ => return Err(Problem::bad_request(format!("unknown field {name:?}; known are env_id, env_hash, name, file"))),
+        }
+    }
+    Err(Problem::bad_request("the form has no field \"file\"; put it after env_id and env_hash"))
+}
+
+/// Hands the file's pieces over; once nobody takes them, throws a limited number of them away.
+async fn pump(field: &mut Field<'_>, pieces: tokio::sync::mpsc::Sender<Result<Bytes, Problem>>) {
+    let mut unwanted_bytes = 0;
+    while let Some(piece) = field.chunk().await.transpose() {
+        let (length, ended) = (piece.as_ref().map_or(0, Bytes::len) as u64, piece.is_err());
+        if pieces.send(piece.map_err(|error| malformed(&error))).await.is_err() {
+            unwanted_bytes += length;
+        }
+        if ended || unwanted_bytes > LINGER_BYTES_MAX {
+            return;
+        }
+    }
+}
+
+fn malformed(error: &MultipartError) -> Problem {
+    Problem::bad_request(format!("malformed form: {}", error.body_text()))
+}
+
+fn cut_short(error: &axum::Error) -> Problem {
+    Problem::bad_request(format!("the body ended early ({error}); nothing was kept, send it again"))
+}
+
+async fn receive(
+    ingest: &Arc<Ingest>,
+    peer: SocketAddr,
+    headers: &HeaderMap,
+    claim: Claim,
+    length: Option<u64>,
+    pieces: &mut Pieces,
+) -> Result<Response, Problem> {
+    let _permit = ingest.permit()?;
+    let from_header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
+    let missing = |what: &str| Problem::bad_request(format!("{what} is missing; give it in the query, the form or a header"));
+    let env_id = claim.env_id.or_else(|| from_header("holdfast-env-id")).ok_or_else(|| missing("env_id"))?;
+    let env_hash =
+        claim.env_hash.or_else(|| from_header("holdfast-env-hash")).ok_or_else(|| missing("env_hash"))?;
+    let policy = ingest.admit(&env_id, &env_hash)?;
+    let most = ingest.node.config.ingest.recording_bytes_max;
+    if length.is_some_and(|length| length > most) {
+        return Err(too_large(most));
+    }
+    let mut reader = Reader {
+        pieces,
+        stall: Duration::from_millis(ingest.node.config.ingest.stall_ms_max),
+        left: most,
+        most,
+        stop: ingest.node.stop.clone(),
+    };
+    let head = reader.head().await?;
+    if head.is_empty() {
+        return Err(Problem::bad_request("the body is empty; send the recording as the body"));
+    }
+    let Some(container) = sniff::sniff(&head[..head.len().min(sniff::HEAD_BYTES)]) else {
+        return Err(Problem::not_a_recording(
+            "the bytes are no container that this node knows; send WebM, Matroska, MP4, MOV, AVI, FLV, \
+             WMV, MPEG, 3GP, Ogg, MP3, AAC or WAV",
+        ));
+    };
+    let client = ClientMetadata { name: claim.name, ..ClientMetadata::default() };
+    let metadata = metadata(peer, headers, client);
+    let admitted =
+        Box::pin(ingest.begin(env_id, Source::Upload, policy, metadata, length.unwrap_or(0))).await?;
+    let id = admitted.recording.id;
+    // If the client goes, hyper drops this future: the guard then marks what came as garbage.
+    let guard = Guard { ingest: Arc::clone(ingest), id, armed: true };
+    let accepted = Box::pin(keep(ingest, admitted, container, head, &mut reader)).await?;
+    guard.disarm();
+    let location = HeaderValue::from_str(&accepted.status_url);
+    let mut response = (StatusCode::CREATED, axum::Json(accepted)).into_response();
+    if let Ok(location) = location {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    Ok(response)
+}
+
+async fn keep(
+    ingest: &Arc<Ingest>,
+    admitted: Admitted,
+    container: Container,
+    head: Bytes,
+    reader: &mut Reader<'_>,
+) -> Result<Accepted, Problem> {
+    let id = admitted.recording.id;
+    let node = &ingest.node;
+    let io_failed = |action, source| {
+        failed(&NodeError::Vault(VaultError::Io { action, path: node.vault.folder(id), source }))
+    };
+    let mut writer = Writer { raw: admitted.raw, at: 0, digest: Sha256::new() };
+    let mut piece = vec![head];
+    loop {
+        let writing: JoinHandle<(Writer, io::Result<()>)> = tokio::task::spawn_blocking(move || {
+            let result = writer.write(&piece);
+            (writer, result)
+        });
+        let next = reader.piece().await;
+        let (back, result) = writing.await.map_err(|error| io_failed("write", io::Error::other(error)))?;
+        result.map_err(|error| io_failed("write", error))?;
+        writer = back;
+        piece = next?;
+        if piece.is_empty() {
+            break;
+        }
+        let vault = Arc::clone(&node.vault);
+        vault.place(0).map_err(|error| failed(&error.into()))?;
+    }
+    let synced = tokio::task::spawn_blocking(move || writer.finish()).await;
+    let (bytes, sha256) = synced
+        .map_err(|error| io_failed("sync", io::Error::other(error)))?
+        .map_err(|error| io_failed("sync", error))?;
+    let stopped = Event::Stopped { bytes, sha256: sha256.clone(), container: Some(container) };
+    node.step_all(id, [stopped, Event::Saved]).await.map_err(|error| failed(&error))?;
+    Ok(Accepted {
+        id: id.to_string(),
+        state: "saved",
+        bytes,
+        sha256,
+        token: admitted.secrets.token,
+        status_url: format!("/api/v1/ingest/recordings/{id}"),
+    })
+}
+
+fn too_large(most: u64) -> Problem {
+    Problem::too_large(format!("a recording has at most {most} bytes; nothing was kept"))
+}
+
+struct Reader<'a> {
+    pieces: &'a mut Pieces,
+    stall: Duration,
+    left: u64,
+    most: u64,
+    stop: tokio_util::sync::CancellationToken,
+}
+
+impl Reader<'_> {
+    /// The first bytes, enough to tell what they are.
+    async fn head(&mut self) -> Result<Bytes, Problem> {
+        let mut head = BytesMut::new();
+        while head.len() < sniff::HEAD_BYTES {
+            let Some(bytes) = self.next().await? else { break };
+            head.extend_from_slice(&bytes);
+        }
+        Ok(head.freeze())
+    }
+
+    /// The next [`PIECE_BYTES`] or a little more; empty at the end.
+    async fn piece(&mut self) -> Result<Vec<Bytes>, Problem> {
+        let mut piece = Vec::with_capacity(64);
+        let mut length = 0;
+        while length < PIECE_BYTES {
+            let Some(bytes) = self.next().await? else { break };
+            length += bytes.len();
+            piece.push(bytes);
+        }
+        Ok(piece)
+    }
+
+    async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let next = tokio::select! {
+                next = tokio::time::timeout(self.stall, self.pieces.next()) => next,
+                () = self.stop.cancelled() => {
+                    return Err(Problem::unavailable("the node is stopping; send it again").retry_after_s(5));
+                }
+            };
+            let ms = self.stall.as_millis();
+            let stalled = |_| Problem::stalled(format!("nothing came for {ms} ms; nothing was kept, send it again"));
+            let Some(bytes) = next.map_err(stalled)?.transpose()? else { return Ok(None) };
+            let length = bytes.len() as u64;
+            if length > self.left {
+                return Err(too_large(self.most));
+            }
+            self.left -= length;
+            if !bytes.is_empty() {
+                return Ok(Some(bytes));
+            }
+        }
+    }
+}
+
+struct Writer {
+    raw: File,
+    at: u64,
+    digest: Sha256,
+}
+
+impl Writer {
+    fn write(&mut self, piece: &[Bytes]) -> io::Result<()> {
+        for bytes in piece {
+            self.raw.write_all_at(bytes, self.at)?;
+            self.digest.update(bytes);
+            self.at += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> io::Result<(u64, String)> {
+        self.raw.sync_all()?;
+        Ok((self.at, self.digest.finish()))
+    }
+}
+
+/// Marks an upload as garbage unless it was disarmed: by an error, or by its client going away.
+struct Guard {
+    ingest: Arc<Ingest>,
+    id: holdfast_core::RecordingId,
+    armed: bool,
+}
+
+impl Guard {
+    fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.armed {
+            let (ingest, id) = (Arc::clone(&self.ingest), self.id);
+            self.ingest.tasks.spawn(async move { ingest.reject(id).await });
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The ledger: what the node knows of its recordings, durably, in one redb file.
+//!
+//! Invariants:
+//! - One thread writes. It gathers what is waiting into one transaction, commits it in two phases,
+//!   and only then answers: whoever got an answer has it on disk, and many share one sync.
+//! - A recording changes only through [`holdfast_core::step`], inside that transaction.
+//! - The table `due` is derived from the recordings: for each lane at most one entry each. A claim
+//!   moves the entry to the end of the claim's lease, so that work whose worker died comes due again.
+//!
+//! Format: see [`schema`].
+
+mod rebuild;
+mod schema;
+mod store;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, RwLock};
+
+use holdfast_core::recording::{Event, Recording, State};
+use holdfast_core::{Effect, Lane, RecordingId};
+use jiff::Timestamp;
+use redb::Database;
+use tokio::sync::{mpsc, oneshot, watch};
+
+pub use rebuild::{RebuildError, RebuildReport, rebuild};
+pub use schema::VERSION;
+use writer::Op;
+
+/// Operations that may wait for the writer; more make their callers wait.
+const OPS_WAITING_MAX: usize = 4_096;
+
+/// What can go wrong with the ledger.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// It cannot be opened.
+    #[error("cannot open the ledger {path}: {reason}")]
+    Open {
+        /// Its file.
+        path: PathBuf,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// It cannot be read.
+    #[error("cannot read the ledger: {0}")]
+    Read(String),
+    /// It cannot be written; nothing of the operation was done.
+    #[error("cannot write the ledger: {0}")]
+    Write(String),
+    /// An entry is not what was written.
+    #[error("the ledger's entry for recording {id} is damaged: {reason}")]
+    Damaged {
+        /// Which recording.
+        id: RecordingId,
+        /// How.
+        reason: String,
+    },
+    /// It has no such recording.
+    #[error("the ledger has no recording {0}")]
+    NoSuchRecording(RecordingId),
+    /// The node is stopping.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+/// A recording after an event, with what is to be done.
+pub type Stepped = (Recording, Vec<Effect>);
+
+/// Which recordings to list.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those of this environment.
+    pub env_id: Option<String>,
+}
+
+/// The ledger's file under this configuration.
+#[must_use]
+pub fn path(config: &crate::config::Config) -> PathBuf {
+    config.node.state_path.join("ledger.redb")
+}
+
+/// A handle to the ledger. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    ops: mpsc::Sender<Op>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    /// `None` only while the writer opens it anew after an I/O error.
+    database: RwLock<Option<Arc<Database>>>,
+    counts: Mutex<[u64; State::ALL.len()]>,
+    changed: watch::Sender<u64>,
+}
+
+impl Ledger {
+    /// Opens or makes the ledger, brings its schema up to date, and starts its writer.
+    ///
+    /// Work that was under way when the node last ended is due again at once, and no client counts
+    /// as connected any more.
+    ///
+    /// # Errors
+    /// [`LedgerError::Open`] where it is held by another process, damaged, or too new.
+    pub fn open(path: &Path, now: Timestamp) -> Result<Self, LedgerError> {
+        let database = schema::open(path)?;
+        store::restart(&database, now)?;
+        let counts = store::counts(&database)?;
+        let shared = Arc::new(Shared {
+            path: path.into(),
+            database: RwLock::new(Some(Arc::new(database))),
+            counts: Mutex::new(counts),
+            changed: watch::Sender::new(0),
+        });
+        let (ops, waiting) = mpsc::channel(OPS_WAITING_MAX);
+        let for_writer = Arc::clone(&shared);
+        std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || writer::run(&for_writer, waiting))
+            .map_err(|error| LedgerError::Open { path: path.into(), reason: error.to_string() })?;
+        Ok(Self { shared, ops })
+    }
+
+    /// Enters a new recording.
+    ///
+    /// # Errors
+    /// [`LedgerError::Write`] when it was not entered.
+    pub async fn insert(&self, recording: Recording) -> Result<(), LedgerError> {
+        self.ask(|reply| Op::Insert { recording: Box::new(recording), reply }).await
+    }
+
+    /// Steps a recording and commits the outcome.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was done.
+    pub async fn apply(
+        &self,
+        id: RecordingId,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<Stepped, LedgerError> {
+        self.apply_all(id, vec![event], now).await
+    }
+
+    /// Steps a recording through several events in one transaction; answers with the effects of all.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was done.
+    pub async fn apply_all(
+        &self,
+        id: RecordingId,
+        events: Vec<Event>,
+        now: Timestamp,
+    ) -> Result<Stepped, LedgerError> {
+        self.ask(|reply| Op::Apply { id, events, now, release: None, reply }).await
+    }
+
+    /// Like [`apply`](Self::apply), and ends the claim on the recording's work in a lane.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was done; the claim then ends with its lease.
+    pub async fn settle(
+        &self,
+        id: RecordingId,
+        lane: Lane,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<Stepped, LedgerError> {
+        self.ask(|reply| Op::Apply { id, events: vec![event], now, release: Some(lane), reply })
+            .await
+    }
+
+    /// Notes how far streams are durable in their files.
+    ///
+    /// # Errors
+    /// [`LedgerError::Write`] when it was not noted, so that nothing may be acknowledged.
+    pub async fn note_offsets(
+        &self,
+        offsets: Vec<(RecordingId, u64)>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.ask(|reply| Op::Offsets { offsets, now, reply }).await
+    }
+
+    /// Claims the work in a lane that has been due longest, if any is due.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was claimed.
+    pub async fn claim(
+        &self,
+        lane: Lane,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Option<Stepped>, LedgerError> {
+        self.ask(|reply| Op::Claim { lane, now, lease_until, reply }).await
+    }
+
+    /// Extends the lease of a claim. Harmless where the claim has ended.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it was not extended.
+    pub async fn extend(
+        &self,
+        id: RecordingId,
+        lane: Lane,
+        until: Timestamp,
+    ) -> Result<(), LedgerError> {
+        self.ask(|reply| Op::Extend { id, lane, until, reply }).await
+    }
+
+    /// A recording, if the ledger has it.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`] or [`LedgerError::Damaged`].
+    pub fn get(&self, id: RecordingId) -> Result<Option<Recording>, LedgerError> {
+        store::get(&*self.database()?, id)
+    }
+
+    /// Recordings, newest first, that come after `before` (exclusive) and fit the filter.
+    ///
+    /// Answers with at most `limit` of them, and where to go on, if there may be more.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`] or [`LedgerError::Damaged`].
+    pub fn list(
+        &self,
+        filter: &Filter,
+        before: Option<RecordingId>,
+        limit: usize,
+    ) -> Result<(Vec<Recording>, Option<RecordingId>), LedgerError> {
+        store::list(&*self.database()?, filter, before, limit)
+    }
+
+    /// How many recordings are in each state, in the order of [`State::ALL`].
+    #[must_use]
+    pub fn counts(&self) -> [u64; State::ALL.len()] {
+        *self.shared.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// When work in a lane is due next.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn next_due(&self, lane: Lane) -> Result<Option<Timestamp>, LedgerError> {
+        store::next_due(&*self.database()?, lane)
+    }
+
+    /// The latest instant that any entry was made at. A clock that stands before it is wrong (rule 10).
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn latest_instant(&self) -> Result<Timestamp, LedgerError> {
+        store::latest_instant(&*self.database()?)
+    }
+
+    /// Wakes with every commit.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.shared.changed.subscribe()
+    }
+
+    fn database(&self) -> Result<Arc<Database>, LedgerError> {
+        let guard = self.shared.database.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        guard.clone().ok_or_else(|| LedgerError::Read("it is being opened anew".into()))
+    }
+
+    async fn ask<T>(
+        &self,
+        op: impl FnOnce(oneshot::Sender<Result<T, LedgerError>>) -> Op,
+    ) -> Result<T, LedgerError> {
+        let (reply, answer) = oneshot::channel();
+        self.ops.send(op(reply)).await.map_err(|_| LedgerError::Closed)?;
+        answer.await.map_err(|_| LedgerError::Closed)?
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! A new ledger from the vault alone (contract 2).
+
+use std::path::PathBuf;
+
+use holdfast_core::recording::Recording;
+use jiff::Timestamp;
+
+use super::{LedgerError, schema, store, writer};
+use crate::config::Config;
+use crate::vault::{Vault, VaultError};
+
+/// What a rebuild found.
+#[derive(Debug)]
+pub struct RebuildReport {
+    /// Where the ledger that was there is kept.
+    pub kept_aside: Option<PathBuf>,
+    /// Recordings entered.
+    pub recordings: usize,
+    /// Folders that could not be understood, with the reason. They count as of unknown status.
+    pub damaged: Vec<String>,
+}
+
+/// Why a ledger could not be rebuilt.
+#[derive(Debug, thiserror::Error)]
+pub enum RebuildError {
+    /// The vault cannot be read.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// The new ledger cannot be written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The old ledger cannot be put aside.
+    #[error("cannot put {path} aside: {source}")]
+    Aside {
+        /// The old ledger.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Puts the ledger aside and makes a new one from the folders in the vault. The node must not run.
+///
+/// # Errors
+/// [`RebuildError`]; the old ledger is then still there, under its own name or its new one.
+pub fn rebuild(config: &Config, now: Timestamp) -> Result<RebuildReport, RebuildError> {
+    let path = super::path(config);
+    let vault = Vault::open(&config.vault.path, config.vault.free_bytes_min)?;
+    let (mut recordings, mut damaged) = (Vec::new(), Vec::new());
+    for (id, manifest) in vault.manifests()? {
+        match manifest {
+            Ok(recording) if recording.id == id => recordings.push(recording),
+            Ok(other) => damaged.push(format!("{id}: its manifest is that of {}", other.id)),
+            Err(error) => damaged.push(format!("{id}: {error}")),
+        }
+    }
+    let kept_aside = put_aside(&path, now)?;
+    enter(&path, &recordings, now)?;
+    Ok(RebuildReport { kept_aside, recordings: recordings.len(), damaged })
+}
+
+#[expect(clippy::disallowed_methods, reason = "the old ledger is kept, not deleted")]
+fn put_aside(path: &std::path::Path, now: Timestamp) -> Result<Option<PathBuf>, RebuildError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    // Held open by a running node, it must not be moved away under it.
+    match redb::Database::builder().open(path) {
+        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+            let reason = "a running node has it open; stop the node first".into();
+            return Err(LedgerError::Open { path: path.into(), reason }.into());
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let aside = path.with_extension(format!("redb.before-{}", now.as_second()));
+    std::fs::rename(path, &aside)
+        .map_err(|source| RebuildError::Aside { path: path.into(), source })?;
+    Ok(Some(aside))
+}
+
+fn enter(path: &std::path::Path, recordings: &[Recording], now: Timestamp) -> Result<(), LedgerError> {
+    let database = schema::open(path)?;
+    let write = writer::transaction(&database).map_err(LedgerError::Write)?;
+    for recording in recordings {
+        let entry = schema::Entry { recording: recording.clone(), slots: Default::default() };
+        store::put(&write, entry, None)?;
+    }
+    store::note_instant(&write, now)?;
+    write.commit().map_err(|error| LedgerError::Write(error.to_string()))
+}

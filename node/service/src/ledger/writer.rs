@@ -1,0 +1,213 @@
+//! The one thread that writes: gathers what waits into a transaction, commits, then answers.
+
+use std::sync::{Arc, PoisonError};
+
+use holdfast_core::recording::{Event, Recording, State, step};
+use holdfast_core::{Lane, RecordingId};
+use jiff::Timestamp;
+use redb::WriteTransaction;
+use tokio::sync::{mpsc, oneshot};
+
+use super::schema::{Entry, OFFSETS};
+use super::{LedgerError, Shared, Stepped, schema, store};
+
+/// Most operations in one transaction.
+const BATCH_MAX: usize = 512;
+/// How often a ledger that had an I/O error is opened anew before its callers are told.
+const REOPENS_MAX: u32 = 1;
+
+pub(super) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
+
+/// What the writer can be asked for.
+#[derive(Debug)]
+pub(super) enum Op {
+    Insert {
+        recording: Box<Recording>,
+        reply: Reply<()>,
+    },
+    Apply {
+        id: RecordingId,
+        events: Vec<Event>,
+        now: Timestamp,
+        release: Option<Lane>,
+        reply: Reply<Stepped>,
+    },
+    Offsets {
+        offsets: Vec<(RecordingId, u64)>,
+        now: Timestamp,
+        reply: Reply<()>,
+    },
+    Claim {
+        lane: Lane,
+        now: Timestamp,
+        lease_until: Timestamp,
+        reply: Reply<Option<Stepped>>,
+    },
+    Extend {
+        id: RecordingId,
+        lane: Lane,
+        until: Timestamp,
+        reply: Reply<()>,
+    },
+}
+
+/// Answers that wait for the commit, and what the commit changes in the counts.
+#[derive(Default)]
+struct Batch {
+    answers: Vec<Box<dyn FnOnce(Result<(), String>) + Send>>,
+    moves: Vec<(Option<State>, State)>,
+}
+
+impl Batch {
+    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, result: Result<T, LedgerError>) {
+        self.answers.push(Box::new(move |committed| {
+            let result =
+                result.and_then(|value| committed.map_err(LedgerError::Write).map(|()| value));
+            // Whoever asked may have gone; what was done stays done.
+            drop(reply.send(result));
+        }));
+    }
+
+    fn moved(&mut self, before: Option<State>, after: State) {
+        if before != Some(after) {
+            self.moves.push((before, after));
+        }
+    }
+}
+
+/// Runs until every handle to the ledger is gone.
+pub(super) fn run(shared: &Arc<Shared>, mut ops: mpsc::Receiver<Op>) {
+    while let Some(first) = ops.blocking_recv() {
+        let mut waiting = vec![first];
+        while waiting.len() < BATCH_MAX {
+            match ops.try_recv() {
+                Ok(op) => waiting.push(op),
+                Err(_) => break,
+            }
+        }
+        let mut batch = Batch::default();
+        let committed = commit(shared, waiting, &mut batch);
+        if committed.is_ok() {
+            let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            for (before, after) in &batch.moves {
+                if let Some(before) = before {
+                    counts[store::index(*before)] = counts[store::index(*before)].saturating_sub(1);
+                }
+                counts[store::index(*after)] += 1;
+            }
+        }
+        for answer in batch.answers {
+            answer(committed.clone());
+        }
+        shared.changed.send_modify(|commits| *commits = commits.wrapping_add(1));
+    }
+}
+
+fn commit(shared: &Arc<Shared>, waiting: Vec<Op>, batch: &mut Batch) -> Result<(), String> {
+    let write = begin(shared, REOPENS_MAX)?;
+    for op in waiting {
+        perform(&write, op, batch);
+    }
+    let result = write.commit().map_err(|error| error.to_string());
+    if let Err(error) = &result {
+        tracing::error!(%error, "the ledger could not commit; nothing of this batch was done");
+    }
+    result
+}
+
+/// Begins a transaction; after an I/O error redb wants the file opened anew, so that is done.
+fn begin(shared: &Arc<Shared>, reopens: u32) -> Result<WriteTransaction, String> {
+    let current = shared.database.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let begun = match &current {
+        Some(database) => transaction(database),
+        None => Err("it is closed after an I/O error".into()),
+    };
+    drop(current);
+    match begun {
+        Ok(write) => Ok(write),
+        Err(_) if reopens > 0 => {
+            let mut slot = shared.database.write().unwrap_or_else(PoisonError::into_inner);
+            *slot = None;
+            *slot = Some(Arc::new(schema::open(&shared.path).map_err(|error| error.to_string())?));
+            drop(slot);
+            begin(shared, reopens - 1)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A transaction that commits in two phases, and after which a crash needs no long repair.
+pub(super) fn transaction(database: &redb::Database) -> Result<WriteTransaction, String> {
+    let mut write = database.begin_write().map_err(|error| error.to_string())?;
+    write.set_two_phase_commit(true);
+    write.set_quick_repair(true);
+    Ok(write)
+}
+
+fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
+    match op {
+        Op::Insert { recording, reply } => {
+            batch.moved(None, recording.state);
+            let now = recording.received_at;
+            let entry = Entry { recording: *recording, slots: Default::default() };
+            let result =
+                store::note_instant(write, now).and_then(|()| store::put(write, entry, None));
+            batch.answer(reply, result);
+        }
+        Op::Apply { id, events, now, release, reply } => {
+            let result = apply(write, id, events, now, release);
+            if let Ok((before, (recording, _))) = &result {
+                batch.moved(Some(*before), recording.state);
+            }
+            batch.answer(reply, result.map(|(_, stepped)| stepped));
+        }
+        Op::Offsets { offsets, now, reply } => {
+            let result = note_offsets(write, &offsets, now);
+            batch.answer(reply, result);
+        }
+        Op::Claim { lane, now, lease_until, reply } => {
+            let result = store::claim(write, lane, now, lease_until);
+            if let Ok(Some((before, (recording, _)))) = &result {
+                batch.moved(Some(*before), recording.state);
+            }
+            batch.answer(reply, result.map(|found| found.map(|(_, stepped)| stepped)));
+        }
+        Op::Extend { id, lane, until, reply } => {
+            batch.answer(reply, store::extend(write, id, lane, until));
+        }
+    }
+}
+
+fn apply(
+    write: &WriteTransaction,
+    id: RecordingId,
+    events: Vec<Event>,
+    now: Timestamp,
+    release: Option<Lane>,
+) -> Result<(State, Stepped), LedgerError> {
+    let mut entry = store::entry(write, id.to_bytes())?.ok_or(LedgerError::NoSuchRecording(id))?;
+    let before = entry.recording.state;
+    let mut effects = Vec::new();
+    for event in events {
+        let (next, more) = step(&entry.recording, event, now);
+        entry.recording = next;
+        effects.extend(more);
+    }
+    let recording = entry.recording.clone();
+    store::note_instant(write, now)?;
+    store::put(write, entry, release)?;
+    Ok((before, (recording, effects)))
+}
+
+fn note_offsets(
+    write: &WriteTransaction,
+    offsets: &[(RecordingId, u64)],
+    now: Timestamp,
+) -> Result<(), LedgerError> {
+    store::note_instant(write, now)?;
+    let mut table = write.open_table(OFFSETS)?;
+    for (id, bytes) in offsets {
+        table.insert(id.to_bytes(), (*bytes, now.as_millisecond()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What the rooms share: one of each, handed to whoever needs it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use holdfast_core::recording::{Event, step};
+use holdfast_core::{Lane, RecordingId};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::deliver::Destination;
+use crate::ledger::{Ledger, LedgerError, Stepped};
+use crate::vault::{Vault, VaultError};
+
+/// How far the clock may be set back, as time servers do, before deletions stop.
+const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+
+/// A node: its settings, its time, its memory, its storage.
+#[derive(Debug)]
+pub struct Node {
+    /// Its settings.
+    pub config: Config,
+    /// Its time.
+    pub clock: Clock,
+    /// What it knows.
+    pub ledger: Ledger,
+    /// Where recordings lie. Its calls block.
+    pub vault: Arc<Vault>,
+    /// Where recordings are pushed to, by name.
+    pub destinations: BTreeMap<String, Box<dyn Destination>>,
+    /// How far running transcodes have come.
+    pub progress: Progress,
+    /// Work that runs, so that deleting a recording can stop it.
+    pub running: Running,
+    /// Cancelled when the node is to stop.
+    pub stop: CancellationToken,
+}
+
+/// Something that a room could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The ledger failed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The vault failed.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
+    /// A thread for blocking calls ended early.
+    #[error("a worker thread ended: {0}")]
+    Thread(String),
+}
+
+impl NodeError {
+    /// Whether it is for want of space.
+    #[must_use]
+    pub fn is_no_space(&self) -> bool {
+        matches!(self, Self::Vault(error) if error.is_no_space())
+    }
+}
+
+impl Node {
+    /// Steps a recording: its manifest first, then the ledger, which decides.
+    ///
+    /// # Errors
+    /// [`NodeError`] when nothing was done.
+    pub async fn step(&self, id: RecordingId, event: Event) -> Result<Stepped, NodeError> {
+        self.step_all(id, [event]).await
+    }
+
+    /// Steps a recording through several events at once.
+    ///
+    /// # Errors
+    /// [`NodeError`] when nothing was done.
+    pub async fn step_all<const N: usize>(
+        &self,
+        id: RecordingId,
+        events: [Event; N],
+    ) -> Result<Stepped, NodeError> {
+        let now = self.clock.now();
+        self.note(id, &events, now).await?;
+        Ok(self.ledger.apply_all(id, events.into(), now).await?)
+    }
+
+    /// Ends the claim on a recording's work in a lane with what came of it.
+    ///
+    /// # Errors
+    /// [`NodeError`] when nothing was done; the claim then ends with its lease.
+    pub async fn settle(&self, id: RecordingId, lane: Lane, event: Event) -> Result<Stepped, NodeError> {
+        let now = self.clock.now();
+        self.note(id, std::slice::from_ref(&event), now).await?;
+        Ok(self.ledger.settle(id, lane, event, now).await?)
+    }
+
+    /// Writes what a recording is about to become into its folder, if it still has one.
+    async fn note(&self, id: RecordingId, events: &[Event], now: Timestamp) -> Result<(), NodeError> {
+        let mut next = self.ledger.get(id)?.ok_or(LedgerError::NoSuchRecording(id))?;
+        for event in events {
+            next = step(&next, event.clone(), now).0;
+        }
+        self.with_vault(move |vault| vault.note(&next)).await
+    }
+
+    /// Whether the clock may be trusted for deleting: it does not stand before what it once told (rule 10).
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn clock_is_trusted(&self) -> Result<bool, LedgerError> {
+        Ok(self.clock.now() + CLOCK_TOLERANCE >= self.ledger.latest_instant()?)
+    }
+
+    /// Does something with the vault on a thread that may block.
+    ///
+    /// # Errors
+    /// What it answers, or [`NodeError::Thread`].
+    pub async fn with_vault<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Vault) -> Result<T, VaultError> + Send + 'static,
+    ) -> Result<T, NodeError> {
+        let vault = Arc::clone(&self.vault);
+        let done = tokio::task::spawn_blocking(move || act(&vault)).await;
+        Ok(done.map_err(|error| NodeError::Thread(error.to_string()))??)
+    }
+
+    /// The Unix socket at which the command line finds the running node.
+    #[must_use]
+    pub fn socket_path(config: &Config) -> PathBuf {
+        config.node.state_path.join("holdfast.sock")
+    }
+}
+
+/// How far running transcodes have come, from 0 to 1.
+#[derive(Debug, Default)]
+pub struct Progress(Mutex<HashMap<RecordingId, f32>>);
+
+impl Progress {
+    /// How far one has come, while it runs.
+    #[must_use]
+    pub fn get(&self, id: RecordingId) -> Option<f32> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
+    }
+
+    /// Notes how far one has come; `None` when it has ended.
+    pub fn set(&self, id: RecordingId, done: Option<f32>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match done {
+            Some(done) => all.insert(id, done.clamp(0.0, 1.0)),
+            None => all.remove(&id),
+        };
+    }
+}
+
+/// Work that runs, by recording and lane.
+#[derive(Debug, Default)]
+pub struct Running(Mutex<HashMap<(RecordingId, Lane), CancellationToken>>);
+
+impl Running {
+    /// Notes that work begins; it is to stop when the token is cancelled.
+    #[must_use]
+    pub fn begin(&self, id: RecordingId, lane: Lane, stop: &CancellationToken) -> CancellationToken {
+        let token = stop.child_token();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((id, lane), token.clone());
+        token
+    }
+
+    /// Notes that it has ended.
+    pub fn end(&self, id: RecordingId, lane: Lane) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id, lane));
+    }
+
+    /// Stops the work of a recording, if any runs.
+    pub fn cancel(&self, id: RecordingId) {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for lane in Lane::ALL {
+            if let Some(token) = running.get(&(id, lane)) {
+                token.cancel();
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! A worker: claims, works, extends its lease meanwhile, settles.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::recording::{Event, Recording};
+use holdfast_core::{Effect, Lane};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use super::LEASE;
+use crate::node::{Node, NodeError};
+
+/// Longest that a worker sleeps before it looks again.
+const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Pause after the queue itself failed.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is done in a lane.
+pub trait Work: Send + Sync + 'static {
+    /// The lane.
+    fn lane(&self) -> Lane;
+
+    /// Does what is to be done for a recording; answers what came of it.
+    ///
+    /// `None` leaves it undone: the node is stopping, or the recording was deleted meanwhile. When
+    /// `cancel` is cancelled the work is to end soon, and without harm.
+    fn work(
+        &self,
+        recording: Recording,
+        effects: Vec<Effect>,
+        cancel: CancellationToken,
+    ) -> impl Future<Output = Option<Event>> + Send;
+
+    /// Whether this is a time to do such work at all.
+    fn is_open(&self) -> bool {
+        true
+    }
+}
+
+/// Works until the node stops.
+pub async fn run<W: Work>(node: Arc<Node>, work: Arc<W>) {
+    let lane = work.lane();
+    let mut changes = node.ledger.changes();
+    while !node.stop.is_cancelled() {
+        changes.mark_unchanged();
+        match once(&node, &*work).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let next = node.ledger.next_due(lane).ok().flatten();
+                let sleep = next.map_or(SLEEP_MAX, |at| node.clock.until(at).min(SLEEP_MAX));
+                // What is due but may not be done now must not be asked for again and again.
+                let sleep = if work.is_open() { sleep } else { FAILED_PAUSE.max(sleep) };
+                tokio::select! {
+                    () = tokio::time::sleep(sleep.max(Duration::from_millis(1))) => {}
+                    _ = changes.changed(), if work.is_open() => {}
+                    () = node.stop.cancelled() => {}
+                }
+            }
+            Err(error) => {
+                tracing::error!(?lane, %error, "work could not be claimed or settled");
+                tokio::select! {
+                    () = tokio::time::sleep(FAILED_PAUSE) => {}
+                    () = node.stop.cancelled() => {}
+                }
+            }
+        }
+    }
+}
+
+fn lease_end(node: &Node) -> Timestamp {
+    node.clock.now() + SignedDuration::try_from(LEASE).unwrap_or(SignedDuration::MAX)
+}
+
+/// Does one piece of work; `false` where none is due.
+async fn once<W: Work>(node: &Arc<Node>, work: &W) -> Result<bool, NodeError> {
+    let lane = work.lane();
+    if !work.is_open() {
+        return Ok(false);
+    }
+    let claimed = node.ledger.claim(lane, node.clock.now(), lease_end(node)).await?;
+    let Some((recording, effects)) = claimed else { return Ok(false) };
+    if effects.is_empty() {
+        return Ok(true);
+    }
+    let id = recording.id;
+    let cancel = node.running.begin(id, lane, &node.stop);
+    let working = work.work(recording, effects, cancel.clone());
+    tokio::pin!(working);
+    let event = loop {
+        tokio::select! {
+            event = &mut working => break event,
+            () = tokio::time::sleep(LEASE / 3) => {
+                if let Err(error) = node.ledger.extend(id, lane, lease_end(node)).await {
+                    tracing::warn!(recording = %id, %error, "its lease could not be extended");
+                }
+            }
+        }
+    };
+    node.running.end(id, lane);
+    if let Some(event) = event {
+        node.settle(id, lane, event).await?;
+    }
+    Ok(true)
+}

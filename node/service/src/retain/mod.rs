@@ -1,0 +1,112 @@
+//! Recovering what its client left, and deleting what the core says is due (contract 3).
+
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use holdfast_core::recording::{Event, Recording};
+use holdfast_core::{Effect, Lane, RecordingId};
+use tokio_util::sync::CancellationToken;
+
+use crate::digest;
+use crate::ingest::Streams;
+use crate::node::{Node, NodeError};
+use crate::queue::Work;
+use crate::vault::{VaultError, sniff};
+
+/// The worker of the lane [`Lane::Retain`].
+#[derive(Debug)]
+pub struct Retainer {
+    node: Arc<Node>,
+    streams: Arc<Streams>,
+    has_warned: AtomicBool,
+}
+
+impl Retainer {
+    /// A worker for a node.
+    #[must_use]
+    pub fn new(node: Arc<Node>, streams: Arc<Streams>) -> Self {
+        Self { node, streams, has_warned: AtomicBool::new(false) }
+    }
+
+    async fn act(&self, id: RecordingId, effects: Vec<Effect>) -> Result<Option<Event>, NodeError> {
+        for effect in effects {
+            match effect {
+                Effect::Delete { kinds, folder } => {
+                    let unlinked = kinds.clone();
+                    let deletion =
+                        self.node.with_vault(move |vault| vault.delete(id, &unlinked, folder)).await?;
+                    tracing::info!(recording = %id, ?kinds, ?deletion, "deleted");
+                    if folder {
+                        self.streams.forget(id);
+                    }
+                    return Ok(Some(Event::FilesDeleted(kinds)));
+                }
+                Effect::Recover => {
+                    let event = self.recover(id).await?;
+                    self.streams.forget(id);
+                    return Ok(Some(event));
+                }
+                Effect::Transcode | Effect::Push(_) | Effect::Cancel => {}
+            }
+        }
+        Ok(None)
+    }
+
+    async fn recover(&self, id: RecordingId) -> Result<Event, NodeError> {
+        let closed = self.node.with_vault(move |vault| {
+            let mut raw = vault.open_raw(id)?;
+            let path = vault.folder(id);
+            let failed = |source| VaultError::Io { action: "recover", path, source };
+            let close = || {
+                raw.sync_all()?;
+                let (bytes, sha256) = digest::of_file(&raw)?;
+                let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
+                (&mut raw).take(sniff::HEAD_BYTES as u64).read_to_end(&mut head)?;
+                Ok((bytes, sha256, sniff::sniff(&head)))
+            };
+            close().map_err(failed)
+        });
+        let (bytes, sha256, container) = closed.await?;
+        if bytes == 0 || container.is_none() {
+            tracing::info!(recording = %id, bytes, "its client never came back, and it is no recording");
+            return Ok(Event::Rejected);
+        }
+        tracing::info!(recording = %id, bytes, "recovered: its client never came back");
+        Ok(Event::Recovered { bytes, sha256, container })
+    }
+}
+
+impl Work for Retainer {
+    fn lane(&self) -> Lane {
+        Lane::Retain
+    }
+
+    fn is_open(&self) -> bool {
+        let trusted = self.node.clock_is_trusted().unwrap_or(false);
+        if trusted {
+            self.has_warned.store(false, Ordering::Relaxed);
+        } else if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the clock stands before the latest instant in the ledger; nothing is deleted until \
+                 it is right (rule 10)"
+            );
+        }
+        trusted
+    }
+
+    async fn work(
+        &self,
+        recording: Recording,
+        effects: Vec<Effect>,
+        _cancel: CancellationToken,
+    ) -> Option<Event> {
+        match self.act(recording.id, effects).await {
+            Ok(event) => event,
+            Err(error) => {
+                tracing::error!(recording = %recording.id, %error, "could not be cleared away; tried again later");
+                None
+            }
+        }
+    }
+}

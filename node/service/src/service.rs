@@ -1,0 +1,214 @@
+//! Building a node from its configuration, running it, and bringing it to an orderly end.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use axum::Router;
+use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source, State};
+use holdfast_core::{RecordingId, step};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use crate::deliver::worker::Deliverer;
+use crate::ingest::{self, Ingest, Streams};
+use crate::ledger::{self, Filter, Ledger};
+use crate::listen::Listener;
+use crate::node::{Node, Progress, Running};
+use crate::retain::Retainer;
+use crate::transcode::Transcoder;
+use crate::vault::Vault;
+use crate::{deliver, operate, queue, tls, web};
+
+/// Recordings looked at in one go while the vault and the ledger are compared.
+const PAGE: usize = 500;
+
+/// Runs a node until it is asked to stop by SIGTERM or SIGINT.
+///
+/// # Errors
+/// What keeps it from starting; once it serves, it only ends by being asked to.
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let node = build(config)?;
+    let streams = Streams::new();
+    reconcile(&node).await.context("comparing the vault with the ledger")?;
+    let tls = tls::server(&node.config)?;
+    let mut sockets = Vec::new();
+    for address in &node.config.node.listen {
+        let socket = TcpListener::bind(address).await;
+        sockets.push(socket.with_context(|| format!("cannot listen at {address}"))?);
+    }
+    let tasks = TaskTracker::new();
+    let workers = start_workers(&node, &streams);
+    let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), tasks.clone());
+    let router: Router = ingest::router(ingest)
+        .merge(web::router())
+        .merge(operate::router(Arc::clone(&node)));
+    for tcp in sockets {
+        let address = tcp.local_addr()?;
+        let listener = Listener {
+            tcp,
+            tls: Arc::clone(&tls),
+            recordings_max: node.config.ingest.recordings_max,
+            tasks: tasks.clone(),
+            stop: node.stop.clone(),
+        };
+        tasks.spawn(listener.run(router.clone()));
+        tracing::info!(%address, "listening");
+    }
+    let socket = Arc::clone(&node);
+    tasks.spawn(async move {
+        if let Err(error) = operate::socket::serve(socket).await {
+            tracing::error!(%error, "the command line cannot reach this node");
+        }
+    });
+    // Outside systemd there is nobody to tell.
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    asked_to_stop().await?;
+    drain(&node, tasks, workers).await;
+    Ok(())
+}
+
+fn build(config: Config) -> anyhow::Result<Arc<Node>> {
+    let clock = Clock::new();
+    let state_path = &config.node.state_path;
+    std::fs::create_dir_all(state_path)
+        .with_context(|| format!("cannot make the state folder {}", state_path.display()))?;
+    let vault = Vault::open(&config.vault.path, config.vault.free_bytes_min)?;
+    for volume in vault.volumes() {
+        tracing::warn!(path = %volume.path().display(), "the vault is {}", volume.encryption().describe());
+    }
+    let ledger_path = ledger::path(&config);
+    if !ledger_path.exists() && !vault.ids()?.is_empty() {
+        bail!(
+            "the vault {} has recordings, but there is no ledger {}; make a new one from the vault \
+             with `holdfast ledger rebuild`, or every recording would be of unknown status",
+            config.vault.path.display(),
+            ledger_path.display()
+        );
+    }
+    let ledger = Ledger::open(&ledger_path, clock.now())?;
+    let mut destinations = BTreeMap::new();
+    for settings in &config.destinations {
+        destinations.insert(settings.name().to_owned(), deliver::build(settings)?);
+    }
+    Ok(Arc::new(Node {
+        config,
+        clock,
+        ledger,
+        vault: Arc::new(vault),
+        destinations,
+        progress: Progress::default(),
+        running: Running::default(),
+        stop: CancellationToken::new(),
+    }))
+}
+
+/// What the node's last end left: bytes that reached the disk but not the ledger, and folders that
+/// the ledger does not know.
+async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
+    let mut before = None;
+    let arriving = Filter { state: Some(State::Receiving), env_id: None };
+    loop {
+        let (page, next) = node.ledger.list(&arriving, before, PAGE)?;
+        for recording in page {
+            note_length(node, &recording).await?;
+        }
+        match next {
+            Some(_) => before = next,
+            None => break,
+        }
+    }
+    for id in node.with_vault(|vault| vault.ids()).await? {
+        if node.ledger.get(id)?.is_none() {
+            take_in_unknown(node, id).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn note_length(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<()> {
+    let id = recording.id;
+    let length = node.with_vault(move |vault| {
+        let Ok(raw) = vault.open_raw(id) else { return Ok(0) };
+        let length = raw.sync_all().and_then(|()| raw.metadata()).map(|data| data.len());
+        Ok(length.unwrap_or(0))
+    });
+    let length = length.await?;
+    if length > recording.bytes {
+        node.ledger.note_offsets(vec![(id, length)], node.clock.now()).await?;
+    }
+    Ok(())
+}
+
+async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
+    let last_byte_at = node.with_vault(move |vault| {
+        let modified = std::fs::metadata(vault.file(id, FileKind::Raw)).and_then(|data| data.modified());
+        Ok(modified.ok().and_then(|at| Timestamp::try_from(at).ok()))
+    });
+    let now = node.clock.now();
+    let last_byte_at = last_byte_at.await?.unwrap_or(now);
+    tracing::warn!(recording = %id, %last_byte_at, "in the vault, but not in the ledger: kept for 6 hours after its last byte");
+    let nobody = Environment::nobody();
+    let policy = node.config.policy(&nobody);
+    let new = Recording::new(id, nobody.id, Source::Upload, policy, Metadata::default(), last_byte_at);
+    let mut unknown = step(&new, Event::Detached, now).0;
+    unknown.state = State::Unknown;
+    node.ledger.insert(unknown).await?;
+    Ok(())
+}
+
+fn start_workers(node: &Arc<Node>, streams: &Arc<Streams>) -> TaskTracker {
+    let workers = TaskTracker::new();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let jobs = node.config.transcode.jobs_max.unwrap_or(cores / 2).max(1);
+    start(&workers, node, jobs, &Arc::new(Transcoder::new(Arc::clone(node))));
+    start(&workers, node, node.config.deliver.pushes_max, &Arc::new(Deliverer::new(Arc::clone(node))));
+    start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
+    workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));
+    workers
+}
+
+fn start<W: queue::Work>(workers: &TaskTracker, node: &Arc<Node>, count: usize, work: &Arc<W>) {
+    for _ in 0..count.max(1) {
+        workers.spawn(queue::run(Arc::clone(node), Arc::clone(work)));
+    }
+}
+
+async fn asked_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// Clients are told to come back, requests finish, work that runs is left for the next start.
+async fn drain(node: &Arc<Node>, tasks: TaskTracker, workers: TaskTracker) {
+    drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
+    tracing::info!("stopping");
+    node.stop.cancel();
+    let most = Duration::from_millis(node.config.node.stop_ms_max);
+    let left = within(most, async {
+        tasks.close();
+        workers.close();
+        tasks.wait().await;
+        workers.wait().await;
+    });
+    if left.await.is_none() {
+        tracing::warn!("not everything came to an end in time; what is durable goes on at the next start");
+    }
+    tracing::info!("stopped");
+}
+
+async fn within<T>(most: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::time::timeout(most, work).await.ok()
+}

@@ -1,0 +1,182 @@
+//! Having recordings transcoded, each by a child process that can be killed at any moment.
+//!
+//! The contract with the child is in [`holdfast_core::job`]. A crash costs one attempt of one
+//! recording; nothing of an attempt counts before its files are renamed into the recording's folder.
+
+mod child;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use holdfast_core::attempts::{Failure, Fault};
+use holdfast_core::job::{FailureKind, Job, Limits, Made, Report};
+use holdfast_core::recording::{Event, FileKind, Recording};
+use holdfast_core::{Effect, Lane};
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::node::{Node, NodeError};
+use crate::queue::Work;
+
+/// Name of the transcoding program, beside the node's own.
+const PROGRAM: &str = "holdfast-transcode";
+
+/// The worker of the lane [`Lane::Process`].
+#[derive(Debug)]
+pub struct Transcoder {
+    node: Arc<Node>,
+    program: PathBuf,
+}
+
+/// Why an attempt failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TranscodeError {
+    /// The child could not be started.
+    #[error("cannot start {program}: {source}")]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The child broke off.
+    #[error("the transcoder ended without a result ({how})")]
+    Crashed {
+        /// Its exit status or signal.
+        how: String,
+    },
+    /// The child said nothing for too long, or took too long.
+    #[error("the transcoder {what} and was ended")]
+    Overdue {
+        /// Which limit.
+        what: String,
+    },
+    /// The child said what is wrong.
+    #[error("{}", .0.message)]
+    Failed(holdfast_core::job::Failure),
+    /// The node's own disk or ledger.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// The work was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl TranscodeError {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Failed(failure) => match failure.kind {
+                FailureKind::NoMedia | FailureKind::Damaged | FailureKind::Unsupported => Fault::Customers,
+                FailureKind::Limit
+                | FailureKind::Stalled
+                | FailureKind::Disk
+                | FailureKind::Internal => Fault::Ours,
+            },
+            _ => Fault::Ours,
+        }
+    }
+}
+
+/// The transcoding program that a configuration means.
+#[must_use]
+pub fn program(config: &config::Transcode) -> PathBuf {
+    config.program.clone().unwrap_or_else(|| {
+        let own = std::env::current_exe().ok();
+        let beside = own.as_deref().and_then(Path::parent).map(|folder| folder.join(PROGRAM));
+        beside.filter(|path| path.is_file()).unwrap_or_else(|| PROGRAM.into())
+    })
+}
+
+impl Transcoder {
+    /// A worker for a node.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        let program = program(&node.config.transcode);
+        Self { node, program }
+    }
+
+    async fn attempt(
+        &self,
+        recording: &Recording,
+        cancel: &CancellationToken,
+    ) -> Result<Event, TranscodeError> {
+        let id = recording.id;
+        let opened = self.node.with_vault(move |vault| Ok((vault.open_raw(id)?, vault.work_folder(id)?)));
+        let (raw, work) = opened.await?;
+        let settings = &self.node.config.transcode;
+        let job = Job {
+            outputs: recording.policy.outputs,
+            limits: Limits {
+                wall_ms_max: settings.wall_ms_max,
+                stall_ms_max: settings.stall_ms_max,
+                memory_bytes_max: settings.memory_bytes_max,
+                ..Limits::default()
+            },
+        };
+        let spawn = child::Spawn { program: &self.program, state_path: &self.node.config.node.state_path };
+        let mut child = spawn.start(&job, &raw, &work)?;
+        let made = loop {
+            let report = tokio::select! {
+                report = child.next() => report?,
+                () = cancel.cancelled() => return Err(TranscodeError::Cancelled),
+            };
+            match report {
+                Report::Progress { position_ms, duration_ms } => {
+                    let done = duration_ms.filter(|all| *all > 0).map_or(0.0, |all| {
+                        #[expect(clippy::cast_precision_loss, reason = "a share of a bar on a screen")]
+                        let share = position_ms as f32 / all as f32;
+                        share
+                    });
+                    self.node.progress.set(id, Some(done));
+                }
+                Report::Done(made) => break made,
+                Report::Failed(failure) => return Err(TranscodeError::Failed(failure)),
+            }
+        };
+        drop(child);
+        let kinds = kinds_made(&made);
+        let files = self.node.with_vault(move |vault| vault.adopt(id, &kinds)).await?;
+        Ok(Event::Transcoded { media: Some(made.source), files, remarks: made.remarks })
+    }
+}
+
+fn kinds_made(made: &Made) -> Vec<FileKind> {
+    [
+        (made.mp4.is_some(), FileKind::Main),
+        (made.snapshot.is_some(), FileKind::Snapshot),
+        (made.filmstrip.is_some(), FileKind::Filmstrip),
+    ]
+    .into_iter()
+    .filter_map(|(is_made, kind)| is_made.then_some(kind))
+    .collect()
+}
+
+impl Work for Transcoder {
+    fn lane(&self) -> Lane {
+        Lane::Process
+    }
+
+    async fn work(
+        &self,
+        recording: Recording,
+        _effects: Vec<Effect>,
+        cancel: CancellationToken,
+    ) -> Option<Event> {
+        let id = recording.id;
+        let result = self.attempt(&recording, &cancel).await;
+        self.node.progress.set(id, None);
+        match result {
+            Ok(event) => {
+                tracing::info!(recording = %id, attempt = recording.transcode.made, "transcoded");
+                Some(event)
+            }
+            Err(TranscodeError::Cancelled) => None,
+            Err(error) => {
+                let (fault, sentence) = (error.fault(), error.to_string());
+                tracing::warn!(recording = %id, attempt = recording.transcode.made, %error, "transcoding failed");
+                let at = self.node.clock.now();
+                Some(Event::TranscodeFailed(Failure { fault, sentence, at }))
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+use super::*;
+use holdfast_core::job::Outputs;
+use holdfast_core::push_order::Success;
+use holdfast_core::recording::{Metadata, Policy, Source};
+use jiff::Timestamp;
+use std::os::unix::fs::FileExt;
+
+fn vault(name: &str) -> (PathBuf, Vault) {
+    let path = std::env::temp_dir().join(format!("holdfast-vault-{}-{name}", std::process::id()));
+    delete::remove_tree(&path).unwrap();
+    let vault = Vault::open(&path, 0).unwrap();
+    (path, vault)
+}
+
+fn recording(seed: u8) -> Recording {
+    let policy = Policy {
+        outputs: Outputs { mp4: true, snapshot: true, filmstrip: true },
+        push_raw: false,
+        destinations: vec![],
+        folder: String::new(),
+        store_nothing: false,
+        success: Success::Main,
+        reconnect_ms: 1,
+        playback_ms: 1,
+        zone: "Europe/Bucharest".into(),
+    };
+    let id = RecordingId::new(1, [seed; 10]);
+    Recording::new(
+        id,
+        "demo".into(),
+        Source::Upload,
+        policy,
+        Metadata::default(),
+        Timestamp::UNIX_EPOCH,
+    )
+}
+
+#[test]
+fn a_folder_tells_everything_about_its_recording() {
+    let (_, vault) = vault("manifest");
+    let mut rec = recording(1);
+    let raw = vault.create(&rec, 0).unwrap();
+    raw.write_all_at(b"bytes", 0).unwrap();
+    rec.recovered = true;
+    vault.note(&rec).unwrap();
+    let found = vault.manifests().unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].1.as_ref().unwrap(), &rec);
+    assert!(vault.create(&rec, 0).is_err(), "an id is used once");
+}
+
+#[test]
+fn what_an_attempt_made_gets_its_name_and_the_rest_goes() {
+    let (_, vault) = vault("adopt");
+    let rec = recording(2);
+    vault.create(&rec, 0).unwrap();
+    let work = vault.work_folder(rec.id).unwrap();
+    std::fs::write(work.join("main.mp4"), b"film").unwrap();
+    std::fs::write(work.join("scratch"), b"x").unwrap();
+    let files = vault.adopt(rec.id, &[FileKind::Main]).unwrap();
+    assert_eq!((files[0].kind, files[0].bytes), (FileKind::Main, 4));
+    assert_eq!(files[0].sha256.as_deref(), Some(digest::of(b"film").as_str()));
+    assert!(vault.file(rec.id, FileKind::Main).is_file());
+    assert!(!work.exists());
+    assert!(std::fs::read_dir(vault.work_folder(rec.id).unwrap()).unwrap().next().is_none());
+}
+
+#[test]
+fn deleting_twice_is_harmless() {
+    let (path, vault) = vault("delete");
+    let rec = recording(3);
+    vault.create(&rec, 0).unwrap();
+    vault.work_folder(rec.id).unwrap();
+    assert_eq!(vault.delete(rec.id, &[FileKind::Raw], false).unwrap(), Deletion::Deleted);
+    assert_eq!(vault.delete(rec.id, &[FileKind::Raw], false).unwrap(), Deletion::AlreadyGone);
+    assert!(vault.folder(rec.id).is_dir());
+    assert_eq!(vault.delete(rec.id, &[FileKind::Raw], true).unwrap(), Deletion::Deleted);
+    assert_eq!(vault.delete(rec.id, &[FileKind::Raw], true).unwrap(), Deletion::AlreadyGone);
+    assert!(std::fs::read_dir(path.join(RECORDINGS)).unwrap().next().is_none());
+}
+
+#[test]
+fn a_full_volume_takes_nothing_new() {
+    let (path, _) = vault("full");
+    let vault = Vault::open(&path, u64::MAX).unwrap();
+    let refused = vault.create(&recording(4), 0).unwrap_err();
+    assert!(refused.is_no_space(), "{refused}");
+}

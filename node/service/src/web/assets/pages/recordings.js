@@ -1,0 +1,248 @@
+// The list of recordings: asks for the key, shows the newest first, keeps itself up to date.
+
+import { button, h, icon, size } from '/recorder/v1/dom.js';
+import { Api, keepKey, keyOfThisTab } from './api.js';
+import { Card, MOVING, STATE_NAMES } from './card.js';
+import { confirmRemoval, download, play } from './player.js';
+
+const PAGE = 50;
+const REFRESH_MS_MOVING = 2_500;
+const REFRESH_MS_STILL = 20_000;
+
+const content = document.getElementById('content');
+const tools = document.getElementById('tools');
+const count = document.getElementById('count');
+const node = document.getElementById('node');
+const notice = document.getElementById('notice');
+
+const cards = new Map(); // id → Card
+let api = null;
+let state = '';
+let next = null;
+let order = [];
+let timer = null;
+let epoch = 0;
+
+const watcher = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    watcher.unobserve(target);
+    cards.get(target.dataset.id)?.seen();
+  }
+}, { rootMargin: '300px' });
+
+function notify(text) {
+  notice.hidden = !text;
+  notice.replaceChildren(...(text ? [icon('warn'), h('span', {}, text)] : []));
+}
+
+// ── the key ────────────────────────────────────────────────────────────────────────────────────
+
+function askForKey(refused = false) {
+  epoch += 1;
+  clearTimeout(timer);
+  api = null;
+  keepKey(null);
+  tools.hidden = node.hidden = true;
+  count.textContent = '';
+  notify(refused ? 'The node does not know this key. Its keys are named in the configuration, under operate.keys.' : '');
+  const input = h('input', { type: 'password', name: 'key', required: true, autocomplete: 'off', spellcheck: 'false' });
+  const form = h('form', { class: 'card' }, h('h2', {}, 'Open with a key'),
+    h('p', {}, 'The list is open to holders of a key for this node’s API. It is kept for this tab only.'),
+    h('label', { class: 'field' }, h('span', {}, 'Key'), input),
+    h('button', { class: 'button primary' }, icon('key'), h('span', {}, 'Open')));
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    if (input.value.trim()) begin(input.value.trim());
+  });
+  content.replaceChildren(form);
+  content.removeAttribute('aria-busy');
+  input.focus();
+}
+
+function begin(key) {
+  keepKey(key);
+  api = new Api(key);
+  notify('');
+  showTools();
+  clearList();
+  content.replaceChildren(h('div', { class: 'list', 'aria-hidden': 'true' }, [1, 2, 3].map(() => h('div', { class: 'skeleton' }))));
+  content.setAttribute('aria-busy', 'true');
+  refresh();
+}
+
+function showTools() {
+  if (!tools.hidden) return;
+  tools.hidden = false;
+  const select = h('select', { 'aria-label': 'Show' }, h('option', { value: '' }, 'All states'),
+    STATE_NAMES.map(([value, name]) => h('option', { value }, name)));
+  select.addEventListener('change', () => {
+    state = select.value;
+    clearList();
+    refresh();
+  });
+  tools.replaceChildren(h('span', { class: 'pick' }, select),
+    button('Lock', { onclick: () => askForKey(), kind: 'quiet', glyph: 'key' }));
+}
+
+function clearList() {
+  epoch += 1;
+  for (const card of cards.values()) card.close();
+  cards.clear();
+  order = [];
+  next = null;
+}
+
+// ── the list ───────────────────────────────────────────────────────────────────────────────────
+
+async function refresh() {
+  clearTimeout(timer);
+  if (!api) return;
+  const mine = epoch;
+  try {
+    const [page] = await Promise.all([api.list({ state, limit: PAGE }), showNode()]);
+    if (mine !== epoch) return;
+    merge(page);
+    notify('');
+  } catch (error) {
+    if (mine !== epoch) return;
+    if (error.status === 401 || error.status === 403) return void askForKey(true);
+    if (order.length) notify(error.message);
+    else showError(error);
+  }
+  schedule();
+}
+
+function schedule() {
+  clearTimeout(timer);
+  if (document.hidden) return;
+  const moving = [...cards.values()].some((card) => MOVING.has(card.recording.state));
+  timer = setTimeout(refresh, moving ? REFRESH_MS_MOVING : REFRESH_MS_STILL);
+}
+
+/** The first page anew; what was loaded beyond it stays below. */
+function merge(page) {
+  const fresh = page.recordings.map((recording) => recording.id);
+  const oldest = fresh.at(-1);
+  const beyond = page.next === null ? [] : order.filter((id) => !fresh.includes(id) && order.indexOf(id) > order.indexOf(oldest) && order.includes(oldest));
+  if (!beyond.length) next = page.next;
+  put([...fresh, ...beyond], page.recordings);
+}
+
+function put(ids, recordings) {
+  for (const [id, card] of cards) {
+    if (ids.includes(id)) continue;
+    card.close();
+    cards.delete(id);
+  }
+  for (const recording of recordings) {
+    let card = cards.get(recording.id);
+    if (!card) {
+      card = new Card(acts);
+      cards.set(recording.id, card);
+    }
+    card.show(recording);
+  }
+  const changed = ids.join() !== order.join() || !content.querySelector('.list[data-live]');
+  order = ids;
+  if (changed) layOut();
+  count.textContent = order.length ? `${order.length}${next ? ' newest' : ''} ${order.length === 1 ? 'recording' : 'recordings'}` : '';
+}
+
+function layOut() {
+  content.removeAttribute('aria-busy');
+  if (!order.length) {
+    content.replaceChildren(empty());
+    return;
+  }
+  const list = content.querySelector('.list[data-live]') ?? h('ul', { class: 'list', 'data-live': true });
+  // Moved only where the order differs: a playing scrub or the focus must not jump.
+  order.forEach((id, i) => {
+    const { element } = cards.get(id);
+    if (list.children[i] !== element) list.insertBefore(element, list.children[i] ?? null);
+    watcher.observe(element);
+  });
+  while (list.children.length > order.length) list.lastChild.remove();
+  const more = next && h('div', { class: 'more' }, button('Show older ones', { onclick: (event) => older(event.currentTarget) }));
+  content.replaceChildren(...[list, more].filter(Boolean));
+}
+
+async function older(trigger) {
+  trigger.disabled = true;
+  try {
+    const page = await api.list({ state, limit: PAGE, cursor: next });
+    next = page.next;
+    put([...order, ...page.recordings.map((r) => r.id).filter((id) => !order.includes(id))], page.recordings);
+    layOut();
+  } catch (error) {
+    notify(error.message);
+    trigger.disabled = false;
+  }
+}
+
+function empty() {
+  if (state) {
+    const [, name] = STATE_NAMES.find(([value]) => value === state);
+    return h('div', { class: 'empty' }, h('div', { class: 'medal' }, icon('check')), h('h2', {}, `Nothing is ${name.toLowerCase()}`), h('p', {}, 'Choose another state to see other recordings.'));
+  }
+  return h('div', { class: 'empty' }, h('div', { class: 'medal' }, icon('camera')), h('h2', {}, 'No recordings yet'),
+    h('p', {}, 'They appear here as they come in: from the recorder in your pages, by upload, or from this node’s own page.'),
+    h('a', { class: 'button primary', href: '/' }, 'Record one'));
+}
+
+function showError(error) {
+  content.removeAttribute('aria-busy');
+  content.replaceChildren(h('div', { class: 'empty' }, h('div', { class: 'medal bad' }, icon('warn')),
+    h('h2', {}, error.status ? 'The node answered with an error' : 'The node cannot be reached'), h('p', {}, error.message),
+    button('Try again', { onclick: refresh, glyph: 'again' })));
+}
+
+// ── what can be done ───────────────────────────────────────────────────────────────────────────
+
+const acts = {
+  picture: (url) => api.picture(url),
+  play: (recording) => play(api, recording, acts),
+  download: (recording) => download(api, recording, notify),
+  async remove(recording) {
+    if (!await confirmRemoval(recording)) return;
+    try {
+      await api.remove(recording.id);
+      notify('');
+    } catch (error) {
+      notify(`It was not deleted. ${error.message}`);
+      return;
+    }
+    refresh();
+  },
+};
+
+// ── the node ───────────────────────────────────────────────────────────────────────────────────
+
+async function showNode() {
+  const status = await api.status().catch(() => null);
+  if (!status) return;
+  const { vault = {} } = status;
+  const free = vault.free_bytes ?? null;
+  const chip = vault.encrypted
+    ? h('span', { class: 'chip', 'data-mood': 'good' }, 'Vault: encrypted')
+    : h('span', { class: 'chip', 'data-mood': 'warn', title: 'Recordings lie unencrypted in a plain directory of this machine.' }, 'Vault: unencrypted (plain directory)');
+  node.hidden = false;
+  node.replaceChildren(...[
+    h('span', {}, h('b', {}, String(status.node ?? status.name ?? 'Node')), status.version ? ` · ${status.version}` : ''),
+    chip,
+    free !== null && h('span', {}, `${size(free)} free`),
+  ].filter(Boolean));
+}
+
+document.addEventListener('visibilitychange', () => {
+  if (!document.hidden && api) refresh();
+});
+addEventListener('online', () => api && refresh());
+addEventListener('hashchange', () => {
+  const key = keyOfThisTab();
+  if (key) begin(key);
+});
+
+const key = keyOfThisTab();
+if (key) begin(key);
+else askForKey();

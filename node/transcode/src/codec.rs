@@ -1,0 +1,99 @@
+//! The codecs this node reads: the allow-list of parsers and decoders.
+//!
+//! A stream whose caps are not in this table is not decoded by anything, whatever plugins are
+//! installed. Decoders are tried in the order given; the first that is installed is taken.
+
+use gstreamer as gst;
+
+/// Picture or sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Moving pictures.
+    Video,
+    /// Sound.
+    Audio,
+}
+
+/// One codec.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Codec {
+    /// Name in reports.
+    pub(crate) name: &'static str,
+    /// Picture or sound.
+    pub(crate) kind: Kind,
+    /// Element that splits the stream into whole frames, where the container does not say enough.
+    pub(crate) parser: Option<&'static str>,
+    /// Elements that decode it, best first.
+    pub(crate) decoders: &'static [&'static str],
+}
+
+const fn video(
+    name: &'static str,
+    parser: Option<&'static str>,
+    decoders: &'static [&'static str],
+) -> Codec {
+    Codec { name, kind: Kind::Video, parser, decoders }
+}
+
+const fn audio(
+    name: &'static str,
+    parser: Option<&'static str>,
+    decoders: &'static [&'static str],
+) -> Codec {
+    Codec { name, kind: Kind::Audio, parser, decoders }
+}
+
+// vp8dec beats avdec_vp8 and avdec_vp9 beats vp9dec in processor time; the alpha decoders are
+// left out on purpose: Chrome marks streams with an alpha mode they do not use.
+static VP8: Codec = video("vp8", None, &["vp8dec", "avdec_vp8"]);
+static VP9: Codec = video("vp9", Some("vp9parse"), &["avdec_vp9", "vp9dec"]);
+static AV1: Codec = video("av1", Some("av1parse"), &["dav1ddec", "av1dec"]);
+static H264: Codec = video("h264", Some("h264parse"), &["avdec_h264", "openh264dec"]);
+static H265: Codec = video("h265", Some("h265parse"), &["avdec_h265", "libde265dec"]);
+static MPEG4: Codec = video("mpeg4", Some("mpeg4videoparse"), &["avdec_mpeg4"]);
+static MPEG2: Codec = video("mpeg2", Some("mpegvideoparse"), &["avdec_mpeg2video", "mpeg2dec"]);
+static MJPEG: Codec = video("mjpeg", None, &["jpegdec", "avdec_mjpeg"]);
+static THEORA: Codec = video("theora", Some("theoraparse"), &["theoradec"]);
+static OPUS: Codec = audio("opus", None, &["opusdec"]);
+static VORBIS: Codec = audio("vorbis", None, &["vorbisdec"]);
+static AAC: Codec = audio("aac", Some("aacparse"), &["avdec_aac", "faad"]);
+static MP3: Codec = audio("mp3", Some("mpegaudioparse"), &["mpg123audiodec", "avdec_mp3"]);
+static FLAC: Codec = audio("flac", Some("flacparse"), &["flacdec"]);
+static AC3: Codec = audio("ac3", Some("ac3parse"), &["avdec_ac3"]);
+static ALAW: Codec = audio("alaw", None, &["alawdec"]);
+static MULAW: Codec = audio("mulaw", None, &["mulawdec"]);
+static PCM: Codec = audio("pcm", None, &["identity"]);
+
+/// The codec that caps name, if it is one this node reads.
+pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
+    let s = caps.structure(0)?;
+    let version = s.get::<i32>("mpegversion").ok();
+    Some(match (s.name().as_str(), version) {
+        ("video/x-vp8", _) => &VP8,
+        ("video/x-vp9", _) => &VP9,
+        ("video/x-av1", _) => &AV1,
+        ("video/x-h264", _) => &H264,
+        ("video/x-h265", _) => &H265,
+        ("video/mpeg", Some(4)) => &MPEG4,
+        ("video/mpeg", Some(1 | 2)) => &MPEG2,
+        ("image/jpeg", _) => &MJPEG,
+        ("video/x-theora", _) => &THEORA,
+        ("audio/x-opus", _) => &OPUS,
+        ("audio/x-vorbis", _) => &VORBIS,
+        ("audio/mpeg", Some(2 | 4)) => &AAC,
+        ("audio/mpeg", Some(1)) => &MP3,
+        ("audio/x-flac", _) => &FLAC,
+        ("audio/x-ac3", _) => &AC3,
+        ("audio/x-alaw", _) => &ALAW,
+        ("audio/x-mulaw", _) => &MULAW,
+        ("audio/x-raw", _) => &PCM,
+        _ => return None,
+    })
+}
+
+impl Codec {
+    /// The decoder to use here, if any is installed.
+    pub(crate) fn decoder(&self) -> Option<&'static str> {
+        self.decoders.iter().copied().find(|name| gst::ElementFactory::find(name).is_some())
+    }
+}

@@ -1,0 +1,307 @@
+//! The one pass: demuxer in, .mp4 and pictures out.
+//!
+//! ```text
+//!             ┌ video ─ remux:   tee ┬ parser ─────────────────────────────┐
+//!             │                      └ (only what pictures need) decoder   ├─ mp4::Writer
+//! demuxer ────┤         convert: decoder ─ pictures ─ size ─ encoder ──────┤
+//!             │                                                            │
+//!             └ audio ─ remux:   parser ───────────────────────────────────┤
+//!                       convert: decoder ─ retimer ─ encoder ──────────────┘
+//! ```
+//!
+//! Video is decoded once; the pictures look at the decoder's output as it passes. Streams meet
+//! only in the writer, which takes them in any order, so no branch can wait for another and a
+//! bounded queue is never a deadlock. Streams are known from [`crate::probe`]: a branch that gets
+//! no data is never built.
+
+mod audio;
+mod pictures;
+mod video;
+
+use std::fs::File;
+use std::sync::{Arc, Mutex};
+
+use gst::prelude::*;
+use gstreamer as gst;
+use holdfast_core::job::Treatment;
+
+use crate::encoders;
+use crate::error::{Error, at};
+use crate::mp4::{Format, TrackId, Writer};
+use crate::plan::{Plan, VideoPlan};
+use crate::probe::Scan;
+use crate::retime::Mended;
+use crate::source::{self, Input};
+use crate::watch::{Activity, Ended, Watch};
+pub(crate) use pictures::Pictures;
+
+/// What came out, besides the files themselves.
+pub(crate) struct Outcome {
+    /// Snapshot and filmstrip, to be written.
+    pub(crate) pictures: Pictures,
+    /// The H.264 encoder used.
+    pub(crate) encoder: Option<&'static str>,
+    /// Sentences for people.
+    pub(crate) remarks: Vec<String>,
+    /// The recording could not be read or decoded to its end.
+    pub(crate) cut: bool,
+}
+
+/// What all branches share.
+pub(crate) struct Shared {
+    /// Signs of life.
+    pub(crate) activity: Arc<Activity>,
+    /// The .mp4, where one is wanted; taken away at the end.
+    pub(crate) writer: Mutex<Option<Writer>>,
+    /// Snapshot and filmstrip.
+    pub(crate) pictures: Mutex<Pictures>,
+    /// The recording's zero on the demuxer's line.
+    pub(crate) base_ns: i64,
+    /// What was done to the sound.
+    pub(crate) mended: Mutex<Mended>,
+}
+
+impl Shared {
+    /// Does something with the writer; an error ends the job.
+    pub(crate) fn write(
+        &self,
+        what: impl FnOnce(&mut Writer) -> Result<(), Error>,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        let mut writer = self.writer.lock().map_err(|_| gst::FlowError::Error)?;
+        let done = writer.as_mut().map_or(Ok(()), what);
+        done.map(|()| gst::FlowSuccess::Ok).map_err(|e| {
+            self.activity.fail(e);
+            gst::FlowError::Error
+        })
+    }
+
+    /// Tells the muxer a format.
+    pub(crate) fn format(&self, track: TrackId, format: Format) -> Result<(), gst::FlowError> {
+        self.write(|w| {
+            w.format(track, format);
+            Ok(())
+        })
+        .map(|_| ())
+    }
+}
+
+/// Runs the pass.
+pub(crate) fn run(
+    input: &Arc<Input>,
+    scan: &Scan,
+    plan: &Plan,
+    main: Option<File>,
+    watch: &mut Watch<'_>,
+) -> Result<Outcome, Error> {
+    let activity = Arc::new(Activity::default());
+    let mut writer = main.map(|file| {
+        let packets = scan.video.as_ref().map_or(0, |v| v.packets);
+        let sound = scan.audio.as_ref().map_or(0, |a| a.end_ns.max(0) as u64 / 20_000_000 + 64);
+        let max = watch.limits.output_bytes_max;
+        Writer::new(file, packets + sound, scan.duration_ns(), max, Arc::clone(&activity))
+    });
+    let encoder = match plan.video {
+        Some(VideoPlan::Convert { .. }) => Some(encoders::h264()?),
+        _ => None,
+    };
+    let video_track = writer.as_mut().filter(|_| plan.video.is_some()).map(Writer::track);
+    let audio_track = writer.as_mut().filter(|_| plan.audio.is_some()).map(Writer::track);
+    if let (Some(w), Some(t), Some(v)) = (writer.as_mut(), video_track, &scan.video) {
+        w.last_frame(t, v.last_frame_ns);
+    }
+    let shared = Arc::new(Shared {
+        activity: Arc::clone(&activity),
+        writer: Mutex::new(writer),
+        pictures: Mutex::new(Pictures::new(scan, plan)),
+        base_ns: scan.base_ns(),
+        mended: Mutex::default(),
+    });
+    let pipeline = gst::Pipeline::new();
+    let demuxer = build(&pipeline, input, scan, plan, encoder, video_track, audio_track, &shared)?;
+    let on_error = |ended: &Ended, message: &gst::Message| drain(ended, message, &demuxer);
+    let ended = match watch.play(&pipeline, &activity, input, Some(scan.duration_ns()), on_error) {
+        Ok(ended) => ended,
+        Err(e) => {
+            // Stopping a wedged pipeline can hang; the process ends soon anyway.
+            Box::leak(Box::new(pipeline));
+            return Err(e);
+        }
+    };
+    pipeline.set_state(gst::State::Null).map_err(Error::internal("cannot stop the pipeline"))?;
+    finish(&shared, scan, plan, video_track, audio_track, encoder, &ended)
+}
+
+#[allow(clippy::too_many_arguments)] // the one place where all parts meet
+fn build(
+    pipeline: &gst::Pipeline,
+    input: &Arc<Input>,
+    scan: &Scan,
+    plan: &Plan,
+    encoder: Option<&'static str>,
+    video_track: Option<TrackId>,
+    audio_track: Option<TrackId>,
+    shared: &Arc<Shared>,
+) -> Result<gst::Element, Error> {
+    let container = scan.container.ok_or_else(|| Error::Internal("no container".into()))?;
+    let mut branches: Vec<(String, gst::Element)> = Vec::new();
+    if let (Some(v), Some(treat)) = (&scan.video, plan.video) {
+        let head = match (treat, video_track, encoder) {
+            (VideoPlan::Remux, Some(t), _) => video::remux(pipeline, v, t, plan, shared)?,
+            (VideoPlan::Convert { width, height, fps }, Some(t), Some(e)) => {
+                let target = video::Target { width, height, fps, encoder: e };
+                video::convert(pipeline, v, t, &target, shared)?
+            }
+            _ => video::pictures_only(pipeline, v, plan, shared)?,
+        };
+        branches.push((v.pad.clone(), head));
+    }
+    if let (Some(a), Some(treat), Some(t)) = (&scan.audio, plan.audio, audio_track) {
+        let head = match treat {
+            Treatment::Remuxed => audio::remux(pipeline, a, t, shared)?,
+            _ => audio::convert(pipeline, a, t, shared)?,
+        };
+        branches.push((a.pad.clone(), head));
+    }
+    let weak = pipeline.downgrade();
+    let activity = Arc::clone(&shared.activity);
+    source::attach(pipeline, input, container, move |pad| {
+        let Some(pipeline) = weak.upgrade() else { return };
+        let branch = branches.iter().find(|(name, _)| *name == pad.name());
+        if let Err(e) = connect(&pipeline, pad, branch.map(|(_, head)| head)) {
+            activity.fail(e);
+        }
+    })
+}
+
+/// Links a demuxer's pad to its branch, or to nothing.
+fn connect(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    head: Option<&gst::Element>,
+) -> Result<(), Error> {
+    open_end(pad);
+    let head = match head {
+        Some(head) => head.clone(),
+        None => {
+            let sink = source::make("fakesink")?;
+            sink.set_property("async", false);
+            source::add_row(pipeline, std::slice::from_ref(&sink))
+                .map_err(Error::internal("cannot leave out a stream"))?;
+            sink
+        }
+    };
+    let linked = head.static_pad("sink").map(|sink| pad.link(&sink));
+    match linked {
+        Some(Ok(_)) => Ok(()),
+        _ => Err(Error::Internal(format!("cannot link the stream {}", pad.name()))),
+    }
+}
+
+/// Takes the end off segments: in a fragmented file it is that of what was read so far, and
+/// decoders cut the last sound off there.
+fn open_end(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Segment(s) = event.view()
+            && let Some(segment) = s.segment().downcast_ref::<gst::ClockTime>()
+            && segment.stop().is_some()
+        {
+            let mut segment = segment.clone();
+            segment.set_stop(gst::ClockTime::NONE);
+            let open = gst::event::Segment::builder(&segment).seqnum(event.seqnum()).build();
+            info.data = Some(gst::PadProbeData::Event(open));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// After an error in reading or decoding: sends the end down every branch, so that what came
+/// through is finished. Says whether it is worth waiting for.
+fn drain(ended: &Ended, message: &gst::Message, demuxer: &gst::Element) -> bool {
+    let Ended::Error { element, .. } = ended else { return false };
+    if is_ours(element) {
+        return false;
+    }
+    if let Some(failed) = message.src().and_then(|s| s.downcast_ref::<gst::Element>()) {
+        for pad in failed.src_pads() {
+            pad.push_event(gst::event::Eos::new());
+        }
+    }
+    for pad in demuxer.src_pads() {
+        if let Some(peer) = pad.peer() {
+            peer.send_event(gst::event::Eos::new());
+        }
+    }
+    true
+}
+
+/// Whether an element's failure is a fault of this node rather than of the recording.
+fn is_ours(element: &str) -> bool {
+    element.ends_with("enc") || element.starts_with("avenc_") || element.starts_with("app")
+}
+
+fn finish(
+    shared: &Arc<Shared>,
+    scan: &Scan,
+    plan: &Plan,
+    video_track: Option<TrackId>,
+    audio_track: Option<TrackId>,
+    encoder: Option<&'static str>,
+    ended: &Ended,
+) -> Result<Outcome, Error> {
+    let mut remarks = Vec::new();
+    let position = shared.activity.position_ns.load(std::sync::atomic::Ordering::Relaxed);
+    if let Ended::Error { element, message } = ended {
+        if is_ours(element) {
+            return Err(Error::Internal(format!(
+                "{element} failed at {}: {message}",
+                at(position)
+            )));
+        }
+        if scan.remarks.is_empty() {
+            remarks.push(format!("Reading stopped at {}: {message}.", at(position)));
+        }
+    }
+    let lock = |_| Error::Internal("a streaming thread died".into());
+    let writer = shared.writer.lock().map_err(|e| lock(e.to_string()))?.take();
+    let pictures = std::mem::take(&mut *shared.pictures.lock().map_err(|e| lock(e.to_string()))?);
+    let mut cut = matches!(ended, Ended::Error { .. });
+    if let Some(v) = &scan.video {
+        let made = match (&writer, video_track, plan.video) {
+            (Some(w), Some(t), Some(VideoPlan::Convert { .. })) => Some(w.samples(t) as u64),
+            (_, _, Some(VideoPlan::PicturesOnly)) => Some(pictures.frames()),
+            _ => None,
+        };
+        if made == Some(0) {
+            return Err(Error::Damaged(format!(
+                "Not one of the recording's {} frames ({}) could be decoded.",
+                v.packets, v.codec.name
+            )));
+        }
+        cut |= pictures.damaged() > 0;
+        remarks.extend(pictures.damage_remark());
+    }
+    if let Some(w) = writer {
+        let lost_sound = audio_track.is_some_and(|t| w.samples(t) == 0);
+        if lost_sound {
+            cut = true;
+            remarks.push("The sound could not be decoded; the film has none.".to_owned());
+        }
+        if [video_track, audio_track].into_iter().flatten().all(|t| w.samples(t) == 0) {
+            return Err(Error::Damaged("Nothing in the recording could be decoded.".into()));
+        }
+        w.finish()?;
+    }
+    let mended = *shared.mended.lock().map_err(|e| lock(e.to_string()))?;
+    remarks.extend(audio::remark(mended));
+    Ok(Outcome { pictures, encoder, remarks, cut })
+}
+
+/// A queue of this many bytes and seconds.
+pub(crate) fn queue(bytes: u32, seconds: u64, buffers: u32) -> Result<gst::Element, Error> {
+    let queue = source::make("queue")?;
+    queue.set_property("max-size-bytes", bytes);
+    queue.set_property("max-size-time", seconds * 1_000_000_000);
+    queue.set_property("max-size-buffers", buffers);
+    Ok(queue)
+}

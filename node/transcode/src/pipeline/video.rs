@@ -1,0 +1,230 @@
+//! The video's branches.
+
+use std::sync::Arc;
+
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_app as gst_app;
+
+use super::pictures::{gate, look_at};
+use super::{Shared, queue};
+use crate::encoders;
+use crate::error::Error;
+use crate::h264::{self, AvcConfig};
+use crate::mp4::{Format, TrackId};
+use crate::plan::Plan;
+use crate::probe::{VideoScan, avc_filter};
+use crate::source::{add_row, make};
+use crate::stream::running_ns;
+
+const PACKETS_BYTES: u32 = 16 << 20;
+const PACKETS_SECONDS: u64 = 5;
+/// Decoded frames are large: few of them between threads.
+const FRAMES: u32 = 4;
+
+/// What video is converted to.
+pub(super) struct Target {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    pub(super) fps: u32,
+    pub(super) encoder: &'static str,
+}
+
+fn row(pipeline: &gst::Pipeline, elements: &[gst::Element]) -> Result<gst::Element, Error> {
+    add_row(pipeline, elements).map_err(Error::internal("cannot build the video branch"))?;
+    Ok(elements[0].clone())
+}
+
+fn pad(element: &gst::Element, name: &str) -> Result<gst::Pad, Error> {
+    element
+        .static_pad(name)
+        .ok_or_else(|| Error::Internal(format!("an element without {name} pad")))
+}
+
+/// Takes the packets over; decodes beside it what the pictures need.
+pub(super) fn remux(
+    pipeline: &gst::Pipeline,
+    v: &VideoScan,
+    track: TrackId,
+    plan: &Plan,
+    shared: &Arc<Shared>,
+) -> Result<gst::Element, Error> {
+    let sink = mux_sink(v, track, shared, v.rotation, v.par);
+    let packets = queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?;
+    let head = row(pipeline, &[packets, make("h264parse")?, avc_filter()?, sink.upcast()])?;
+    if !plan.snapshot && !plan.filmstrip {
+        return Ok(head);
+    }
+    let tee = row(pipeline, &[make("tee")?])?;
+    let pictures = pictures_only(pipeline, v, plan, shared)?;
+    for branch in [&head, &pictures] {
+        tee.link(branch).map_err(Error::internal("cannot fork the video"))?;
+    }
+    Ok(tee)
+}
+
+/// Decodes what the pictures need.
+pub(super) fn pictures_only(
+    pipeline: &gst::Pipeline,
+    v: &VideoScan,
+    _plan: &Plan,
+    shared: &Arc<Shared>,
+) -> Result<gst::Element, Error> {
+    let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
+    elements.extend(decoder(v)?);
+    let decoded = elements[elements.len() - 1].clone();
+    let sink = make("fakesink")?;
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    elements.push(sink);
+    let head = row(pipeline, &elements)?;
+    gate(&pad(&head, "sink")?, shared);
+    look_at(&pad(&decoded, "src")?, shared);
+    Ok(head)
+}
+
+/// Decodes everything and encodes it at one size.
+pub(super) fn convert(
+    pipeline: &gst::Pipeline,
+    v: &VideoScan,
+    track: TrackId,
+    target: &Target,
+    shared: &Arc<Shared>,
+) -> Result<gst::Element, Error> {
+    let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
+    elements.extend(decoder(v)?);
+    let decoded = elements[elements.len() - 1].clone();
+    let scale = make("videoscale")?;
+    scale.set_property("add-borders", true);
+    // Everything an encoder starts anew for is pinned down, so that one film has one set of
+    // parameters.
+    let caps = gst::Caps::builder("video/x-raw")
+        .field("format", "I420")
+        .field("width", target.width as i32)
+        .field("height", target.height as i32)
+        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+        .field("interlace-mode", "progressive")
+        .field("colorimetry", colorimetry(v, target.height))
+        .build();
+    let size = make("capsfilter")?;
+    size.set_property("caps", caps);
+    // The rate is for the encoder's book-keeping; frames keep their own times.
+    let rate = set_caps(
+        &gst::Caps::builder("video/x-raw")
+            .field("framerate", gst::Fraction::new(target.fps as i32, 1))
+            .build(),
+    )?;
+    elements.extend([queue(0, 0, FRAMES)?, make("videoconvert")?, scale, size, rate]);
+    elements.extend([encoders::make_h264(target.encoder)?, make("h264parse")?, avc_filter()?]);
+    elements.push(mux_sink(v, track, shared, v.rotation, (1, 1)).upcast());
+    let head = row(pipeline, &elements)?;
+    look_at(&pad(&decoded, "src")?, shared);
+    Ok(head)
+}
+
+fn set_caps(caps: &gst::Caps) -> Result<gst::Element, Error> {
+    let setter = make("capssetter")?;
+    setter.set_property("caps", caps);
+    setter.set_property("join", true);
+    setter.set_property("replace", false);
+    Ok(setter)
+}
+
+/// Untagged VP8 is BT.601 by its own specification (RFC 6386, 9.2); GStreamer would guess by size.
+fn untagged_vp8(v: &VideoScan) -> bool {
+    v.codec.name == "vp8" && v.colorimetry.is_none()
+}
+
+fn colorimetry(v: &VideoScan, height: u32) -> String {
+    match &v.colorimetry {
+        Some(c) => c.clone(),
+        None if untagged_vp8(v) || height <= 576 => "bt601".to_owned(),
+        None => "bt709".to_owned(),
+    }
+}
+
+/// Parser, decoder, and the colours set right; the last one's output are decoded frames.
+fn decoder(v: &VideoScan) -> Result<Vec<gst::Element>, Error> {
+    let name = v.codec.decoder().ok_or_else(|| {
+        Error::Unsupported(format!("No decoder for {} is installed on this node.", v.codec.name))
+    })?;
+    let mut elements = Vec::new();
+    if let Some(parser) = v.codec.parser {
+        elements.push(make(parser)?);
+    }
+    let decoder = make(name)?;
+    if decoder.find_property("output-corrupt").is_some() {
+        decoder.set_property("output-corrupt", true);
+    }
+    elements.push(decoder);
+    if untagged_vp8(v) {
+        elements.push(set_caps(
+            &gst::Caps::builder("video/x-raw").field("colorimetry", "bt601").build(),
+        )?);
+    }
+    Ok(elements)
+}
+
+/// Where H.264 leaves the pipeline for the .mp4.
+fn mux_sink(
+    v: &VideoScan,
+    track: TrackId,
+    shared: &Arc<Shared>,
+    rotation: u16,
+    par: (u32, u32),
+) -> gst_app::AppSink {
+    let shared = Arc::clone(shared);
+    let strip = v.sets_in_band;
+    let mut config: Option<AvcConfig> = None;
+    let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
+        let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let (Some(buffer), Some(segment)) = (sample.buffer(), sample.segment()) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        if config.is_none() {
+            let (c, record) = read_config(&sample).ok_or(gst::FlowError::NotNegotiated)?;
+            let size = c.size().ok_or(gst::FlowError::NotNegotiated)?;
+            let (width, height) = (size.width, size.height);
+            shared.format(track, Format::Avc { config: record, width, height, par, rotation })?;
+            config = Some(c);
+        }
+        let data = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
+        let Some(pts) = running_ns(segment, buffer.pts()) else { return Ok(gst::FlowSuccess::Ok) };
+        let pts = pts - shared.base_ns;
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        shared.activity.saw(Some(pts));
+        let parts = match &config {
+            Some(c) if strip => without_known_sets(&data, c),
+            _ => vec![data.as_slice()],
+        };
+        shared.write(|w| w.push(track, &parts, pts, key))
+    });
+    let sink = gst_app::AppSink::builder().sync(false).callbacks(callbacks.build()).build();
+    sink.set_property("async", false);
+    sink.set_property("max-buffers", 64u32);
+    sink
+}
+
+fn read_config(sample: &gst::Sample) -> Option<(AvcConfig, Vec<u8>)> {
+    let record = sample.caps()?.structure(0)?.get::<gst::Buffer>("codec_data").ok()?;
+    let record = record.map_readable().ok()?.to_vec();
+    Some((h264::avc_config(&record)?, record))
+}
+
+/// The access unit less the parameter sets that the file's header has already (from `avc3`, where
+/// they come with every key frame; some players stumble over them in `avc1`).
+fn without_known_sets<'a>(au: &'a [u8], config: &AvcConfig) -> Vec<&'a [u8]> {
+    let n = config.length_bytes;
+    let mut parts = Vec::new();
+    let mut at = 0;
+    for nal in h264::nals(au, n) {
+        let Some(part) = au.get(at..at + n + nal.len()) else { break };
+        at += part.len();
+        let known = matches!(nal[0] & 31, h264::SPS | h264::PPS)
+            && config.sets.iter().any(|s| s.as_slice() == nal);
+        if !known {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() || at != au.len() { vec![au] } else { parts }
+}

@@ -1,0 +1,375 @@
+//! What a recording is, learnt by reading it to its end without decoding it.
+//!
+//! Recorders write no duration, or that of the first fragment; sizes in headers are those of the
+//! first frame. So the whole file is taken apart once (cheap: nothing is decoded) and what came
+//! through is what counts: streams with at least one packet, first and last times, sizes.
+//! Everything later relies on this: the muxer is only told of streams that have data, and no
+//! decoder sees a recording whose frames exceed the limit.
+//!
+//! All times are running times in nanoseconds and may be negative (an edit list's lead-in).
+
+use std::sync::{Arc, Mutex};
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use crate::codec::{self, Codec, Kind};
+use crate::container::{Container, HEAD_BYTES, Sniffed, sniff};
+use crate::error::{Error, at};
+use crate::source::{self, Input};
+use crate::stream::{Packets, Stream};
+use crate::watch::{Activity, Ended, Watch};
+
+/// What there is to know of the video before decoding it.
+#[derive(Debug, Clone)]
+pub(crate) struct VideoScan {
+    /// Codec.
+    pub(crate) codec: &'static Codec,
+    /// Name of the demuxer's pad.
+    pub(crate) pad: String,
+    /// Packets in it.
+    pub(crate) packets: u64,
+    /// Time of the first frame.
+    pub(crate) first_ns: i64,
+    /// End of the last frame.
+    pub(crate) end_ns: i64,
+    /// How long the last frame shows.
+    pub(crate) last_frame_ns: i64,
+    /// Times of the key frames, rising.
+    pub(crate) keyframes: Vec<i64>,
+    /// Sizes in the order seen; neighbours differ.
+    pub(crate) sizes: Vec<(u32, u32)>,
+    /// Shape of a pixel.
+    pub(crate) par: (u32, u32),
+    /// Clockwise rotation for showing, in degrees.
+    pub(crate) rotation: u16,
+    /// Colours as the container names them.
+    pub(crate) colorimetry: Option<String>,
+    /// H.264 of a profile that every player reads.
+    pub(crate) plain_h264: bool,
+    /// Some packets have no time.
+    pub(crate) pts_missing: bool,
+    /// Parameter sets come with the key frames (`avc3`, byte streams).
+    pub(crate) sets_in_band: bool,
+    /// H.264 frames larger than the only parameter set says: the sets of a later size are lost.
+    pub(crate) lost_sets: bool,
+}
+
+/// What there is to know of the audio before decoding it.
+#[derive(Debug, Clone)]
+pub(crate) struct AudioScan {
+    /// Codec.
+    pub(crate) codec: &'static Codec,
+    /// Name of the demuxer's pad.
+    pub(crate) pad: String,
+    /// Packets in it.
+    pub(crate) packets: u64,
+    /// Time of the first packet.
+    pub(crate) first_ns: i64,
+    /// End of the last packet.
+    pub(crate) end_ns: i64,
+    /// Channels, where the container says.
+    pub(crate) channels: u32,
+    /// Samples per second, where the container says.
+    pub(crate) rate_hz: u32,
+    /// Some packets have no time.
+    pub(crate) pts_missing: bool,
+}
+
+/// A recording, read to its end.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Scan {
+    /// Container.
+    pub(crate) container: Option<Container>,
+    /// The first video stream with data.
+    pub(crate) video: Option<VideoScan>,
+    /// The first audio stream with data.
+    pub(crate) audio: Option<AudioScan>,
+    /// Sentences for people.
+    pub(crate) remarks: Vec<String>,
+}
+
+impl Scan {
+    /// The recording's zero: where its first stream begins.
+    pub(crate) fn base_ns(&self) -> i64 {
+        let firsts =
+            [self.video.as_ref().map(|v| v.first_ns), self.audio.as_ref().map(|a| a.first_ns)];
+        // A lead-in before zero is no part of the film.
+        firsts.into_iter().flatten().min().unwrap_or(0).max(0)
+    }
+
+    /// Its length.
+    pub(crate) fn duration_ns(&self) -> i64 {
+        let ends = [self.video.as_ref().map(|v| v.end_ns), self.audio.as_ref().map(|a| a.end_ns)];
+        ends.into_iter().flatten().max().unwrap_or(0) - self.base_ns()
+    }
+}
+
+/// Reads a recording to its end.
+pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, Error> {
+    let container = match sniff(&input.head(HEAD_BYTES)?) {
+        Sniffed::Known(c) => c,
+        Sniffed::Nothing if input.bytes == 0 => {
+            return Err(Error::NoMedia("The recording is empty (0 bytes).".into()));
+        }
+        Sniffed::Nothing => {
+            return Err(Error::NoMedia("The recording begins with nothing but zeros.".into()));
+        }
+        Sniffed::Unknown => {
+            return Err(Error::Unsupported(
+                "This is no recording in a container that this node reads (WebM, Matroska, MP4, \
+                 Ogg, MPEG-TS, FLV, AVI)."
+                    .into(),
+            ));
+        }
+    };
+    let (streams, ended) = read_through(input, container, watch)?;
+    summarize(container, input, &streams, &ended)
+}
+
+type Streams = Arc<Mutex<Vec<Arc<Mutex<Stream>>>>>;
+
+fn read_through(
+    input: &Arc<Input>,
+    container: Container,
+    watch: &mut Watch<'_>,
+) -> Result<(Vec<Stream>, Ended), Error> {
+    let pipeline = gst::Pipeline::new();
+    let activity = Arc::new(Activity::default());
+    let streams: Streams = Arc::default();
+    let on_pad = {
+        let (pipeline, activity, streams) =
+            (pipeline.downgrade(), Arc::clone(&activity), Arc::clone(&streams));
+        let pixels_max = watch.limits.frame_pixels_max;
+        move |pad: &gst::Pad| {
+            let Some(pipeline) = pipeline.upgrade() else { return };
+            if let Err(e) = follow(&pipeline, pad, pixels_max, &activity, &streams) {
+                activity.fail(e);
+            }
+        }
+    };
+    source::attach(&pipeline, input, container, on_pad)?;
+    let ended = watch.play(&pipeline, &activity, input, None, |_, _| false);
+    let ended = match ended {
+        Ok(e) => e,
+        Err(e) => {
+            // Stopping a wedged pipeline can hang; the process ends soon anyway.
+            Box::leak(Box::new(pipeline));
+            return Err(e);
+        }
+    };
+    pipeline.set_state(gst::State::Null).map_err(Error::internal("cannot stop the reading"))?;
+    let streams = streams.lock().map_err(Error::internal("reading"))?;
+    let streams = streams.iter().filter_map(|s| s.lock().ok().map(|s| s.clone())).collect();
+    Ok((streams, ended))
+}
+
+/// Puts a parser and a counter behind one of the demuxer's pads.
+fn follow(
+    pipeline: &gst::Pipeline,
+    pad: &gst::Pad,
+    pixels_max: u64,
+    activity: &Arc<Activity>,
+    streams: &Streams,
+) -> Result<(), Error> {
+    let caps = pad.current_caps().unwrap_or_else(gst::Caps::new_empty);
+    let codec = codec::of_caps(&caps);
+    let stream = Stream::new(&pad.name(), &caps, codec);
+    let mut row = Vec::new();
+    if let Some(codec) = codec {
+        if let Some(parser) = codec.parser {
+            row.push(source::make(parser)?);
+        }
+        if codec.name == "h264" {
+            row.push(avc_filter()?);
+        }
+    }
+    let sink = source::make("fakesink")?;
+    sink.set_property("async", false);
+    sink.set_property("sync", false);
+    row.push(sink.clone());
+    source::add_row(pipeline, &row).map_err(Error::internal("cannot read a stream"))?;
+    let stream = Arc::new(Mutex::new(stream));
+    if let Ok(mut all) = streams.lock() {
+        all.push(Arc::clone(&stream));
+    }
+    if let Some(counted) = sink.static_pad("sink") {
+        let activity = Arc::clone(activity);
+        let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+        counted.add_probe(types, move |pad, info| {
+            if let Ok(mut stream) = stream.lock()
+                && let Err(e) = stream.observe(pad, info, pixels_max, &activity)
+            {
+                activity.fail(e);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+    let first = row[0].static_pad("sink");
+    let linked = first.map(|sink| pad.link(&sink));
+    if !matches!(linked, Some(Ok(_))) {
+        return Err(Error::Internal(format!("cannot read the stream {}", pad.name())));
+    }
+    Ok(())
+}
+
+/// A filter that makes h264parse deliver whole frames with lengths instead of start codes.
+pub(crate) fn avc_filter() -> Result<gst::Element, Error> {
+    let filter = source::make("capsfilter")?;
+    let caps = gst::Caps::builder("video/x-h264")
+        .field("stream-format", "avc")
+        .field("alignment", "au")
+        .build();
+    filter.set_property("caps", caps);
+    Ok(filter)
+}
+
+fn summarize(
+    container: Container,
+    input: &Input,
+    streams: &[Stream],
+    ended: &Ended,
+) -> Result<Scan, Error> {
+    let mut scan = Scan { container: Some(container), ..Scan::default() };
+    let mut unknown = Vec::new();
+    let mut extra = 0;
+    for s in streams.iter().filter(|s| s.packets.count > 0) {
+        match s.codec {
+            Some(c) if c.kind == Kind::Video && scan.video.is_none() => {
+                scan.video = Some(video_scan(c, s));
+            }
+            Some(c) if c.kind == Kind::Audio && scan.audio.is_none() => {
+                scan.audio = Some(audio_scan(c, s));
+            }
+            Some(_) => extra += 1,
+            None => unknown.push(s.caps_name.clone()),
+        }
+    }
+    if scan.video.is_none() && scan.audio.is_none() {
+        return Err(nothing_found(input, streams, &unknown, ended));
+    }
+    if extra > 0 {
+        scan.remarks.push(format!("{extra} further streams were left out; the first were taken."));
+    }
+    for name in unknown.iter().take(3) {
+        scan.remarks.push(format!("A stream of the kind {name} was left out."));
+    }
+    if let Ended::Error { .. } = ended {
+        scan.remarks.push(format!(
+            "The recording cannot be read beyond {}; what comes before was kept.",
+            at(scan.duration_ns())
+        ));
+    }
+    Ok(scan)
+}
+
+fn nothing_found(input: &Input, streams: &[Stream], unknown: &[String], ended: &Ended) -> Error {
+    if let Some(name) = unknown.first() {
+        return Error::Unsupported(format!("This node cannot read streams of the kind {name}."));
+    }
+    match ended {
+        Ended::Error { element, message } if streams.is_empty() => Error::Damaged(format!(
+            "The recording's header cannot be read ({} bytes, {element}: {message}).",
+            input.bytes
+        )),
+        _ => Error::NoMedia(format!(
+            "The recording has a header but not one frame of picture or sound ({} bytes).",
+            input.bytes
+        )),
+    }
+}
+
+fn video_scan(codec: &'static Codec, s: &Stream) -> VideoScan {
+    let p: &Packets = &s.packets;
+    let last_frame_ns = p.last_frame_ns();
+    VideoScan {
+        codec,
+        pad: s.pad.clone(),
+        packets: p.count,
+        first_ns: p.first_ns,
+        end_ns: p.last_ns + last_frame_ns,
+        last_frame_ns,
+        keyframes: s.keyframes.clone(),
+        sizes: s.sizes.clone(),
+        par: s.par,
+        rotation: s.rotation,
+        colorimetry: s.colorimetry.clone(),
+        plain_h264: s.config_profile.is_some_and(|p| [66, 77, 88, 100].contains(&p)),
+        pts_missing: p.pts_missing,
+        sets_in_band: s.sets_in_band,
+        lost_sets: s.lost_sets,
+    }
+}
+
+fn audio_scan(codec: &'static Codec, s: &Stream) -> AudioScan {
+    let p = &s.packets;
+    AudioScan {
+        codec,
+        pad: s.pad.clone(),
+        packets: p.count,
+        first_ns: p.first_ns,
+        end_ns: p.last_ns + p.last_frame_ns(),
+        channels: s.channels,
+        rate_hz: s.rate_hz,
+        pts_missing: p.pts_missing,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    fn codec(caps: &str) -> &'static Codec {
+        gst::init().unwrap();
+        codec::of_caps(&caps.parse::<gst::Caps>().unwrap()).unwrap()
+    }
+
+    /// A second of 640x480 at 30 frames per second.
+    pub(crate) fn video(caps: &'static str) -> VideoScan {
+        VideoScan {
+            codec: codec(caps),
+            pad: "video_0".into(),
+            packets: 30,
+            first_ns: 0,
+            end_ns: 1_000_000_000,
+            last_frame_ns: 33_333_333,
+            keyframes: vec![0],
+            sizes: vec![(640, 480)],
+            par: (1, 1),
+            rotation: 0,
+            colorimetry: None,
+            plain_h264: true,
+            pts_missing: false,
+            sets_in_band: false,
+            lost_sets: false,
+        }
+    }
+
+    /// A second of mono at 48 kHz.
+    pub(crate) fn audio(caps: &'static str) -> AudioScan {
+        AudioScan {
+            codec: codec(caps),
+            pad: "audio_0".into(),
+            packets: 50,
+            first_ns: 0,
+            end_ns: 1_000_000_000,
+            channels: 1,
+            rate_hz: 48_000,
+            pts_missing: false,
+        }
+    }
+
+    #[test]
+    fn zero_is_where_the_first_stream_begins() {
+        let mut scan = Scan {
+            video: Some(video("video/x-vp8")),
+            audio: Some(audio("audio/x-opus")),
+            ..Scan::default()
+        };
+        scan.video.as_mut().unwrap().first_ns = 300;
+        scan.audio.as_mut().unwrap().first_ns = 200;
+        assert_eq!(scan.base_ns(), 200);
+        scan.audio.as_mut().unwrap().first_ns = -21_000_000;
+        assert_eq!(scan.base_ns(), 0);
+    }
+}

@@ -1,0 +1,92 @@
+//! The contract's socket: one job in with two descriptors, reports out.
+
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use holdfast_core::job::{Job, PACKET_BYTES_MAX, Report};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+
+use crate::error::Error;
+use crate::watch::Reporter;
+
+/// A job with what came along.
+pub(crate) struct Received {
+    /// What is wanted.
+    pub(crate) job: Job,
+    /// The recording.
+    pub(crate) input: OwnedFd,
+    /// The output folder.
+    pub(crate) output: OwnedFd,
+}
+
+/// Waits for the job on standard input.
+pub(crate) fn receive() -> Result<Received, Error> {
+    let stdin = io::stdin();
+    let mut bytes = vec![0u8; PACKET_BYTES_MAX];
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
+    let mut parts = [io::IoSliceMut::new(&mut bytes)];
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<()>(stdin.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags)
+        .map_err(Error::internal("cannot receive the job (is standard input a socket?)"))?;
+    let mut descriptors = Vec::new();
+    let control = message.cmsgs().map_err(Error::internal("the job's descriptors were cut off"))?;
+    for c in control {
+        if let ControlMessageOwned::ScmRights(raw) = c {
+            // SAFETY: the kernel has just made these descriptors for this process; nothing else
+            // knows of them.
+            #[allow(unsafe_code)]
+            descriptors.extend(raw.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+        }
+    }
+    let len = message.bytes;
+    if len == 0 {
+        return Err(Error::Abandoned);
+    }
+    let [input, output] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|d| {
+        Error::Internal(format!("{} descriptors came with the job, not 2", d.len()))
+    })?;
+    let job =
+        serde_json::from_slice(&bytes[..len]).map_err(Error::internal("cannot read the job"))?;
+    Ok(Received { job, input, output })
+}
+
+/// Reports to the service.
+pub(crate) struct SocketReporter;
+
+impl Reporter for SocketReporter {
+    fn send(&mut self, report: &Report) -> Result<(), Error> {
+        let packet =
+            serde_json::to_vec(report).map_err(Error::internal("cannot write a report"))?;
+        let stdin = io::stdin();
+        send(stdin.as_fd().as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL)
+            .map(|_| ())
+            .map_err(|_| Error::Abandoned)
+    }
+
+    fn is_open(&self) -> bool {
+        let stdin = io::stdin();
+        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+        let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
+        match poll(&mut fds, PollTimeout::ZERO) {
+            Ok(_) => !fds[0].revents().is_some_and(|r| r.intersects(gone)),
+            Err(_) => true,
+        }
+    }
+}
+
+/// Reports as lines of JSON on standard output, for a developer.
+pub(crate) struct LineReporter;
+
+impl Reporter for LineReporter {
+    fn send(&mut self, report: &Report) -> Result<(), Error> {
+        use io::Write as _;
+        let line =
+            serde_json::to_string(report).map_err(Error::internal("cannot write a report"))?;
+        writeln!(io::stdout(), "{line}").map_err(|_| Error::Abandoned)
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,219 @@
+//! Where a pipeline's bytes come from: an element that reads the descriptor handed over by the
+//! service, and the demuxer that [`crate::container`] chose behind it.
+//!
+//! The descriptor is read by position and never reopened by a path, so this process needs no
+//! right to any name in the file system.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gst::glib;
+use gst::prelude::*;
+use gstreamer as gst;
+use gstreamer_base as gst_base;
+
+use crate::container::Container;
+use crate::error::Error;
+
+/// A recording opened for reading.
+#[derive(Debug)]
+pub(crate) struct Input {
+    /// The recording.
+    pub(crate) file: File,
+    /// Its size in bytes when the job began.
+    pub(crate) bytes: u64,
+    /// Bytes read so far, by anyone; a sign of life.
+    pub(crate) bytes_read: AtomicU64,
+}
+
+impl Input {
+    /// Takes over an open file.
+    pub(crate) fn new(file: File) -> Result<Arc<Self>, Error> {
+        let bytes = file.metadata().map_err(Error::disk("cannot look at the recording"))?.len();
+        Ok(Arc::new(Self { file, bytes, bytes_read: AtomicU64::new(0) }))
+    }
+
+    /// The first bytes, at most `max`.
+    pub(crate) fn head(&self, max: usize) -> Result<Vec<u8>, Error> {
+        let mut head = vec![0; max];
+        let mut len = 0;
+        while len < max {
+            match self.file.read_at(&mut head[len..], len as u64) {
+                Ok(0) => break,
+                Ok(n) => len += n,
+                Err(e) => return Err(Error::disk("cannot read the recording")(e)),
+            }
+        }
+        head.truncate(len);
+        Ok(head)
+    }
+}
+
+#[allow(unsafe_code)] // expanded from glib's macros; none of it is written here
+mod element {
+    use std::sync::{Arc, OnceLock};
+
+    use gst::glib;
+    use gst_base::subclass::base_src::CreateSuccess;
+    use gst_base::subclass::prelude::*;
+    use gstreamer as gst;
+    use gstreamer_base as gst_base;
+    use gstreamer_base::prelude::*;
+
+    use std::os::unix::fs::FileExt as _;
+
+    use super::{Input, Ordering};
+
+    #[derive(Default)]
+    pub(crate) struct DescriptorSrc {
+        pub(super) input: OnceLock<Arc<Input>>,
+    }
+
+    #[glib::object_subclass]
+    impl ObjectSubclass for DescriptorSrc {
+        const NAME: &'static str = "HoldfastDescriptorSrc";
+        type Type = super::DescriptorSrc;
+        type ParentType = gst_base::BaseSrc;
+    }
+
+    impl ObjectImpl for DescriptorSrc {
+        fn constructed(&self) {
+            self.parent_constructed();
+            self.obj().set_format(gst::Format::Bytes);
+            self.obj().set_blocksize(256 * 1024);
+        }
+    }
+
+    impl GstObjectImpl for DescriptorSrc {}
+
+    impl ElementImpl for DescriptorSrc {
+        fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+            static METADATA: OnceLock<gst::subclass::ElementMetadata> = OnceLock::new();
+            Some(METADATA.get_or_init(|| {
+                gst::subclass::ElementMetadata::new(
+                    "Descriptor source",
+                    "Source/File",
+                    "Reads an open file by position",
+                    "Holdfast",
+                )
+            }))
+        }
+
+        fn pad_templates() -> &'static [gst::PadTemplate] {
+            static TEMPLATES: OnceLock<Vec<gst::PadTemplate>> = OnceLock::new();
+            TEMPLATES.get_or_init(|| {
+                gst::PadTemplate::new(
+                    "src",
+                    gst::PadDirection::Src,
+                    gst::PadPresence::Always,
+                    &gst::Caps::new_any(),
+                )
+                .into_iter()
+                .collect()
+            })
+        }
+    }
+
+    impl BaseSrcImpl for DescriptorSrc {
+        fn start(&self) -> Result<(), gst::ErrorMessage> {
+            Ok(())
+        }
+
+        fn stop(&self) -> Result<(), gst::ErrorMessage> {
+            Ok(())
+        }
+
+        fn is_seekable(&self) -> bool {
+            true
+        }
+
+        fn size(&self) -> Option<u64> {
+            self.input.get().map(|i| i.bytes)
+        }
+
+        fn create(
+            &self,
+            offset: u64,
+            _buffer: Option<&mut gst::BufferRef>,
+            length: u32,
+        ) -> Result<CreateSuccess, gst::FlowError> {
+            let input = self.input.get().ok_or(gst::FlowError::Error)?;
+            let mut bytes = vec![0u8; length as usize];
+            let mut len = 0;
+            while len < bytes.len() {
+                match input.file.read_at(&mut bytes[len..], offset + len as u64) {
+                    Ok(0) => break,
+                    Ok(n) => len += n,
+                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
+                    Err(e) => {
+                        gst::element_imp_error!(
+                            self,
+                            gst::ResourceError::Read,
+                            ["the disk refused to read the recording: {e}"]
+                        );
+                        return Err(gst::FlowError::Error);
+                    }
+                }
+            }
+            if len == 0 {
+                return Err(gst::FlowError::Eos);
+            }
+            input.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
+            bytes.truncate(len);
+            let mut buffer = gst::Buffer::from_mut_slice(bytes);
+            if let Some(b) = buffer.get_mut() {
+                b.set_offset(offset);
+                b.set_offset_end(offset + len as u64);
+            }
+            Ok(CreateSuccess::NewBuffer(buffer))
+        }
+    }
+}
+
+glib::wrapper! {
+    /// Reads an open file by position.
+    pub(crate) struct DescriptorSrc(ObjectSubclass<element::DescriptorSrc>)
+        @extends gst_base::BaseSrc, gst::Element, gst::Object;
+}
+
+/// Makes an element by its factory's name.
+pub(crate) fn make(factory: &str) -> Result<gst::Element, Error> {
+    gst::ElementFactory::make(factory).build().map_err(|_| {
+        Error::Internal(format!("the GStreamer element {factory} is not installed on this node"))
+    })
+}
+
+/// Puts source and demuxer into a pipeline; `on_pad` sees each stream's pad as it appears.
+pub(crate) fn attach(
+    pipeline: &gst::Pipeline,
+    input: &Arc<Input>,
+    container: Container,
+    on_pad: impl Fn(&gst::Pad) + Send + Sync + 'static,
+) -> Result<gst::Element, Error> {
+    use gst::subclass::prelude::ObjectSubclassIsExt as _;
+    let src: DescriptorSrc = glib::Object::new();
+    let _ = src.imp().input.set(Arc::clone(input));
+    let demuxer = make(container.demuxer())?;
+    demuxer.connect_pad_added(move |_, pad| {
+        if pad.direction() == gst::PadDirection::Src {
+            on_pad(pad);
+        }
+    });
+    pipeline
+        .add_many([src.upcast_ref(), &demuxer])
+        .map_err(Error::internal("cannot build the pipeline"))?;
+    src.link(&demuxer).map_err(Error::internal("cannot link the demuxer"))?;
+    Ok(demuxer)
+}
+
+/// Adds elements to a running pipeline, links them in a row and starts them.
+pub(crate) fn add_row(
+    pipeline: &gst::Pipeline,
+    row: &[gst::Element],
+) -> Result<(), glib::BoolError> {
+    pipeline.add_many(row)?;
+    gst::Element::link_many(row)?;
+    row.iter().rev().try_for_each(gst::Element::sync_state_with_parent)
+}

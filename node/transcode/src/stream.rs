@@ -1,0 +1,305 @@
+//! One stream as it passes by while a recording is read: counts, times, sizes.
+//!
+//! Costs a few integers for each packet and eight bytes for each key frame; nothing is kept of
+//! the data. The limit on a frame's size is held here, before any decoder exists.
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+use crate::codec::{Codec, Kind};
+use crate::error::{Error, at};
+use crate::h264::{self, AvcConfig};
+use crate::watch::Activity;
+
+const RECENT: usize = 64;
+const MS: i64 = 1_000_000;
+
+/// Times of a stream's packets.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Packets {
+    /// How many.
+    pub(crate) count: u64,
+    /// Earliest time.
+    pub(crate) first_ns: i64,
+    /// Latest time.
+    pub(crate) last_ns: i64,
+    /// Some came without a time.
+    pub(crate) pts_missing: bool,
+    last_duration_ns: Option<i64>,
+    recent: Vec<i64>,
+}
+
+impl Packets {
+    fn add(&mut self, pts: Option<i64>, duration: Option<i64>) {
+        self.count += 1;
+        let Some(pts) = pts else {
+            self.pts_missing = true;
+            return;
+        };
+        if self.recent.is_empty() {
+            (self.first_ns, self.last_ns) = (pts, pts);
+        }
+        self.first_ns = self.first_ns.min(pts);
+        if pts >= self.last_ns {
+            self.last_ns = pts;
+            self.last_duration_ns = duration;
+        }
+        if self.recent.len() == RECENT {
+            self.recent.remove(0);
+        }
+        self.recent.push(pts);
+    }
+
+    /// How long the last packet lasts: as declared where that is credible (recorders write 1 ms
+    /// or nothing), else the usual distance of its neighbours.
+    pub(crate) fn last_frame_ns(&self) -> i64 {
+        if let Some(d) = self.last_duration_ns.filter(|d| (5 * MS..=1000 * MS).contains(d)) {
+            return d;
+        }
+        let mut times = self.recent.clone();
+        times.sort_unstable();
+        let mut steps: Vec<i64> =
+            times.windows(2).map(|w| w[1] - w[0]).filter(|&d| d > 0).collect();
+        steps.sort_unstable();
+        steps.get(steps.len() / 2).copied().unwrap_or(33 * MS).clamp(MS, 100 * MS)
+    }
+}
+
+/// One stream.
+#[derive(Debug, Clone)]
+pub(crate) struct Stream {
+    /// Name of the demuxer's pad.
+    pub(crate) pad: String,
+    /// Name of its caps, for people.
+    pub(crate) caps_name: String,
+    /// Codec, where it is one this node reads.
+    pub(crate) codec: Option<&'static Codec>,
+    /// Times.
+    pub(crate) packets: Packets,
+    /// Times of key frames.
+    pub(crate) keyframes: Vec<i64>,
+    /// Sizes; neighbours differ.
+    pub(crate) sizes: Vec<(u32, u32)>,
+    /// Shape of a pixel.
+    pub(crate) par: (u32, u32),
+    /// Clockwise rotation for showing.
+    pub(crate) rotation: u16,
+    /// Colours as the container names them.
+    pub(crate) colorimetry: Option<String>,
+    /// `profile_idc` of H.264.
+    pub(crate) config_profile: Option<u8>,
+    /// See [`crate::probe::VideoScan::sets_in_band`].
+    pub(crate) sets_in_band: bool,
+    /// See [`crate::probe::VideoScan::lost_sets`].
+    pub(crate) lost_sets: bool,
+    /// Channels.
+    pub(crate) channels: u32,
+    /// Samples per second.
+    pub(crate) rate_hz: u32,
+    avc: Option<AvcConfig>,
+    macroblocks: u32,
+}
+
+impl Stream {
+    /// A stream of which nothing was seen yet.
+    pub(crate) fn new(pad: &str, caps: &gst::Caps, codec: Option<&'static Codec>) -> Self {
+        Self {
+            pad: pad.to_owned(),
+            caps_name: caps.structure(0).map_or("unknown".into(), |s| s.name().to_string()),
+            codec,
+            packets: Packets::default(),
+            keyframes: Vec::new(),
+            sizes: Vec::new(),
+            par: (1, 1),
+            rotation: 0,
+            colorimetry: None,
+            config_profile: None,
+            sets_in_band: caps
+                .structure(0)
+                .and_then(|s| s.get::<String>("stream-format").ok())
+                .is_some_and(|f| f != "avc"),
+            lost_sets: false,
+            channels: 0,
+            rate_hz: 0,
+            avc: None,
+            macroblocks: 0,
+        }
+    }
+
+    /// Sees what passes a pad. An error means that the job must not go on.
+    pub(crate) fn observe(
+        &mut self,
+        pad: &gst::Pad,
+        info: &gst::PadProbeInfo<'_>,
+        pixels_max: u64,
+        activity: &Activity,
+    ) -> Result<(), Error> {
+        match &info.data {
+            Some(gst::PadProbeData::Buffer(buffer)) => {
+                let segment = pad.sticky_event::<gst::event::Segment>(0);
+                let pts = segment.and_then(|s| running_ns(s.segment(), buffer.pts()));
+                self.packet(buffer, pts, pixels_max)?;
+                activity.saw(pts);
+            }
+            Some(gst::PadProbeData::Event(event)) => match event.view() {
+                gst::EventView::Caps(c) => self.caps(c.caps(), pixels_max)?,
+                gst::EventView::Tag(t) => self.tags(t.tag()),
+                _ => {}
+            },
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn packet(
+        &mut self,
+        buffer: &gst::Buffer,
+        pts: Option<i64>,
+        pixels_max: u64,
+    ) -> Result<(), Error> {
+        let duration = buffer.duration().map(|d| d.nseconds() as i64);
+        self.packets.add(pts, duration);
+        let Some(codec) = self.codec.filter(|c| c.kind == Kind::Video) else { return Ok(()) };
+        let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
+        if let Some(pts) = pts.filter(|_| key) {
+            self.keyframes.push(pts);
+        }
+        if codec.name == "vp8" || codec.name == "h264" {
+            let Ok(data) = buffer.map_readable() else { return Ok(()) };
+            if codec.name == "vp8" {
+                if let Some((w, h)) = vp8_key_size(&data) {
+                    self.size(w, h, pixels_max)?;
+                }
+            } else {
+                self.access_unit(&data, pixels_max)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn access_unit(&mut self, au: &[u8], pixels_max: u64) -> Result<(), Error> {
+        let Some(length_bytes) = self.avc.as_ref().map(|c| c.length_bytes) else { return Ok(()) };
+        for nal in h264::nals(au, length_bytes) {
+            match nal[0] & 31 {
+                h264::SPS => {
+                    if let Some(s) = h264::sps_size(nal) {
+                        self.macroblocks = s.macroblocks;
+                        self.size(s.width, s.height, pixels_max)?;
+                    }
+                }
+                1 | 5 if self.macroblocks > 0 => {
+                    let first = h264::first_macroblock(nal).unwrap_or(0);
+                    self.lost_sets |= first >= self.macroblocks;
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn caps(&mut self, caps: &gst::CapsRef, pixels_max: u64) -> Result<(), Error> {
+        let Some(s) = caps.structure(0) else { return Ok(()) };
+        let field = |name| s.get::<i32>(name).ok().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
+        (self.channels, self.rate_hz) = (field("channels"), field("rate"));
+        let (width, height) = (field("width"), field("height"));
+        if let Ok(par) = s.get::<gst::Fraction>("pixel-aspect-ratio")
+            && par.numer() > 0
+            && par.denom() > 0
+        {
+            self.par = (par.numer() as u32, par.denom() as u32);
+        }
+        if let Ok(c) = s.get::<String>("colorimetry") {
+            self.colorimetry = Some(c);
+        }
+        match self.codec.map(|c| c.name) {
+            Some("h264") => {
+                let Ok(record) = s.get::<gst::Buffer>("codec_data") else { return Ok(()) };
+                let Ok(record) = record.map_readable() else { return Ok(()) };
+                self.config_profile = record.get(1).copied();
+                self.avc = h264::avc_config(&record);
+                if let Some(s) = self.avc.as_ref().and_then(AvcConfig::size) {
+                    self.macroblocks = s.macroblocks;
+                    self.size(s.width, s.height, pixels_max)?;
+                }
+                Ok(())
+            }
+            // Frames say it themselves; the header only has to be within the limit.
+            Some("vp8") => check_pixels(width, height, pixels_max, 0),
+            _ if width > 0 && height > 0 => self.size(width, height, pixels_max),
+            _ => Ok(()),
+        }
+    }
+
+    fn size(&mut self, width: u32, height: u32, pixels_max: u64) -> Result<(), Error> {
+        check_pixels(width, height, pixels_max, self.packets.last_ns)?;
+        // A recording with thousands of sizes is an attack; the plan needs the largest and a count.
+        if self.sizes.last() != Some(&(width, height)) && self.sizes.len() < 4096 {
+            self.sizes.push((width, height));
+        }
+        Ok(())
+    }
+
+    fn tags(&mut self, tags: &gst::TagListRef) {
+        if let Some(orientation) = tags.get::<gst::tags::ImageOrientation>() {
+            self.rotation = match orientation.get() {
+                "rotate-90" => 90,
+                "rotate-180" => 180,
+                "rotate-270" => 270,
+                _ => 0,
+            };
+        }
+    }
+}
+
+fn check_pixels(width: u32, height: u32, pixels_max: u64, ns: i64) -> Result<(), Error> {
+    if u64::from(width) * u64::from(height) > pixels_max {
+        return Err(Error::Limit(format!(
+            "Frames of {width}x{height} pixels at {} exceed the {pixels_max} pixels allowed.",
+            at(ns)
+        )));
+    }
+    Ok(())
+}
+
+/// Size of a VP8 key frame (RFC 6386, 9.1).
+fn vp8_key_size(frame: &[u8]) -> Option<(u32, u32)> {
+    let head = frame.get(..10)?;
+    if head[0] & 1 != 0 || head[3..6] != [0x9d, 0x01, 0x2a] {
+        return None;
+    }
+    let size = |i: usize| u32::from(u16::from_le_bytes([head[i], head[i + 1]]) & 0x3fff);
+    Some((size(6), size(8)))
+}
+
+/// A buffer's time on the recording's own line; negative before an edit list's start.
+pub(crate) fn running_ns(segment: &gst::Segment, pts: Option<gst::ClockTime>) -> Option<i64> {
+    let segment = segment.downcast_ref::<gst::ClockTime>()?;
+    Some(match segment.to_running_time_full(pts?)? {
+        gst::Signed::Positive(t) => i64::try_from(t.nseconds()).unwrap_or(i64::MAX),
+        gst::Signed::Negative(t) => -i64::try_from(t.nseconds()).unwrap_or(i64::MAX),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_incredible_last_duration_is_replaced_by_the_usual_distance() {
+        let mut p = Packets::default();
+        for i in 0..10 {
+            p.add(Some(i * 40 * MS), Some(MS));
+        }
+        assert_eq!(p.last_frame_ns(), 40 * MS);
+        p.add(Some(400 * MS), Some(20 * MS));
+        assert_eq!(p.last_frame_ns(), 20 * MS);
+    }
+
+    #[test]
+    fn sizes_of_vp8_key_frames() {
+        let key = [0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01, 0];
+        assert_eq!(vp8_key_size(&key), Some((640, 480)));
+        assert_eq!(vp8_key_size(&[0x11, 0, 0, 0x9d, 0x01, 0x2a, 0x80, 0x02, 0xe0, 0x01]), None);
+        assert_eq!(vp8_key_size(&key[..9]), None);
+    }
+}

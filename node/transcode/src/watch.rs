@@ -1,0 +1,207 @@
+//! Keeps a pipeline honest while it runs: stall, wall time, memory, the service's socket.
+//!
+//! A pipeline that stands still says nothing; only this loop notices. When it gives up, the
+//! pipeline is left as it is (stopping a wedged element can hang too) and the process ends soon.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gst::prelude::*;
+use gstreamer as gst;
+use holdfast_core::job::{Limits, Report};
+
+use crate::clock::Stopwatch;
+use crate::error::{Error, at};
+use crate::source::Input;
+
+const TICK: Duration = Duration::from_millis(200);
+const PROGRESS_EVERY: Duration = Duration::from_millis(1000);
+
+/// Signs of life that streaming threads leave.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    /// Furthest position reached in the recording, in nanoseconds.
+    pub(crate) position_ns: AtomicI64,
+    /// Buffers seen anywhere.
+    pub(crate) buffers: AtomicU64,
+    /// Bytes written to any output.
+    pub(crate) bytes_written: AtomicU64,
+    fault: std::sync::Mutex<Option<Error>>,
+}
+
+impl Activity {
+    /// A buffer passed, at this position where it has one.
+    pub(crate) fn saw(&self, position_ns: Option<i64>) {
+        self.buffers.fetch_add(1, Ordering::Relaxed);
+        if let Some(ns) = position_ns {
+            self.position_ns.fetch_max(ns, Ordering::Relaxed);
+        }
+    }
+
+    /// A streaming thread cannot go on; the first reason given wins.
+    pub(crate) fn fail(&self, error: Error) {
+        if let Ok(mut fault) = self.fault.lock() {
+            fault.get_or_insert(error);
+        }
+    }
+
+    fn take_fault(&self) -> Option<Error> {
+        self.fault.lock().ok()?.take()
+    }
+}
+
+/// Where reports go.
+pub(crate) trait Reporter {
+    /// Sends one report; an error means that nobody listens any more.
+    fn send(&mut self, report: &Report) -> Result<(), Error>;
+    /// Whether somebody still listens.
+    fn is_open(&self) -> bool;
+}
+
+/// The watch over one job.
+pub(crate) struct Watch<'a> {
+    /// Limits of the job.
+    pub(crate) limits: Limits,
+    started: Stopwatch,
+    reported: Stopwatch,
+    reporter: &'a mut dyn Reporter,
+}
+
+/// How a pipeline ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// All of it came through.
+    Eos,
+    /// An element gave up.
+    Error {
+        /// Its factory's name.
+        element: String,
+        /// What it said.
+        message: String,
+    },
+}
+
+impl<'a> Watch<'a> {
+    /// Starts watching.
+    pub(crate) fn new(limits: Limits, reporter: &'a mut dyn Reporter) -> Self {
+        Self { limits, started: Stopwatch::start(), reported: Stopwatch::start(), reporter }
+    }
+
+    /// The last word on this job.
+    pub(crate) fn report(&mut self, report: &Report) -> Result<(), Error> {
+        self.reporter.send(report)
+    }
+
+    /// Checks what holds at any time, and says that the job gets on.
+    pub(crate) fn tick(&mut self, position_ns: i64, duration_ns: Option<i64>) -> Result<(), Error> {
+        if !self.reporter.is_open() {
+            return Err(Error::Abandoned);
+        }
+        if self.started.elapsed().as_millis() > u128::from(self.limits.wall_ms_max) {
+            return Err(Error::Limit(format!(
+                "it took longer than the {} s allowed; it had come to {}",
+                self.limits.wall_ms_max / 1000,
+                at(position_ns)
+            )));
+        }
+        if let Some(resident) = resident_bytes()
+            && resident > self.limits.memory_bytes_max
+        {
+            return Err(Error::Limit(format!(
+                "it needed more than the {} MiB of memory allowed, at {}",
+                self.limits.memory_bytes_max >> 20,
+                at(position_ns)
+            )));
+        }
+        if self.reported.elapsed() >= PROGRESS_EVERY {
+            self.reported = Stopwatch::start();
+            self.reporter.send(&Report::Progress {
+                position_ms: ms(position_ns),
+                duration_ms: duration_ns.map(ms),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Plays a pipeline to its end. After an error `on_error` may ask for the rest to be drained.
+    pub(crate) fn play(
+        &mut self,
+        pipeline: &gst::Pipeline,
+        activity: &Arc<Activity>,
+        input: &Arc<Input>,
+        duration_ns: Option<i64>,
+        mut on_error: impl FnMut(&Ended, &gst::Message) -> bool,
+    ) -> Result<Ended, Error> {
+        let bus = pipeline.bus().ok_or_else(|| Error::Internal("a pipeline without bus".into()))?;
+        let mut seen = [0u64; 4];
+        let mut still = Stopwatch::start();
+        let mut ended = None;
+        if pipeline.set_state(gst::State::Playing).is_err() {
+            // Why is told on the bus, which the loop below reads.
+            activity.saw(None);
+        }
+        loop {
+            let types = [gst::MessageType::Error, gst::MessageType::Eos];
+            let message = bus.timed_pop_filtered(Some(clock_time(TICK)), &types);
+            if let Some(fault) = activity.take_fault() {
+                return Err(fault);
+            }
+            match message.as_ref().map(|m| m.view()) {
+                Some(gst::MessageView::Eos(_)) => return Ok(ended.unwrap_or(Ended::Eos)),
+                Some(gst::MessageView::Error(e)) if ended.is_none() => {
+                    let end =
+                        Ended::Error { element: source_name(e), message: e.error().to_string() };
+                    if let Some(m) = &message
+                        && !on_error(&end, m)
+                    {
+                        return Ok(end);
+                    }
+                    ended = Some(end);
+                }
+                _ => {}
+            }
+            let position = activity.position_ns.load(Ordering::Relaxed);
+            self.tick(position, duration_ns)?;
+            let now = [
+                position.unsigned_abs(),
+                activity.buffers.load(Ordering::Relaxed),
+                activity.bytes_written.load(Ordering::Relaxed),
+                input.bytes_read.load(Ordering::Relaxed),
+            ];
+            if now != seen {
+                seen = now;
+                still = Stopwatch::start();
+            } else if let Some(end) = ended.take_if(|_| still.elapsed() > Duration::from_secs(5)) {
+                return Ok(end);
+            } else if still.elapsed().as_millis() > u128::from(self.limits.stall_ms_max) {
+                return Err(Error::Stalled(format!(
+                    "it stood still for {} s at {} of the recording",
+                    self.limits.stall_ms_max / 1000,
+                    at(position)
+                )));
+            }
+        }
+    }
+}
+
+fn source_name(e: &gst::message::Error) -> String {
+    e.src()
+        .and_then(|s| s.downcast_ref::<gst::Element>())
+        .and_then(ElementExt::factory)
+        .map_or_else(|| "source".to_owned(), |f| f.name().to_string())
+}
+
+/// A nanosecond position in milliseconds, never negative.
+pub(crate) fn ms(ns: i64) -> u64 {
+    (ns.max(0) as u64 + 500_000) / 1_000_000
+}
+
+fn clock_time(d: Duration) -> gst::ClockTime {
+    gst::ClockTime::from_mseconds(d.as_millis() as u64)
+}
+
+fn resident_bytes() -> Option<u64> {
+    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+    statm.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
+}

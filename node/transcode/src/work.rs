@@ -1,0 +1,97 @@
+//! One job from its descriptors to its report: probe, plan, run, verify.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use holdfast_core::job::{AudioFacts, Job, MAIN_NAME, Made, Report, SourceFacts, VideoFacts};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode;
+
+use crate::error::Error;
+use crate::plan::plan;
+use crate::probe::{Scan, probe};
+use crate::source::Input;
+use crate::verify::{Verified, verify};
+use crate::watch::{Watch, ms};
+use crate::{jail, pipeline};
+
+const REMARKS_MAX: usize = 16;
+
+/// Does a job and tells its last word; the error is for the log.
+pub(crate) fn work(
+    job: &Job,
+    input: OwnedFd,
+    output: &OwnedFd,
+    watch: &mut Watch<'_>,
+) -> Result<(), Error> {
+    match make(job, input, output, watch) {
+        Ok(made) => watch.report(&Report::Done(made)),
+        Err(Error::Abandoned) => Err(Error::Abandoned),
+        Err(e) => {
+            watch.report(&Report::Failed(e.failure()))?;
+            Err(e)
+        }
+    }
+}
+
+fn make(job: &Job, input: OwnedFd, output: &OwnedFd, watch: &mut Watch<'_>) -> Result<Made, Error> {
+    jail::limit_files(job.limits.output_bytes_max)?;
+    let input = Input::new(File::from(input))?;
+    let scan = probe(&input, watch)?;
+    let plan = plan(&scan, job.outputs);
+    let main = plan.mp4.then(|| create(output, MAIN_NAME)).transpose()?;
+    let read_back = main.as_ref().map(File::try_clone).transpose();
+    let read_back = read_back.map_err(Error::disk("cannot open the .mp4 again"))?;
+    let outcome = pipeline::run(&input, &scan, &plan, main, watch)?;
+    let (snapshot, filmstrip) = outcome.pictures.write(|name| create(output, name))?;
+    let verified = match read_back {
+        Some(file) => Some(verify(file, &scan, &plan, outcome.encoder, outcome.cut, watch)?),
+        None => None,
+    };
+    sync_folder(output)?;
+    let mut remarks = plan.remarks;
+    remarks.extend(outcome.remarks);
+    let mp4 = verified.map(|Verified { mp4, remarks: more }| {
+        remarks.extend(more);
+        mp4
+    });
+    remarks.truncate(REMARKS_MAX);
+    Ok(Made { source: facts(&scan), mp4, snapshot, filmstrip, remarks })
+}
+
+fn create(folder: &OwnedFd, name: &str) -> Result<File, Error> {
+    let flags =
+        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+    openat(folder.as_fd(), name, flags, Mode::from_bits_truncate(0o640))
+        .map(File::from)
+        .map_err(|e| Error::disk(format!("cannot make {name}"))(e.into()))
+}
+
+fn sync_folder(folder: &OwnedFd) -> Result<(), Error> {
+    nix::unistd::fsync(folder.as_fd())
+        .map_err(|e| Error::disk("cannot make the output folder durable")(e.into()))
+}
+
+fn facts(scan: &Scan) -> SourceFacts {
+    SourceFacts {
+        container: scan.container.map_or("", |c| c.name()).to_owned(),
+        video: scan.video.as_ref().map(|v| {
+            let (width, height) = v.sizes.first().copied().unwrap_or((0, 0));
+            VideoFacts { codec: v.codec.name.to_owned(), width, height, rotation: v.rotation }
+        }),
+        audio: scan.audio.as_ref().map(|a| AudioFacts {
+            codec: a.codec.name.to_owned(),
+            channels: a.channels.max(1),
+            rate_hz: a.rate_hz,
+        }),
+        duration_ms: ms(scan.duration_ns()),
+    }
+}
+
+/// Opens what a developer named on the command line.
+pub(crate) fn open_named(input: &str, output: &str) -> Result<(OwnedFd, OwnedFd), Error> {
+    let recording = File::open(input).map_err(Error::disk(format!("cannot open {input}")))?;
+    std::fs::create_dir_all(output).map_err(Error::disk(format!("cannot make {output}")))?;
+    let folder = File::open(output).map_err(Error::disk(format!("cannot open {output}")))?;
+    Ok((recording.into(), folder.into()))
+}
