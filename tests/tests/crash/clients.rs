@@ -277,7 +277,7 @@ impl Recording {
         };
         if stream.acked < self.acked {
             let lost = self.acked - stream.acked;
-            return Err(violation(format!("{lost} acknowledged bytes are gone")));
+            return Err(violation(&format!("{lost} acknowledged bytes are gone")));
         }
         self.acked = stream.acked;
         if self.wish == Wish::Save && stream.greeting["state"] == "saved" {
@@ -309,7 +309,7 @@ impl Recording {
             Wish::Save => {
                 let digest = stream.stop(self.bytes.len()).await?;
                 if digest != sha256(&self.bytes) {
-                    return Err(violation("the node has other bytes".into()));
+                    return Err(violation("the node has other bytes"));
                 }
                 stream.save().await
             }
@@ -322,6 +322,6 @@ fn is_gone(error: &StreamError) -> bool {
 }
 
 /// A promise that was broken, as an error after which nobody comes back.
-fn violation(what: String) -> StreamError {
+fn violation(what: &str) -> StreamError {
     StreamError::Refused { code: 1, problem: json!({ "detail": what }) }
 }
