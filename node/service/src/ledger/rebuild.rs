@@ -78,7 +78,11 @@ fn put_aside(path: &std::path::Path, now: Timestamp) -> Result<Option<PathBuf>, 
     Ok(Some(aside))
 }
 
-fn enter(path: &std::path::Path, recordings: &[Recording], now: Timestamp) -> Result<(), LedgerError> {
+fn enter(
+    path: &std::path::Path,
+    recordings: &[Recording],
+    now: Timestamp,
+) -> Result<(), LedgerError> {
     let database = schema::open(path)?;
     let write = writer::transaction(&database).map_err(LedgerError::Write)?;
     for recording in recordings {
