@@ -126,7 +126,7 @@ async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
             None => break,
         }
     }
-    for id in node.with_vault(|vault| vault.ids()).await? {
+    for id in node.with_vault(Vault::ids).await? {
         if node.ledger.get(id)?.is_none() {
             take_in_unknown(node, id).await?;
         }
