@@ -5,7 +5,7 @@
 //! off the async threads; memory does not grow with its size.
 
 use std::io::{self, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -33,31 +33,39 @@ const OPEN_MS_MAX: u64 = 10_000;
 
 /// Serves a file of a recording: from the vault, or else from a destination that has it.
 ///
-/// `kind` is the word for it in the address. Where no `.mp4` is made, `main` is the raw file.
-///
-/// # Errors
-/// The problem to answer with: 404 where there is no such file yet, 410 where there was one.
-pub async fn serve(
+/// Where no `.mp4` is made, the main file is the raw file.
+pub async fn serve_recording_file(
     node: &Node,
     rec: &Recording,
-    kind: &str,
+    kind: FileKind,
     headers: &HeaderMap,
     method: &Method,
-) -> Result<Response, Problem> {
-    let kind = FileKind::from_word(kind).ok_or_else(|| {
-        let kinds = ORDER.map(FileKind::as_str).join(", ");
-        Problem::not_found(format!("no kind of file is called {kind:?}; there are {kinds}"))
-    })?;
+) -> Response {
     let kind = match kind {
         FileKind::Main if rec.file(kind).is_none() => main_kind(&rec.policy),
         _ => kind,
     };
-    let mut response = find_and_serve(node, rec, kind, headers, method).await?;
-    if response.status().is_success() {
-        let name = disposition(&rec.name, kind, rec.container);
-        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    match find_and_serve(node, rec, kind, headers, method).await {
+        Ok(mut response) => {
+            if response.status().is_success() {
+                let name = disposition(&rec.name, kind, rec.container);
+                response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+            }
+            response
+        }
+        Err(problem) => problem.into_response(),
     }
-    Ok(response)
+}
+
+/// The kind of file that an address names by its word.
+///
+/// # Errors
+/// 404, with the words that there are.
+pub fn kind_of(word: &str) -> Result<FileKind, Problem> {
+    FileKind::from_word(word).ok_or_else(|| {
+        let kinds = ORDER.map(FileKind::as_str).join(", ");
+        Problem::not_found(format!("no kind of file is called {word:?}; there are {kinds}"))
+    })
 }
 
 /// Serves a file from disk, or the part of it that `Range` asks for.
@@ -65,19 +73,19 @@ pub async fn serve(
 /// Of a file that still grows only its first `size_limit` bytes exist. `etag` is the content's
 /// digest, without quotes, where it is known that the file has it.
 pub async fn serve_file(
-    path: PathBuf,
+    path: &Path,
     size_limit: Option<u64>,
     media_type: &str,
     etag: Option<String>,
     headers: &HeaderMap,
     method: &Method,
 ) -> Response {
-    match try_serve_file(&path, size_limit, media_type, etag, headers, method).await {
+    match try_serve_file(path, size_limit, media_type, etag, headers, method).await {
         Ok(response) => response,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Problem::gone("this file is not here any more").into_response()
         }
-        Err(error) => unreadable(&path, &error).into_response(),
+        Err(error) => unreadable(path, &error).into_response(),
     }
 }
 

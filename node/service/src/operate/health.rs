@@ -108,13 +108,11 @@ fn look(node: &Node) -> Vec<Missing> {
     if let Err(error) = node.ledger.latest_instant() {
         lacks(Need::Ledger, error.to_string());
     }
-    if let Err(detail) = look_at_vault(&node.vault) {
-        lacks(Need::Vault, detail);
-    }
-    match node.vault.place(0) {
-        Err(error @ VaultError::NoRoom { .. }) => lacks(Need::Space, error.to_string()),
-        Err(error) => lacks(Need::Vault, error.to_string()),
-        Ok(_) => {}
+    match look_at_vault(&node.vault).map(|()| node.vault.place(0)) {
+        Err(detail) => lacks(Need::Vault, detail),
+        Ok(Err(error @ VaultError::NoRoom { .. })) => lacks(Need::Space, error.to_string()),
+        Ok(Err(error)) => lacks(Need::Vault, error.to_string()),
+        Ok(Ok(_)) => {}
     }
     let program = transcode::program(&node.config.transcode);
     if let Err(error) = access(&program, AccessFlags::X_OK) {
