@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
 
 use holdfast_core::job::{AudioFacts, Job, MAIN_NAME, Made, Report, SourceFacts, VideoFacts};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::error::Error;
-use crate::plan::plan;
+use crate::plan::{Plan, plan};
 use crate::probe::{Scan, probe};
 use crate::source::Input;
 use crate::verify::{Verified, verify};
@@ -39,29 +40,47 @@ fn make(job: &Job, input: OwnedFd, output: &OwnedFd, watch: &mut Watch<'_>) -> R
     let input = Input::new(File::from(input))?;
     let scan = probe(&input, watch)?;
     let plan = plan(&scan, job.outputs);
+    let made = match attempt(&input, &scan, &plan, output, watch) {
+        Err(e @ (Error::Internal(_) | Error::Damaged(_))) => match plan.converting(&scan) {
+            Some(plan) => attempt(&input, &scan, &plan, output, watch),
+            None => Err(e),
+        },
+        other => other,
+    }?;
+    sync_folder(output)?;
+    Ok(made)
+}
+
+fn attempt(
+    input: &Arc<Input>,
+    scan: &Scan,
+    plan: &Plan,
+    output: &OwnedFd,
+    watch: &mut Watch<'_>,
+) -> Result<Made, Error> {
     let main = plan.mp4.then(|| create(output, MAIN_NAME)).transpose()?;
     let read_back = main.as_ref().map(File::try_clone).transpose();
     let read_back = read_back.map_err(Error::disk("cannot open the .mp4 again"))?;
-    let outcome = pipeline::run(&input, &scan, &plan, main, watch)?;
+    let outcome = pipeline::run(input, scan, plan, main, watch)?;
     let (snapshot, filmstrip) = outcome.pictures.write(|name| create(output, name))?;
-    let verified = match read_back {
-        Some(file) => Some(verify(file, &scan, &plan, outcome.encoder, outcome.cut, watch)?),
+    let mut remarks = plan.remarks.clone();
+    remarks.extend(outcome.remarks);
+    let mp4 = match read_back {
+        Some(file) => {
+            let Verified { mp4, remarks: more } =
+                verify(&file, scan, plan, outcome.encoder, outcome.cut)?;
+            remarks.extend(more);
+            Some(mp4)
+        }
         None => None,
     };
-    sync_folder(output)?;
-    let mut remarks = plan.remarks;
-    remarks.extend(outcome.remarks);
-    let mp4 = verified.map(|Verified { mp4, remarks: more }| {
-        remarks.extend(more);
-        mp4
-    });
     remarks.truncate(REMARKS_MAX);
-    Ok(Made { source: facts(&scan), mp4, snapshot, filmstrip, remarks })
+    Ok(Made { source: facts(scan), mp4, snapshot, filmstrip, remarks })
 }
 
 fn create(folder: &OwnedFd, name: &str) -> Result<File, Error> {
     let flags =
-        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
+        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     openat(folder.as_fd(), name, flags, Mode::from_bits_truncate(0o640))
         .map(File::from)
         .map_err(|e| Error::disk(format!("cannot make {name}"))(e.into()))

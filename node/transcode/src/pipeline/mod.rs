@@ -268,7 +268,7 @@ fn finish(
     let mut cut = matches!(ended, Ended::Error { .. });
     if let Some(v) = &scan.video {
         let made = match (&writer, video_track, plan.video) {
-            (Some(w), Some(t), Some(VideoPlan::Convert { .. })) => Some(w.samples(t) as u64),
+            (Some(w), Some(t), _) => Some(w.samples(t) as u64),
             (_, _, Some(VideoPlan::PicturesOnly)) => Some(pictures.frames()),
             _ => None,
         };

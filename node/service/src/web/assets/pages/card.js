@@ -28,6 +28,11 @@ export function instant(text) {
   return h('time', { datetime: text, title: date.toLocaleString() }, today ? `Today, ${whenToday.format(date)}` : when.format(date));
 }
 
+/** What the person called it, its name, or a short one made of its id. */
+export function titleOf({ name, id, metadata }) {
+  return metadata?.title || (name && name !== id ? name : `Recording ${id.slice(-6)}`);
+}
+
 export const fileOf = (recording, kind) => recording.files?.find((file) => file.kind === kind) ?? null;
 
 /** Whether the node can hand this file out: it holds it, or a destination does. */
@@ -81,11 +86,6 @@ export class Card {
     for (const url of Object.values(this.#urls)) if (url) URL.revokeObjectURL(url);
   }
 
-  #title() {
-    const { name, id } = this.#recording;
-    return name && name !== id ? name : `Recording ${id.slice(-6)}`;
-  }
-
   #factsOf(rec, open) {
     const [word, mood] = STATES[rec.state] ?? [rec.state, ''];
     const { media } = rec;
@@ -98,7 +98,7 @@ export class Card {
     ].filter(Boolean).map((part) => h('span', {}, part));
     const attempt = [rec.transcode, rec.push].find((step) => step?.next_at);
     return [
-      h('div', { class: 'title' }, h('h2', { title: rec.id }, this.#title()), h('span', { class: 'chip', 'data-mood': mood }, word),
+      h('div', { class: 'title' }, h('h2', { title: rec.id }, titleOf(this.#recording)), h('span', { class: 'chip', 'data-mood': mood }, word),
         rec.recovered && h('span', { class: 'chip', title: 'The client did not come back; what had arrived was kept.' }, 'Recovered')),
       h('div', { class: 'meta' }, meta),
       rec.state === 'processing' && h('progress', { max: '1', value: rec.progress ?? 0, 'aria-label': 'Processing' }),
@@ -113,7 +113,7 @@ export class Card {
       const made = button(label, { onclick, glyph, kind });
       made.querySelector('span').className = 'unseen';
       made.title = label;
-      made.setAttribute('aria-label', `${label}: ${this.#title()}`);
+      made.setAttribute('aria-label', `${label}: ${titleOf(this.#recording)}`);
       return made;
     };
     const main = within(fileOf(rec, 'main')) || within(fileOf(rec, 'raw'));
@@ -128,10 +128,10 @@ export class Card {
     const playable = within(fileOf(rec, 'main'));
     const length = rec.media?.duration_ms;
     this.#thumb.disabled = !playable;
-    this.#thumb.setAttribute('aria-label', playable ? `Play ${this.#title()}` : 'Nothing to play yet');
+    this.#thumb.setAttribute('aria-label', playable ? `Play ${titleOf(this.#recording)}` : 'Nothing to play yet');
     this.#thumb.replaceChildren(...[
       this.#urls.snapshot && h('img', { src: this.#urls.snapshot, alt: '' }),
-      h('span', { class: 'glyph' }, icon(playable ? 'play' : MOVING.has(rec.state) ? 'clock' : 'file')),
+      h('span', { class: 'glyph' }, icon(playable ? 'play' : MOVING.has(rec.state) ? 'clock' : 'camera')),
       h('span', { class: 'strip' }),
       length && h('time', {}, clockTime(length)),
       h('span', { class: 'at' }),

@@ -5,7 +5,7 @@
 // can do that.
 
 import { button, h, icon, save, size } from '/recorder/v1/dom.js';
-import { fileOf, within } from './card.js';
+import { fileOf, titleOf, within } from './card.js';
 
 const PLAY_BYTES_MAX = 1 << 30;
 
@@ -22,7 +22,7 @@ export function play(api, recording, { download }) {
   const main = fileOf(recording, 'main');
   const abort = new AbortController();
   let url = null;
-  const title = recording.name || recording.id;
+  const title = titleOf(recording);
   const screen = h('div', { class: 'screen' });
   const dialog = h('dialog', { class: 'player', 'aria-label': title },
     h('div', { class: 'bar' }, h('h2', {}, title), h('div', {},
@@ -62,7 +62,7 @@ export function play(api, recording, { download }) {
 export async function download(api, recording, notify) {
   const file = [fileOf(recording, 'main'), fileOf(recording, 'raw')].find(within);
   const ending = file.kind === 'main' ? 'mp4' : { webm: 'webm', matroska: 'mkv', quicktime: 'mov' }[recording.container] ?? 'bin';
-  const name = `${(recording.name || recording.id).replace(/[\\/:*?"<>|]/g, '_').replace(/\.[a-z0-9]{2,4}$/i, '')}.${ending}`;
+  const name = `${titleOf(recording).replace(/[\\/:*?"<>|]/g, '_').replace(/\.[a-z0-9]{2,4}$/i, '')}.${ending}`;
   try {
     if (globalThis.showSaveFilePicker && file.bytes > 64 << 20) {
       const place = await showSaveFilePicker({ suggestedName: name });
@@ -84,7 +84,7 @@ export function confirmRemoval(recording) {
     let yes = false;
     const dialog = h('dialog', { class: 'small', 'aria-labelledby': 'remove-title' }, h('form', { class: 'sheet', method: 'dialog' },
       h('h2', { id: 'remove-title' }, 'Delete this recording?'),
-      h('p', {}, `“${recording.name || recording.id}” and everything this node holds of it are deleted at once. This cannot be undone.`),
+      h('p', {}, `“${titleOf(recording)}” and everything this node holds of it are deleted at once. This cannot be undone.`),
       pushed && h('p', {}, 'Copies that were delivered to a destination stay there.'),
       h('div', { class: 'row' },
         h('button', { class: 'button', type: 'submit', '.autofocus': true }, 'Keep it'),

@@ -221,17 +221,24 @@ const acts = {
 async function showNode() {
   const status = await api.status().catch(() => null);
   if (!status) return;
-  const { vault = {} } = status;
-  const free = vault.free_bytes ?? null;
-  const chip = vault.encrypted
-    ? h('span', { class: 'chip', 'data-mood': 'good' }, 'Vault: encrypted')
-    : h('span', { class: 'chip', 'data-mood': 'warn', title: 'Recordings lie unencrypted in a plain directory of this machine.' }, 'Vault: unencrypted (plain directory)');
+  const vaults = (status.vault ?? []).map(({ encrypted, encryption, path }) => h('span', {
+    class: 'chip', 'data-mood': encrypted ? 'good' : 'warn', title: `${path}${encrypted ? '' : ': whoever has this disk has the recordings.'}`,
+  }, `Vault: ${encryption}`));
+  const free = status.vault?.length ? status.vault.reduce((sum, volume) => sum + (volume.free_bytes ?? 0), 0) : null;
   node.hidden = false;
   node.replaceChildren(...[
     h('span', {}, h('b', {}, String(status.node ?? status.name ?? 'Node')), status.version ? ` · ${status.version}` : ''),
-    chip,
+    ...vaults,
+    status.clock?.trusted === false && h('span', { class: 'chip', 'data-mood': 'warn', title: 'Nothing is deleted by any rule of time until this is mended.' }, 'Clock not trusted'),
+    ...(status.missing ?? []).map((missing) => h('span', { class: 'chip', 'data-mood': 'bad' }, textOf(missing))),
     free !== null && h('span', {}, `${size(free)} free`),
   ].filter(Boolean));
+}
+
+/** What the node lacks, whatever shape it says it in. */
+function textOf(missing) {
+  if (typeof missing === 'string') return missing;
+  return missing.detail ?? missing.title ?? missing.what ?? JSON.stringify(missing);
 }
 
 document.addEventListener('visibilitychange', () => {

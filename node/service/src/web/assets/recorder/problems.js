@@ -57,11 +57,16 @@ export function nodeProblem(problem) {
   };
 }
 
+const TOO_LONG = {
+  title: 'The recording is too large',
+  text: 'The node takes no more of it. What came before this is safe there and will be saved. Record a shorter one next time.',
+};
+
 /** `{ title, text }` for what transport.js calls `failed`. */
 export function transportProblem(detail, size) {
   switch (detail.kind) {
     case 'refused':
-      return nodeProblem(detail.problem);
+      return detail.problem?.status === 413 ? TOO_LONG : nodeProblem(detail.problem);
     case 'closed-early':
       return {
         title: 'The node closed this recording',

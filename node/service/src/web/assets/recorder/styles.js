@@ -43,7 +43,7 @@ button { cursor: pointer; }
 }
 .stage {
   position: relative; display: grid; place-items: center; overflow: clip;
-  aspect-ratio: 16 / 9; background: #0d1214; color: #f4f7f6; transition: background-color .25s;
+  aspect-ratio: var(--ratio, 16 / 9); background: var(--sunken);
 }
 .stage > * { grid-area: 1 / 1; }
 video { width: 100%; height: 100%; min-height: 0; object-fit: contain; background: #0d1214; display: block; }
@@ -140,7 +140,7 @@ progress:indeterminate::-moz-progress-bar { background: transparent; }
 .round.stop .disc::before { width: 1.25rem; height: 1.25rem; border-radius: 5px; }
 .round[aria-busy] .disc { animation: breathe 1.2s ease-in-out infinite; }
 
-.chip { display: inline-flex; align-items: center; gap: .4rem; font-size: .875rem; color: var(--muted); font-variant-numeric: tabular-nums; }
+.chip { white-space: nowrap; display: inline-flex; align-items: center; gap: .4rem; font-size: .875rem; color: var(--muted); font-variant-numeric: tabular-nums; }
 .chip .icon { color: var(--good-ink); }
 .chip[data-mood="bad"] { color: var(--warn-ink); }
 .chip[data-mood="bad"] .icon { color: inherit; }
@@ -156,7 +156,7 @@ progress:indeterminate::-moz-progress-bar { background: transparent; }
 .foot .filmstrip { flex: 1 1 16rem; min-width: 0; }
 
 @container (max-width: 560px) {
-  .stage { aspect-ratio: 4 / 3; }
+  .stage { aspect-ratio: var(--ratio, 4 / 3); }
   [data-state="choose"] .stage, [data-state="problem"] .stage, [data-state="unfinished"] .stage, [data-state="saved"] .stage:has(.panel:not([hidden])) { aspect-ratio: auto; min-height: 18rem; }
   .panel { padding: 1.75rem 1rem; }
   .tiles { grid-template-columns: 1fr; gap: .625rem; }
@@ -166,6 +166,9 @@ progress:indeterminate::-moz-progress-bar { background: transparent; }
   .bar { grid-template-columns: 1fr 1fr; padding: .875rem 1rem; min-height: 0; }
   .centre { grid-area: 1 / 1 / 2 / -1; justify-content: center; }
   .left, .right { grid-row: 2; }
+  :is([data-state="review"], [data-state="saved"]) .right { grid-area: 2 / 1 / 3 / -1; }
+  :is([data-state="review"], [data-state="saved"]) .right .button { flex: 1; }
+  :is([data-state="review"], [data-state="saved"]) .left { grid-area: 3 / 1 / 4 / -1; justify-content: center; }
   .left:empty, .right:empty, .centre:empty { display: none; }
   .left:has(+ .centre + .right:empty) { grid-column: 1 / -1; justify-content: center; }
   .time { font-size: 1.25rem; }

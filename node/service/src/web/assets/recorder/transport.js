@@ -56,6 +56,7 @@ export class Transport {
   #end = null; // { size, length_ms } once the recorder has stopped
   #endSent = false;
   #ended = false; // the node has it all
+  #savedAlready = false; // by the node, while this page was away
   #keep = null; // 'save' or 'discard'
   #keepSent = false;
   #problem = null; // of the last error message
@@ -236,16 +237,12 @@ export class Transport {
     }
     this.#tell('resumed', { offset, state, playback_url: message.playback_url });
     if (complete && this.#keep !== 'discard') {
-      this.#acked = offset;
-      this.#emit({ do: 'forget', before: offset });
+      // Its answer to `stop` may have been lost, and the digest with it: `stop` is said again.
       this.#end ??= { length_ms: null };
-      if (!this.#ended) {
-        this.#ended = true;
-        this.#tell('stopped', { size: offset, sha256: message.sha256 ?? null });
-      }
-      if (state === 'saved') {
+      if (state === 'saved' && this.#ended) {
         return this.#finish('saved', { recording_id: this.#id, recovered: this.#keep === null });
       }
+      this.#savedAlready = state === 'saved';
     }
     return this.#open(message, now);
   }
@@ -328,7 +325,10 @@ export class Transport {
     this.#acknowledged(message.size, now);
     if (!this.#ended) {
       this.#ended = true;
-      this.#tell('stopped', { size: message.size, sha256: message.sha256 ?? null });
+      this.#tell('stopped', { size: message.size, sha256: message.sha256 || null });
+    }
+    if (this.#savedAlready) {
+      this.#finish('saved', { recording_id: this.#id, recovered: this.#keep === null });
     }
   }
 

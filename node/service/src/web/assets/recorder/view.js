@@ -55,6 +55,10 @@ export class View {
     this.#live = h('video', { class: 'live', part: 'preview', '.muted': true, '.autoplay': true, '.playsInline': true, 'aria-label': 'Live preview' });
     this.#playback = h('video', { class: 'playback', part: 'playback', '.controls': true, '.playsInline': true, preload: 'auto', 'aria-label': 'The recording' });
     this.#playback.addEventListener('loadedmetadata', () => mendDuration(this.#playback));
+    for (const video of [this.#live, this.#playback]) {
+      video.addEventListener('resize', () => this.#fit(video));
+      video.addEventListener('loadedmetadata', () => this.#fit(video));
+    }
     this.#panel = h('div', { class: 'panel', part: 'panel' });
     this.#badge = h('div', { class: 'badge', part: 'timer' });
     this.#levels = Array.from({ length: 12 }, () => h('i'));
@@ -118,6 +122,7 @@ export class View {
     this.#frame.dataset.state = state;
     this.#parts = {};
     this.#live.classList.toggle('mirrored', this.#host.source === 'camera');
+    if (!['recording', 'paused', 'review', 'saving', 'starting'].includes(state)) this.#stage.style.removeProperty('--ratio');
     this.#setLive(['ready', 'starting', 'recording', 'paused'].includes(state) ? this.#host.stream : null);
     if (!['review', 'saving', 'saved'].includes(state)) this.#forgetPlayback();
     if (state !== 'saved') this.#result.close();
@@ -143,6 +148,13 @@ export class View {
     if (this.#live.srcObject !== stream) this.#live.srcObject = stream;
     this.#live.hidden = !stream;
     if (stream) this.#live.play().catch(() => {});
+  }
+
+  /** The stage takes the picture's shape, within reason: a phone held upright fills no screen. */
+  #fit(video) {
+    if (video.hidden || !video.videoWidth) return;
+    const ratio = Math.min(16 / 9, Math.max(3 / 4, video.videoWidth / video.videoHeight));
+    this.#stage.style.setProperty('--ratio', String(ratio));
   }
 
   #panelOf(state) {
