@@ -5,6 +5,7 @@
 mod operate_node;
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,12 @@ struct Said {
 
 /// Calls the program with the node's configuration.
 async fn call(home: &Home, arguments: &[&str]) -> Said {
+    call_with(&home.config_file(), arguments).await
+}
+
+async fn call_with(config: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    command.args(arguments).arg("--config").arg(home.config_file()).stdin(Stdio::null());
+    command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
@@ -154,6 +159,9 @@ async fn a_configuration_is_checked_to_the_line() {
     let said = call(&home, &["check-config"]).await;
     assert_eq!((said.code, said.out.as_str()), (1, ""));
     assert!(said.err.contains("free_byte_min") && said.err.contains("line 9"), "{}", said.err);
+    let said = call_with(&home.dir.path().join("nothing.toml"), &["run"]).await;
+    assert_eq!(said.code, 1);
+    assert_eq!(said.err.matches("No such file").count(), 1, "{}", said.err);
 }
 
 #[tokio::test]
