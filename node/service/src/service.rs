@@ -47,9 +47,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let workers = start_workers(&node, &streams);
     let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), tasks.clone());
-    let router =
-        ingest::router(ingest).merge(web::router()).merge(operate::router(Arc::clone(&node)));
-    let router: Router = operate::with_fallbacks(router);
+    let router = ingest::router(ingest)
+        .merge(web::router())
+        .merge(operate::health::router(Arc::clone(&node)))
+        .merge(operate::api::router(Arc::clone(&node)));
+    let router: Router = operate::api::with_fallbacks(router);
     for tcp in sockets {
         let address = tcp.local_addr()?;
         let listener = Listener {
