@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("holdfast: {error:#}");
+            eprintln!("holdfast: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
@@ -35,4 +35,15 @@ fn run(config: &Path) -> anyhow::Result<()> {
     let done = runtime.block_on(service::run(config));
     runtime.shutdown_timeout(THREADS_WAIT);
     done
+}
+
+/// An error with its causes, as far as it does not name them itself.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }

@@ -33,39 +33,31 @@ const OPEN_MS_MAX: u64 = 10_000;
 
 /// Serves a file of a recording: from the vault, or else from a destination that has it.
 ///
-/// Where no `.mp4` is made, the main file is the raw file.
-pub async fn serve_recording_file(
+/// `kind` is the word for it in the address. Where no `.mp4` is made, `main` is the raw file.
+///
+/// # Errors
+/// The problem to answer with: 404 where there is no such file yet, 410 where there was one.
+pub async fn serve(
     node: &Node,
     rec: &Recording,
-    kind: FileKind,
+    kind: &str,
     headers: &HeaderMap,
     method: &Method,
-) -> Response {
+) -> Result<Response, Problem> {
+    let kind = FileKind::from_word(kind).ok_or_else(|| {
+        let kinds = ORDER.map(FileKind::as_str).join(", ");
+        Problem::not_found(format!("no kind of file is called {kind:?}; there are {kinds}"))
+    })?;
     let kind = match kind {
         FileKind::Main if rec.file(kind).is_none() => main_kind(&rec.policy),
         _ => kind,
     };
-    match find_and_serve(node, rec, kind, headers, method).await {
-        Ok(mut response) => {
-            if response.status().is_success() {
-                let name = disposition(&rec.name, kind, rec.container);
-                response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
-            }
-            response
-        }
-        Err(problem) => problem.into_response(),
+    let mut response = find_and_serve(node, rec, kind, headers, method).await?;
+    if response.status().is_success() {
+        let name = disposition(&rec.name, kind, rec.container);
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     }
-}
-
-/// The kind of file that an address names by its word.
-///
-/// # Errors
-/// 404, with the words that there are.
-pub fn kind_of(word: &str) -> Result<FileKind, Problem> {
-    FileKind::from_word(word).ok_or_else(|| {
-        let kinds = ORDER.map(FileKind::as_str).join(", ");
-        Problem::not_found(format!("no kind of file is called {word:?}; there are {kinds}"))
-    })
+    Ok(response)
 }
 
 /// Serves a file from disk, or the part of it that `Range` asks for.
@@ -73,13 +65,14 @@ pub fn kind_of(word: &str) -> Result<FileKind, Problem> {
 /// Of a file that still grows only its first `size_limit` bytes exist. `etag` is the content's
 /// digest, without quotes, where it is known that the file has it.
 pub async fn serve_file(
-    path: &Path,
+    path: impl AsRef<Path>,
     size_limit: Option<u64>,
     media_type: &str,
     etag: Option<String>,
     headers: &HeaderMap,
     method: &Method,
 ) -> Response {
+    let path = path.as_ref();
     match try_serve_file(path, size_limit, media_type, etag, headers, method).await {
         Ok(response) => response,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -213,8 +206,9 @@ fn guard(headers: &mut HeaderMap) {
 async fn open(path: &Path) -> io::Result<(tokio::fs::File, u64)> {
     let opening = async {
         let mut options = tokio::fs::OpenOptions::new();
-        // A pipe in a destination's folder must not hold up the thread that opens it.
-        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        // What others put in its place at a destination, a pipe or a link, must not hold up the
+        // thread or lead elsewhere.
+        options.read(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
         let file = options.open(path).await?;
         let metadata = file.metadata().await?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(not_a_file()) }

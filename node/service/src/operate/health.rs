@@ -3,6 +3,7 @@
 //! What is missing is named to everyone; the details, which name paths, only to the log and to the
 //! status that a key opens.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,7 +116,7 @@ fn look(node: &Node) -> Vec<Missing> {
         Ok(Ok(_)) => {}
     }
     let program = transcode::program(&node.config.transcode);
-    if let Err(error) = access(&program, AccessFlags::X_OK) {
+    if let Err(error) = look_for_program(&program) {
         lacks(Need::Transcoder, format!("cannot run {}: {error}", program.display()));
     }
     found
@@ -130,4 +131,15 @@ fn look_at_vault(vault: &Vault) -> Result<(), String> {
             .map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
     }
     Ok(())
+}
+
+/// Whether a program can be run; a bare name is looked for where a shell would.
+fn look_for_program(program: &Path) -> nix::Result<()> {
+    let bare = program.parent().is_some_and(|parent| parent.as_os_str().is_empty());
+    let folders = std::env::var_os("PATH").filter(|_| bare).unwrap_or_default();
+    let found = |folder: PathBuf| access(&folder.join(program), AccessFlags::X_OK).is_ok();
+    if bare && std::env::split_paths(&folders).any(found) {
+        return Ok(());
+    }
+    access(program, AccessFlags::X_OK)
 }

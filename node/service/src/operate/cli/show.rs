@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Write};
 
+use holdfast_core::attempts::Fault;
 use holdfast_core::recording::State;
 use holdfast_core::retention::Rule;
 use jiff::Timestamp;
@@ -223,13 +224,21 @@ fn step(step: &StepView) -> String {
     if let Some(error) = &step.error {
         let _ = write!(
             text,
-            "; at {}: {} ({} fault)",
+            "; at {}: {} ({})",
             Instant(error.at),
             error.sentence,
-            word(&error.fault)
+            fault(error.fault)
         );
     }
     text
+}
+
+fn fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Ours => "the node's fault",
+        Fault::Customers => "the customer's to mend",
+        Fault::Networks => "the network's fault",
+    }
 }
 
 fn file(file: &FileView) -> String {
