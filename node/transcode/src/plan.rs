@@ -78,6 +78,19 @@ pub(crate) fn plan(scan: &Scan, outputs: Outputs) -> Plan {
 }
 
 impl Plan {
+    /// Whether every stream is taken over as it is.
+    pub(crate) fn takes_all_over(&self) -> bool {
+        let video = self.video.is_none_or(|v| v == VideoPlan::Remux);
+        let audio = self.audio.is_none_or(|a| a == Treatment::Remuxed);
+        self.mp4 && video && audio
+    }
+
+    /// What is left to do once the .mp4 is made.
+    pub(crate) fn pictures_only(&self) -> Self {
+        let video = (self.snapshot || self.filmstrip).then_some(VideoPlan::PicturesOnly);
+        Self { video, audio: None, mp4: false, ..self.clone() }
+    }
+
     /// The same plan with the video converted, for H.264 that turned out too damaged to be taken
     /// over: decoders bridge what players stumble over.
     pub(crate) fn converting(&self, scan: &Scan) -> Option<Self> {

@@ -8,7 +8,9 @@ use holdfast_core::job::{AudioFacts, Job, MAIN_NAME, Made, Report, SourceFacts, 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
+use crate::container::Container;
 use crate::error::Error;
+use crate::mp4::front;
 use crate::plan::{Plan, plan};
 use crate::probe::{Scan, probe};
 use crate::source::Input;
@@ -61,7 +63,15 @@ fn attempt(
     let main = plan.mp4.then(|| create(output, MAIN_NAME)).transpose()?;
     let read_back = main.as_ref().map(File::try_clone).transpose();
     let read_back = read_back.map_err(Error::disk("cannot open the .mp4 again"))?;
-    let outcome = pipeline::run(input, scan, plan, main, watch)?;
+    let moved = match &main {
+        Some(file) => move_index(input, scan, plan, file, watch)?,
+        None => false,
+    };
+    let outcome = if moved {
+        pipeline::run(input, scan, &plan.pictures_only(), None, watch)?
+    } else {
+        pipeline::run(input, scan, plan, main, watch)?
+    };
     let (snapshot, filmstrip) = outcome.pictures.write(|name| create(output, name))?;
     let mut remarks = plan.remarks.clone();
     remarks.extend(outcome.remarks);
@@ -76,6 +86,23 @@ fn attempt(
     };
     remarks.truncate(REMARKS_MAX);
     Ok(Made { source: facts(scan), mp4, snapshot, filmstrip, remarks })
+}
+
+/// Takes a whole .mp4 over without a pipeline, where it is H.264 and AAC already.
+fn move_index(
+    input: &Arc<Input>,
+    scan: &Scan,
+    plan: &Plan,
+    file: &File,
+    watch: &mut Watch<'_>,
+) -> Result<bool, Error> {
+    let in_band = scan.video.as_ref().is_some_and(|v| v.sets_in_band);
+    if !plan.takes_all_over() || scan.container != Some(Container::Quicktime) || in_band {
+        return Ok(false);
+    }
+    let tracks = usize::from(plan.video.is_some()) + usize::from(plan.audio.is_some());
+    let (bytes_max, duration_ns) = (watch.limits.output_bytes_max, scan.duration_ns());
+    front::move_index(input, file, tracks, bytes_max, &mut || watch.tick(0, Some(duration_ns)))
 }
 
 fn create(folder: &OwnedFd, name: &str) -> Result<File, Error> {

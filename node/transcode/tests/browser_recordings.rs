@@ -1,4 +1,5 @@
 //! Every recording of a real browser becomes a film that plays to its end, in sync.
+#![allow(clippy::unwrap_used)] // a test that cannot set itself up has failed
 
 mod common;
 

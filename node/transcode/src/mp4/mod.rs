@@ -11,6 +11,7 @@
 //! has to come before zero (an encoder's lead-in, reordering) is cut off by an edit list.
 
 mod boxes;
+pub(crate) mod front;
 pub(crate) mod reader;
 
 use std::fs::File;

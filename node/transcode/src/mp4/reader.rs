@@ -36,17 +36,17 @@ pub(crate) struct Mp4Facts {
 }
 
 /// A box's type and content.
-type Atom<'a> = ([u8; 4], &'a [u8]);
+pub(super) type Atom<'a> = ([u8; 4], &'a [u8]);
 
-fn u32_at(b: &[u8], at: usize) -> Option<u32> {
+pub(super) fn u32_at(b: &[u8], at: usize) -> Option<u32> {
     b.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-fn u64_at(b: &[u8], at: usize) -> Option<u64> {
+pub(super) fn u64_at(b: &[u8], at: usize) -> Option<u64> {
     Some(u64::from(u32_at(b, at)?) << 32 | u64::from(u32_at(b, at + 4)?))
 }
 
-fn atoms(mut bytes: &[u8]) -> impl Iterator<Item = Atom<'_>> {
+pub(super) fn atoms(mut bytes: &[u8]) -> impl Iterator<Item = Atom<'_>> {
     std::iter::from_fn(move || {
         let size = u32_at(bytes, 0)? as usize;
         let name = [*bytes.get(4)?, *bytes.get(5)?, *bytes.get(6)?, *bytes.get(7)?];
@@ -90,7 +90,7 @@ pub(crate) fn read(file: &File, bytes: u64) -> Result<Mp4Facts, String> {
     }
     let moov = moov.ok_or("it has no index")?;
     let mdat = mdat.ok_or("it has no media data")?;
-    let movie_scale = find(&moov, &[b"mvhd"]).and_then(|b| u32_at(b, 20)).filter(|&t| t > 0);
+    let movie_scale = find(&moov, &[b"mvhd"]).and_then(timescale).filter(|&t| t > 0);
     let movie_scale = movie_scale.ok_or("its header cannot be read")?;
     let traks = atoms(&moov).filter(|(name, _)| name == b"trak");
     let tracks = traks.map(|(_, b)| track(b, movie_scale, mdat, file)).collect::<Result<_, _>>()?;
@@ -110,12 +110,16 @@ fn track(
         let codec = stsd.get(12..16)?.try_into().ok()?;
         let tkhd = find(trak, &[b"tkhd"])?;
         let size = (u32_at(tkhd, tkhd.len() - 8)? >> 16, u32_at(tkhd, tkhd.len() - 4)? >> 16);
-        let scale = u64::from(find(trak, &[b"mdia", b"mdhd"]).and_then(|b| u32_at(b, 20))?.max(1));
+        let scale = u64::from(find(trak, &[b"mdia", b"mdhd"]).and_then(timescale)?.max(1));
         let ticks: u64 = rows(find(stbl, &[b"stts"])?, 4, 8).map(first_times_second).sum();
         let count: u64 =
             rows(find(stbl, &[b"stts"])?, 4, 8).map(|r| u64::from(u32_at(r, 0).unwrap_or(0))).sum();
-        let (delay, shown, media) = edits(trak);
         let to_ns = |v: u64, scale: u64| (u128::from(v) * 1_000_000_000 / u128::from(scale)) as i64;
+        let (delay, shown, media) = edits(trak).unwrap_or((
+            0,
+            (u128::from(ticks) * u128::from(movie_scale) / u128::from(scale)) as u64,
+            0,
+        ));
         let start_ns = to_ns(delay, u64::from(movie_scale));
         let end_ns = start_ns + to_ns(shown, u64::from(movie_scale));
         // What the edit list promises must be there, to a tenth of a second. With reordered frames
@@ -148,12 +152,25 @@ fn first_times_second(row: &[u8]) -> u64 {
     u64::from(u32_at(row, 0).unwrap_or(0)) * u64::from(u32_at(row, 4).unwrap_or(0))
 }
 
+/// The timescale of an `mvhd` or `mdhd`, version 0 or 1.
+fn timescale(head: &[u8]) -> Option<u32> {
+    u32_at(head, if head.first() == Some(&1) { 20 } else { 12 })
+}
+
 /// Emptiness and length in the movie's timescale, start in the media's.
-fn edits(trak: &[u8]) -> (u64, u64, u64) {
+fn edits(trak: &[u8]) -> Option<(u64, u64, u64)> {
     let (mut delay, mut shown, mut media) = (0, 0, 0);
-    if let Some(elst) = find(trak, &[b"edts", b"elst"]) {
-        for row in rows(elst, 4, 20) {
-            let (length, from) = (u64_at(row, 0).unwrap_or(0), u64_at(row, 8).unwrap_or(0));
+    let elst = find(trak, &[b"edts", b"elst"])?;
+    {
+        let long = elst.first() == Some(&1);
+        for row in rows(elst, 4, if long { 20 } else { 12 }) {
+            let (length, from) = if long {
+                (u64_at(row, 0).unwrap_or(0), u64_at(row, 8).unwrap_or(0))
+            } else {
+                let from = u32_at(row, 4).unwrap_or(0);
+                let from = if from == u32::MAX { u64::MAX } else { u64::from(from) };
+                (u64::from(u32_at(row, 0).unwrap_or(0)), from)
+            };
             if from == u64::MAX {
                 delay += length;
             } else {
@@ -162,13 +179,16 @@ fn edits(trak: &[u8]) -> (u64, u64, u64) {
             }
         }
     }
-    (delay, shown, media)
+    Some((delay, shown, media))
 }
 
 /// Number of samples with a place in the media data, and the place of the first.
 fn places(stbl: &[u8], mdat: (u64, u64)) -> Option<(u64, (u64, u32))> {
-    let sizes = find(stbl, &[b"stsz"])?;
-    let mut sizes = rows(sizes, 8, 4).map(|r| u32_at(r, 0).unwrap_or(0));
+    let stsz = find(stbl, &[b"stsz"])?;
+    let same = u32_at(stsz, 4).filter(|&s| s > 0);
+    let equal = same.into_iter().flat_map(|s| (0..u32_at(stsz, 8).unwrap_or(0)).map(move |_| s));
+    let listed = rows(stsz, 8, if same.is_some() { usize::MAX } else { 4 });
+    let mut sizes = equal.chain(listed.map(|r| u32_at(r, 0).unwrap_or(0)));
     let offsets: Vec<u64> = match find(stbl, &[b"stco"]) {
         Some(t) => rows(t, 4, 4).map(|r| u64::from(u32_at(r, 0).unwrap_or(0))).collect(),
         None => rows(find(stbl, &[b"co64"])?, 4, 8).map(|r| u64_at(r, 0).unwrap_or(0)).collect(),

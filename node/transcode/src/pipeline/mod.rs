@@ -94,6 +94,14 @@ pub(crate) fn run(
     watch: &mut Watch<'_>,
 ) -> Result<Outcome, Error> {
     let activity = Arc::new(Activity::default());
+    if plan.video.is_none() && plan.audio.is_none() {
+        return Ok(Outcome {
+            pictures: Pictures::default(),
+            encoder: None,
+            remarks: Vec::new(),
+            cut: false,
+        });
+    }
     let mut writer = main.map(|file| {
         let packets = scan.video.as_ref().map_or(0, |v| v.packets);
         let sound = scan.audio.as_ref().map_or(0, |a| a.end_ns.max(0) as u64 / 20_000_000 + 64);

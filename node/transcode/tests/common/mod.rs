@@ -1,6 +1,6 @@
 //! Runs the child as the service does, over a socket pair with descriptors, and measures what it
 //! made with ffprobe: other people's code.
-#![allow(dead_code, unreachable_pub)] // each test binary uses its part
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)] // each test binary uses its part
 
 use std::fs::File;
 use std::io::IoSlice;
