@@ -335,9 +335,24 @@ async fn a_client_that_falls_silent_is_cut_off_and_may_resume() -> Result<()> {
     let bytes = webm_noise(12, 90_000);
     let mut stream = Stream::start(&address, "raw").await?;
     stream.push(&bytes[..30_000], 30_000).await?;
+    // Whoever reads answers the node's pings; this client does not even read.
+    node.for_a_while(2_000).await;
     refused(Err::<(), _>(stream.refusal().await?), 4408)?;
     let mut stream = Stream::resume(&address, &stream.id, &stream.token).await?;
     ensure!(stream.acked == 30_000);
+    stream.record(&bytes, 30_000).await?;
+    delivered_as_sent(&node, &stream.id, &bytes).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_pauses_but_is_there_stays_connected() -> Result<()> {
+    let node = Node::start(raw().set("ingest.stall_ms_max", 700)).await?;
+    let bytes = webm_noise(14, 60_000);
+    let mut stream = Stream::start(&node.address()?, "raw").await?;
+    stream.push(&bytes[..30_000], 30_000).await?;
+    let paused = tokio::time::timeout(Duration::from_secs(4), stream.refusal()).await;
+    ensure!(paused.is_err(), "cut off while it was there: {paused:?}");
     stream.record(&bytes, 30_000).await?;
     delivered_as_sent(&node, &stream.id, &bytes).await?;
     Ok(())

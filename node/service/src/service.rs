@@ -47,9 +47,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let workers = start_workers(&node, &streams);
     let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), tasks.clone());
-    let router =
-        ingest::router(ingest).merge(web::router()).merge(operate::router(Arc::clone(&node)));
-    let router: Router = operate::with_fallbacks(router);
+    let router = ingest::router(ingest)
+        .merge(web::router())
+        .merge(operate::health::router(Arc::clone(&node)))
+        .merge(operate::api::router(Arc::clone(&node)));
+    let router: Router = operate::api::with_fallbacks(router);
     for tcp in sockets {
         let address = tcp.local_addr()?;
         let listener = Listener {
@@ -126,7 +128,7 @@ async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
             None => break,
         }
     }
-    for id in node.with_vault(|vault| vault.ids()).await? {
+    for id in node.with_vault(Vault::ids).await? {
         if node.ledger.get(id)?.is_none() {
             take_in_unknown(node, id).await?;
         }

@@ -117,7 +117,7 @@ fn names(config: &Config) -> Vec<String> {
     for interface in nix::ifaddrs::getifaddrs().into_iter().flatten() {
         let Some(address) = interface.address else { continue };
         let v4 = address.as_sockaddr_in().map(|v4| v4.ip().to_string());
-        let v6 = address.as_sockaddr_in6().map(|v6| v6.ip());
+        let v6 = address.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::ip);
         // A link-local address means nothing without its interface.
         let v6 = v6.filter(|ip| !ip.is_unicast_link_local()).map(|ip| ip.to_string());
         names.extend(v4.or(v6));

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::attempts::{Failure, Fault};
-use holdfast_core::names::{self, Container};
+use holdfast_core::names;
 use holdfast_core::push_order;
 use holdfast_core::recording::{Event, FileKind, Recording};
 use holdfast_core::{Effect, Lane};
@@ -83,23 +83,13 @@ impl Deliverer {
             kind,
             bytes: file.bytes,
             sha256: file.sha256.clone(),
-            media_type: media_type(kind, recording.container),
+            media_type: names::media_type(kind, recording.container),
         };
         let location = destination.push(&to_push).await?;
         tracing::info!(recording = %recording.id, destination = name, location, "pushed");
         let event = Event::FilePushed { destination: name.to_owned(), kind, location };
         self.node.step(recording.id, event).await.map_err(|error| ours(error.to_string()))?;
         Ok(())
-    }
-}
-
-/// The media type of a recording's file.
-#[must_use]
-pub fn media_type(kind: FileKind, raw: Option<Container>) -> &'static str {
-    match kind {
-        FileKind::Main => "video/mp4",
-        FileKind::Raw => raw.map_or("application/octet-stream", Container::media_type),
-        FileKind::Snapshot | FileKind::Filmstrip => "image/jpeg",
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn playback(
     let bytes = ingest.streams.received(recording.id).unwrap_or(recording.bytes);
     let path = ingest.node.vault.file(recording.id, FileKind::Raw);
     let media_type = recording.container.map_or("video/webm", Container::media_type);
-    Ok(files::serve_file(path, Some(bytes), media_type, None, &headers, &method).await)
+    Ok(files::serve_file(&path, Some(bytes), media_type, None, &headers, &method).await)
 }
 
 /// `GET /api/v1/ingest/recordings/{id}`
@@ -59,7 +59,8 @@ pub(super) async fn file(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let recording = authorised(&ingest, &id, &headers)?;
-    files::serve(&ingest.node, &recording, &kind, &headers, &method).await
+    let kind = files::kind_of(&kind)?;
+    Ok(files::serve_recording_file(&ingest.node, &recording, kind, &headers, &method).await)
 }
 
 /// `GET /recorder/v1/demo.json`: the environment that the node's own page uses without asking.

@@ -131,11 +131,13 @@ enum Wake {
 impl Connection {
     async fn run(&mut self) -> Outcome {
         let stall = Duration::from_millis(self.ingest.node.config.ingest.stall_ms_max);
-        let mut deadline = Instant::now() + stall;
+        let (mut heard, mut is_asked) = (Instant::now(), false);
         loop {
+            // Half-way the client is asked whether it is there; a browser answers by itself.
+            let deadline = heard + if is_asked { stall } else { stall / 2 };
             match self.wake(deadline).await {
                 Wake::Message(Some(Ok(message))) => {
-                    deadline = Instant::now() + stall;
+                    (heard, is_asked) = (Instant::now(), false);
                     if self.take(message).await?.is_break() {
                         return Ok(());
                     }
@@ -147,6 +149,10 @@ impl Connection {
                     return Err(Problem::conflict(
                         "another connection has taken this recording over",
                     ));
+                }
+                Wake::Stalled if !is_asked => {
+                    is_asked = true;
+                    self.send(Message::Ping(Bytes::new())).await;
                 }
                 Wake::Stalled => {
                     let ms = stall.as_millis();
@@ -456,7 +462,7 @@ impl Connection {
         self.ingest.streams.leave(id);
         self.owned = None;
         self.say(&FromNode::Discarded { recording_id: id }).await?;
-        drop(self.socket.send(Message::Close(None)).await);
+        self.send(Message::Close(None)).await;
         Ok(())
     }
 
@@ -468,18 +474,21 @@ impl Connection {
 
     async fn say(&mut self, message: &FromNode<'_>) -> Outcome {
         let text = serde_json::to_string(message).map_err(|e| Problem::internal(e.to_string()))?;
-        let sent = self.socket.send(Message::Text(text.into()));
-        // A client that is gone, or reads nothing, is found out by the next read or its stall.
-        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), sent).await);
+        self.send(Message::Text(text.into())).await;
         Ok(())
+    }
+
+    /// A client that is gone, or reads nothing, is found out by the next read or its stall.
+    async fn send(&mut self, message: Message) {
+        let sent = self.socket.send(message);
+        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), sent).await);
     }
 
     async fn say_goodbye(&mut self, problem: &Problem) {
         drop(self.say(&FromNode::Error { problem }).await);
         let close =
             CloseFrame { code: CLOSE_CODE_BASE + problem.status, reason: problem.title.into() };
-        let closing = self.socket.send(Message::Close(Some(close)));
-        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), closing).await);
+        self.send(Message::Close(Some(close))).await;
     }
 
     /// Notes that the client is gone, unless another connection has taken over.

@@ -24,7 +24,7 @@ use crate::problem::Problem;
 /// Recordings on a page where the request does not say.
 const LIMIT_DEFAULT: usize = 50;
 /// Most recordings on a page.
-const LIMIT_MAX: usize = 200;
+pub(super) const LIMIT_MAX: usize = 200;
 /// Seconds after which a node that could not answer may be asked again.
 const RETRY_S: u64 = 5;
 

@@ -5,7 +5,7 @@
 //! off the async threads; memory does not grow with its size.
 
 use std::io::{self, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -65,19 +65,20 @@ pub async fn serve(
 /// Of a file that still grows only its first `size_limit` bytes exist. `etag` is the content's
 /// digest, without quotes, where it is known that the file has it.
 pub async fn serve_file(
-    path: PathBuf,
+    path: impl AsRef<Path>,
     size_limit: Option<u64>,
     media_type: &str,
     etag: Option<String>,
     headers: &HeaderMap,
     method: &Method,
 ) -> Response {
-    match try_serve_file(&path, size_limit, media_type, etag, headers, method).await {
+    let path = path.as_ref();
+    match try_serve_file(path, size_limit, media_type, etag, headers, method).await {
         Ok(response) => response,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Problem::gone("this file is not here any more").into_response()
         }
-        Err(error) => unreadable(&path, &error).into_response(),
+        Err(error) => unreadable(path, &error).into_response(),
     }
 }
 
@@ -205,8 +206,9 @@ fn guard(headers: &mut HeaderMap) {
 async fn open(path: &Path) -> io::Result<(tokio::fs::File, u64)> {
     let opening = async {
         let mut options = tokio::fs::OpenOptions::new();
-        // A pipe in a destination's folder must not hold up the thread that opens it.
-        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+        // What others put in its place at a destination, a pipe or a link, must not hold up the
+        // thread or lead elsewhere.
+        options.read(true).custom_flags((OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW).bits());
         let file = options.open(path).await?;
         let metadata = file.metadata().await?;
         if metadata.is_file() { Ok((file, metadata.len())) } else { Err(not_a_file()) }

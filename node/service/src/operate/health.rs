@@ -3,6 +3,7 @@
 //! What is missing is named to everyone; the details, which name paths, only to the log and to the
 //! status that a key opens.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -108,16 +109,14 @@ fn look(node: &Node) -> Vec<Missing> {
     if let Err(error) = node.ledger.latest_instant() {
         lacks(Need::Ledger, error.to_string());
     }
-    if let Err(detail) = look_at_vault(&node.vault) {
-        lacks(Need::Vault, detail);
-    }
-    match node.vault.place(0) {
-        Err(error @ VaultError::NoRoom { .. }) => lacks(Need::Space, error.to_string()),
-        Err(error) => lacks(Need::Vault, error.to_string()),
-        Ok(_) => {}
+    match look_at_vault(&node.vault).map(|()| node.vault.place(0)) {
+        Err(detail) => lacks(Need::Vault, detail),
+        Ok(Err(error @ VaultError::NoRoom { .. })) => lacks(Need::Space, error.to_string()),
+        Ok(Err(error)) => lacks(Need::Vault, error.to_string()),
+        Ok(Ok(_)) => {}
     }
     let program = transcode::program(&node.config.transcode);
-    if let Err(error) = access(&program, AccessFlags::X_OK) {
+    if let Err(error) = look_for_program(&program) {
         lacks(Need::Transcoder, format!("cannot run {}: {error}", program.display()));
     }
     found
@@ -132,4 +131,15 @@ fn look_at_vault(vault: &Vault) -> Result<(), String> {
             .map_err(|error| format!("cannot write to {}: {error}", path.display()))?;
     }
     Ok(())
+}
+
+/// Whether a program can be run; a bare name is looked for where a shell would.
+fn look_for_program(program: &Path) -> nix::Result<()> {
+    let bare = program.parent().is_some_and(|parent| parent.as_os_str().is_empty());
+    let folders = std::env::var_os("PATH").filter(|_| bare).unwrap_or_default();
+    let found = |folder: PathBuf| access(&folder.join(program), AccessFlags::X_OK).is_ok();
+    if bare && std::env::split_paths(&folders).any(found) {
+        return Ok(());
+    }
+    access(program, AccessFlags::X_OK)
 }

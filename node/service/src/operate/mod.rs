@@ -12,6 +12,7 @@ use crate::problem::Problem;
 
 pub mod api;
 mod auth;
+pub mod cli;
 pub mod files;
 pub mod health;
 pub mod log;

@@ -14,8 +14,7 @@ use axum::serve::Listener;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::api;
-use super::with_fallbacks;
+use super::{api, with_fallbacks};
 use crate::node::Node;
 
 /// How long requests under way may take once the node stops.

@@ -9,7 +9,7 @@ use holdfast_core::attempts::Fault;
 
 use super::line::{Line, Then};
 use super::store::Store;
-use super::{MIB, at_line, bytes, fails, file, impatient};
+use super::{MIB, at_line, bytes, fails, file, impatient, quick};
 
 #[tokio::test]
 async fn a_store_that_is_down_or_unknown_is_the_networks() {
@@ -22,7 +22,7 @@ async fn a_store_that_is_down_or_unknown_is_the_networks() {
         ("http://no-such-host.invalid".into(), "cannot be resolved"),
     ] {
         let settings = S3Destination { endpoint, ..store.settings("down") };
-        let error = fails(&S3::with_limits(&settings, impatient()).unwrap(), &file).await;
+        let error = fails(&S3::with_limits(&settings, quick()).unwrap(), &file).await;
         assert_eq!(error.fault, Fault::Networks);
         assert!(error.sentence.contains(problem), "{error}");
     }
@@ -39,7 +39,7 @@ async fn after_a_reset_the_next_push_leaves_the_whole_and_nothing_else() {
         let content = bytes(length);
         let file = file(dir.path(), name, &content);
         let line = Line::to(store.port, carried as u64, Then::Reset).await;
-        let s3 = S3::with_limits(&at_line(store.settings("reset"), &line), impatient()).unwrap();
+        let s3 = S3::with_limits(&at_line(store.settings("reset"), &line), quick()).unwrap();
         let error = fails(&s3, &file).await;
         assert_eq!(error.fault, Fault::Networks);
         assert_eq!(held.read(name).await, None, "half a file appeared");
@@ -58,7 +58,7 @@ async fn one_broken_connection_is_a_hiccup() {
     let content = bytes(20 * MIB);
     let file = file(dir.path(), "a.mp4", &content);
     let line = Line::to(store.port, 7 * MIB as u64, Then::Reset).await;
-    let limits = Limits { hiccups_max: 1_000, ..impatient() };
+    let limits = Limits { hiccups_max: 1_000, ..quick() };
     let s3 = S3::with_limits(&at_line(store.settings("hiccup"), &line), limits).unwrap();
     let mender = line.clone();
     let mend = async move {
@@ -83,12 +83,13 @@ async fn a_line_that_stalls_is_given_up() {
         let content = bytes(length);
         let file = file(dir.path(), name, &content);
         let line = Line::to(store.port, carried as u64, Then::Stall).await;
-        let s3 = S3::with_limits(&at_line(store.settings("stall"), &line), impatient()).unwrap();
+        let settings = at_line(store.settings("stall"), &line);
+        let s3 = S3::with_limits(&settings, impatient()).unwrap();
         let error = fails(&s3, &file).await;
         assert_eq!(error.fault, Fault::Networks);
         assert_eq!(held.read(name).await, None, "half a file appeared");
         line.mend();
-        s3.push(&file).await.unwrap();
+        S3::new(&settings).unwrap().push(&file).await.unwrap();
         assert!(held.read(name).await.unwrap() == content);
         assert!(held.uploads().await.is_empty(), "an upload was left behind");
     }
@@ -102,12 +103,13 @@ async fn a_store_that_falls_silent_is_given_up() {
     let content = bytes(3 * MIB);
     let file = file(dir.path(), "a.mp4", &content);
     let line = Line::to(store.port, 0, Then::Mute).await;
-    let s3 = S3::with_limits(&at_line(store.settings("silent"), &line), impatient()).unwrap();
+    let settings = at_line(store.settings("silent"), &line);
+    let s3 = S3::with_limits(&settings, impatient()).unwrap();
     let error = fails(&s3, &file).await;
     assert_eq!(error.fault, Fault::Networks);
     assert!(error.sentence.contains("nothing moved for 1000 ms"), "{error}");
     line.mend();
-    s3.push(&file).await.unwrap();
+    S3::new(&settings).unwrap().push(&file).await.unwrap();
     assert!(held.read("a.mp4").await.unwrap() == content);
 }
 
@@ -118,7 +120,7 @@ async fn a_lost_answer_to_the_last_request_does_no_harm() {
     let dir = tempfile::tempdir().unwrap();
     let content = bytes(11 * MIB);
     let line = Line::to(store.port, u64::MAX, Then::LoseCompletion).await;
-    let s3 = S3::with_limits(&at_line(store.settings("lost"), &line), impatient()).unwrap();
+    let s3 = S3::with_limits(&at_line(store.settings("lost"), &line), quick()).unwrap();
     s3.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
     assert!(!line.is(Then::LoseCompletion), "no answer was lost");
     assert!(held.read("a.mp4").await.unwrap() == content);
@@ -167,13 +169,13 @@ async fn a_byte_altered_on_the_way_is_noticed() {
             let settings = at_line(store.settings("altered"), &line);
             (S3::with_limits(&settings, limits).unwrap(), line)
         };
-        let (s3, line) = at(Limits { hiccups_max: 0, ..impatient() }).await;
+        let (s3, line) = at(Limits { hiccups_max: 0, ..quick() }).await;
         let error = fails(&s3, &file).await;
         assert_eq!(error.fault, Fault::Networks);
         assert!(error.sentence.contains("what arrived is not what was sent"), "{error}");
         assert!(!line.is(Then::Flip), "no byte was altered");
 
-        let (s3, line) = at(impatient()).await;
+        let (s3, line) = at(quick()).await;
         s3.push(&file).await.unwrap();
         assert!(!line.is(Then::Flip), "no byte was altered");
         assert!(held.read("a.mp4").await.unwrap() == content);

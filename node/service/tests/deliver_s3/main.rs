@@ -44,8 +44,14 @@ fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
     }
 }
 
+/// Patient with a busy machine, but not with hiccups.
+fn quick() -> Limits {
+    Limits { hiccup_ms: 10, ..Limits::default() }
+}
+
+/// For lines that stall. A push that should succeed is not made with this.
 fn impatient() -> Limits {
-    Limits { stall_ms_max: 1_000, connect_ms_max: 1_000, hiccup_ms: 10, ..Limits::default() }
+    Limits { stall_ms_max: 1_000, connect_ms_max: 1_000, ..quick() }
 }
 
 fn at_line(settings: S3Destination, line: &Line) -> S3Destination {
@@ -133,7 +139,7 @@ async fn over_tls_only_a_known_authority_will_do() {
     let settings = S3Destination { endpoint, ..store.settings("tls") };
     let with_ca = |name: &str| {
         let ca_file = Some(store.dir.join(name));
-        S3::with_limits(&S3Destination { ca_file, ..settings.clone() }, impatient())
+        S3::with_limits(&S3Destination { ca_file, ..settings.clone() }, quick())
     };
     with_ca("ca.pem").unwrap().push(&file).await.unwrap();
     assert!(held.read("demo/a.mp4").await.unwrap() == content);
@@ -148,7 +154,7 @@ async fn over_tls_only_a_known_authority_will_do() {
 
     let plain = S3Destination { ca_file: Some(store.dir.join("ca.pem")), ..settings.clone() };
     let wrong = format!("https://127.0.0.1:{}", store.port);
-    let s3 = S3::with_limits(&S3Destination { endpoint: wrong, ..plain }, impatient()).unwrap();
+    let s3 = S3::with_limits(&S3Destination { endpoint: wrong, ..plain }, quick()).unwrap();
     let error = fails(&s3, &file).await;
     assert_eq!(error.fault, Fault::Customers, "{error}");
 }
@@ -172,7 +178,7 @@ async fn wrong_keys_are_the_customers_to_mend_and_read_anew() {
     let held = store.make_bucket("keys").await;
     let dir = tempfile::tempdir().unwrap();
     let settings = store.settings("keys");
-    let s3 = S3::with_limits(&settings, impatient()).unwrap();
+    let s3 = S3::with_limits(&settings, quick()).unwrap();
     for length in [10, 3 * MIB, 6 * MIB] {
         let file = file(dir.path(), "demo/a.mp4", &bytes(length));
         std::fs::write(&settings.secret_key_file, "wrong").unwrap();
@@ -210,7 +216,7 @@ async fn keys_that_may_only_write_are_enough() {
     let held = store.make_bucket("rights").await;
     let dir = tempfile::tempdir().unwrap();
     let settings = store.settings("rights");
-    let s3 = S3::with_limits(&settings, impatient()).unwrap();
+    let s3 = S3::with_limits(&settings, quick()).unwrap();
     for length in [10, 6 * MIB] {
         let content = bytes(length);
         let file = file(dir.path(), "demo/a.mp4", &content);
@@ -228,7 +234,7 @@ async fn keys_that_may_only_write_are_enough() {
 async fn a_missing_bucket_is_the_customers_to_make() {
     let store = Store::get().await;
     let dir = tempfile::tempdir().unwrap();
-    let s3 = S3::with_limits(&store.settings("nowhere"), impatient()).unwrap();
+    let s3 = S3::with_limits(&store.settings("nowhere"), quick()).unwrap();
     for length in [10, 6 * MIB] {
         let error = fails(&s3, &file(dir.path(), "demo/a.mp4", &bytes(length))).await;
         assert_eq!(error.fault, Fault::Customers);
