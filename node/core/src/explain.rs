@@ -50,7 +50,10 @@ fn state_sentence(rec: &Recording, now: Timestamp) -> String {
 }
 
 fn attempt_sentence(what: &str, step: &Attempts, rec: &Recording) -> String {
-    let error = step.error.as_ref().map(|e| format!(" Last failure: {}.", e.sentence));
+    let error = step
+        .error
+        .as_ref()
+        .map(|e| format!(" Last failure: {}.", e.sentence.trim_end_matches('.')));
     let error = error.unwrap_or_default();
     match step.next_at {
         Some(at) if step.made > 0 => format!(
@@ -63,7 +66,7 @@ fn attempt_sentence(what: &str, step: &Attempts, rec: &Recording) -> String {
 }
 
 fn exhausted_sentence(what: &str, step: &Attempts) -> String {
-    let error = step.error.as_ref().map_or("", |e| e.sentence.as_str());
+    let error = step.error.as_ref().map_or("", |e| e.sentence.trim_end_matches('.'));
     format!("{what} failed after {} attempts: {error}.", step.made)
 }
 

@@ -231,6 +231,7 @@ async fn receive(
     if length.is_some_and(|length| length > most) {
         return Err(too_large(most));
     }
+    ingest.check_room(length.unwrap_or(0)).await?;
     let mut reader = Reader {
         pieces,
         stall: Duration::from_millis(ingest.node.config.ingest.stall_ms_max),

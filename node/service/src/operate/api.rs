@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
@@ -76,7 +76,7 @@ type Answer<T> = Result<Json<T>, Problem>;
 ///
 /// Whoever serves it puts a [`axum::extract::ConnectInfo`] with the peer's address into each
 /// request, so that guessing keys can be slowed down per address.
-pub(super) fn router(node: Arc<Node>) -> Router {
+pub fn router(node: Arc<Node>) -> Router {
     let auth = Arc::new(Auth::new(&node.config.operate.keys, node.clock.clone()));
     routes(node).route_layer(middleware::from_fn_with_state(auth, require_key))
 }
@@ -85,6 +85,19 @@ pub(super) fn router(node: Arc<Node>) -> Router {
 pub(super) fn router_without_key(node: Arc<Node>) -> Router {
     let open = routes(Arc::clone(&node)).layer(Extension(Caller("command line".into())));
     open.merge(health::router(node))
+}
+
+/// Answers what no route answers, and methods that a route does not take, with problem documents.
+///
+/// Goes around the node's whole router: it covers the routes that are there already.
+pub fn with_fallbacks(router: Router) -> Router {
+    router
+        .fallback(|uri: Uri| async move {
+            Problem::not_found(format!("there is nothing at {}", uri.path()))
+        })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            Problem::method_not_allowed(format!("{} does not take {method}", uri.path()))
+        })
 }
 
 fn routes(node: Arc<Node>) -> Router {
@@ -142,8 +155,9 @@ async fn file(
 ) -> Result<Response, Problem> {
     let Path((id, kind)) = path.map_err(bad_path)?;
     let id = parse_id(&id)?;
+    let kind = files::kind_of(&kind)?;
     let rec = find(&node, id)?;
-    files::serve(&node, &rec, &kind, &headers, &method).await
+    Ok(files::serve_recording_file(&node, &rec, kind, &headers, &method).await)
 }
 
 async fn delete(

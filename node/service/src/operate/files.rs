@@ -11,7 +11,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use holdfast_core::names::{Container, at_destination};
+use holdfast_core::names::{Container, at_destination, media_type};
 use holdfast_core::push_order::{ORDER, main_kind};
 use holdfast_core::recording::{File, FileKind, Recording, State};
 use holdfast_core::retention::Rule;
@@ -33,31 +33,39 @@ const OPEN_MS_MAX: u64 = 10_000;
 
 /// Serves a file of a recording: from the vault, or else from a destination that has it.
 ///
-/// `kind` is the word for it in the address. Where no `.mp4` is made, `main` is the raw file.
-///
-/// # Errors
-/// The problem to answer with: 404 where there is no such file yet, 410 where there was one.
-pub async fn serve(
+/// Where no `.mp4` is made, the main file is the raw file.
+pub async fn serve_recording_file(
     node: &Node,
     rec: &Recording,
-    kind: &str,
+    kind: FileKind,
     headers: &HeaderMap,
     method: &Method,
-) -> Result<Response, Problem> {
-    let kind = FileKind::from_word(kind).ok_or_else(|| {
-        let kinds = ORDER.map(FileKind::as_str).join(", ");
-        Problem::not_found(format!("no kind of file is called {kind:?}; there are {kinds}"))
-    })?;
+) -> Response {
     let kind = match kind {
         FileKind::Main if rec.file(kind).is_none() => main_kind(&rec.policy),
         _ => kind,
     };
-    let mut response = find_and_serve(node, rec, kind, headers, method).await?;
-    if response.status().is_success() {
-        let name = disposition(&rec.name, kind, rec.container);
-        response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    match find_and_serve(node, rec, kind, headers, method).await {
+        Ok(mut response) => {
+            if response.status().is_success() {
+                let name = disposition(&rec.name, kind, rec.container);
+                response.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+            }
+            response
+        }
+        Err(problem) => problem.into_response(),
     }
-    Ok(response)
+}
+
+/// The kind of file that an address names by its word.
+///
+/// # Errors
+/// 404, with the words that there are.
+pub fn kind_of(word: &str) -> Result<FileKind, Problem> {
+    FileKind::from_word(word).ok_or_else(|| {
+        let kinds = ORDER.map(FileKind::as_str).join(", ");
+        Problem::not_found(format!("no kind of file is called {word:?}; there are {kinds}"))
+    })
 }
 
 /// Serves a file from disk, or the part of it that `Range` asks for.
@@ -79,16 +87,6 @@ pub async fn serve_file(
             Problem::gone("this file is not here any more").into_response()
         }
         Err(error) => unreadable(path, &error).into_response(),
-    }
-}
-
-/// The media type to serve a file with.
-#[must_use]
-pub fn media_type(kind: FileKind, raw: Option<Container>) -> &'static str {
-    match kind {
-        FileKind::Main => "video/mp4",
-        FileKind::Raw => raw.map_or("application/octet-stream", Container::media_type),
-        FileKind::Snapshot | FileKind::Filmstrip => "image/jpeg",
     }
 }
 

@@ -14,7 +14,7 @@ use axum::serve::Listener;
 use tokio::net::unix::SocketAddr;
 use tokio::net::{UnixListener, UnixStream};
 
-use super::{api, with_fallbacks};
+use super::api;
 use crate::node::Node;
 
 /// How long requests under way may take once the node stops.
@@ -34,7 +34,7 @@ pub async fn serve(node: Arc<Node>) -> io::Result<()> {
     })?;
     let stop = node.stop.clone();
     let _unlink = Unlink(path);
-    let served = axum::serve(Trusted(listener), with_fallbacks(api::router_without_key(node)))
+    let served = axum::serve(Trusted(listener), api::with_fallbacks(api::router_without_key(node)))
         .with_graceful_shutdown(stop.clone().cancelled_owned());
     let late = async {
         stop.cancelled().await;

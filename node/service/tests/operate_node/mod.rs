@@ -112,7 +112,8 @@ impl Home {
     }
 
     pub fn router(&self) -> Router {
-        operate::with_fallbacks(operate::router(Arc::clone(&self.node)))
+        let router = operate::api::router(Arc::clone(&self.node));
+        operate::api::with_fallbacks(router.merge(operate::health::router(Arc::clone(&self.node))))
     }
 
     /// Asks with the right key.

@@ -222,13 +222,8 @@ fn step(step: &StepView) -> String {
         let _ = write!(text, "; the next one at {}", Instant(at));
     }
     if let Some(error) = &step.error {
-        let _ = write!(
-            text,
-            "; at {}: {} ({})",
-            Instant(error.at),
-            error.sentence,
-            fault(error.fault)
-        );
+        let _ =
+            write!(text, "; at {}: {} ({})", Instant(error.at), error.sentence, fault(error.fault));
     }
     text
 }
