@@ -22,7 +22,7 @@ packages_build=(
 # What its tests need beside that: other people's tools, to check ours against.
 packages_test=(curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium)
 # What the measurement compares with.
-packages_bench=(nginx-light)
+packages_bench=(curl nginx-light)
 
 is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]

@@ -167,6 +167,15 @@ impl Node {
         self.get(&format!("/recordings/{id}")).await
     }
 
+    /// A recording's file, as the API hands it out.
+    ///
+    /// # Errors
+    /// If the API does not.
+    pub async fn get_file(&self, id: &str, kind: &str) -> Result<Vec<u8>> {
+        let request = self.api(Method::GET, &format!("/recordings/{id}/files/{kind}"))?;
+        Ok(request.send().await?.error_for_status()?.bytes().await?.to_vec())
+    }
+
     /// Every recording that the API lists.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ pub mod node;
 pub mod proxy;
 pub mod settings;
 pub mod stream;
+pub mod sync;
 pub mod tools;
 pub mod wait;
 pub mod weed;

@@ -142,6 +142,16 @@ impl Container {
     }
 }
 
+/// The media type of a recording's file.
+#[must_use]
+pub fn media_type(kind: FileKind, raw: Option<Container>) -> &'static str {
+    match kind {
+        FileKind::Main => "video/mp4",
+        FileKind::Raw => raw.map_or("application/octet-stream", Container::media_type),
+        FileKind::Snapshot | FileKind::Filmstrip => "image/jpeg",
+    }
+}
+
 /// The name of a file at a destination, relative to it: `{folder}/{name}.mp4` and so on (rule 4).
 ///
 /// `folder` may be empty or have several parts; slashes at its ends don't count.

@@ -35,6 +35,8 @@ pub struct Node {
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
     pub running: Running,
+    /// One change of a recording's folder at a time.
+    pub locks: Locks,
     /// Cancelled when the node is to stop.
     pub stop: CancellationToken,
 }
@@ -79,6 +81,7 @@ impl Node {
         id: RecordingId,
         events: [Event; N],
     ) -> Result<Stepped, NodeError> {
+        let _lock = self.locks.lock(id).await;
         let now = self.clock.now();
         self.note(id, &events, now).await?;
         Ok(self.ledger.apply_all(id, events.into(), now).await?)
@@ -88,14 +91,25 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`] when nothing was done; the claim then ends with its lease.
-    pub async fn settle(&self, id: RecordingId, lane: Lane, event: Event) -> Result<Stepped, NodeError> {
+    pub async fn settle(
+        &self,
+        id: RecordingId,
+        lane: Lane,
+        event: Event,
+    ) -> Result<Stepped, NodeError> {
+        let _lock = self.locks.lock(id).await;
         let now = self.clock.now();
         self.note(id, std::slice::from_ref(&event), now).await?;
         Ok(self.ledger.settle(id, lane, event, now).await?)
     }
 
     /// Writes what a recording is about to become into its folder, if it still has one.
-    async fn note(&self, id: RecordingId, events: &[Event], now: Timestamp) -> Result<(), NodeError> {
+    async fn note(
+        &self,
+        id: RecordingId,
+        events: &[Event],
+        now: Timestamp,
+    ) -> Result<(), NodeError> {
         let mut next = self.ledger.get(id)?.ok_or(LedgerError::NoSuchRecording(id))?;
         for event in events {
             next = step(&next, event.clone(), now).0;
@@ -131,6 +145,27 @@ impl Node {
     }
 }
 
+/// Locks for recordings; some recordings share one.
+#[derive(Debug)]
+pub struct Locks([tokio::sync::Mutex<()>; LOCKS]);
+
+const LOCKS: usize = 64;
+
+impl Default for Locks {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| tokio::sync::Mutex::default()))
+    }
+}
+
+impl Locks {
+    /// Waits until nobody else changes this recording's folder.
+    pub async fn lock(&self, id: RecordingId) -> tokio::sync::MutexGuard<'_, ()> {
+        // The last byte of an id is random.
+        let last = id.to_bytes()[15];
+        self.0[usize::from(last) % LOCKS].lock().await
+    }
+}
+
 /// How far running transcodes have come, from 0 to 1.
 #[derive(Debug, Default)]
 pub struct Progress(Mutex<HashMap<RecordingId, f32>>);
@@ -159,7 +194,12 @@ pub struct Running(Mutex<HashMap<(RecordingId, Lane), CancellationToken>>);
 impl Running {
     /// Notes that work begins; it is to stop when the token is cancelled.
     #[must_use]
-    pub fn begin(&self, id: RecordingId, lane: Lane, stop: &CancellationToken) -> CancellationToken {
+    pub fn begin(
+        &self,
+        id: RecordingId,
+        lane: Lane,
+        stop: &CancellationToken,
+    ) -> CancellationToken {
         let token = stop.child_token();
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((id, lane), token.clone());
         token

@@ -55,6 +55,8 @@ impl Problem {
         too_large = 413, "too-large", "Too large";
         /// The bytes are no recording.
         not_a_recording = 415, "not-a-recording", "Not a recording";
+        /// The file has no such part.
+        range_not_satisfiable = 416, "range-not-satisfiable", "No such part";
         /// Too many at once.
         too_many = 429, "too-many", "Too many at once";
         /// Our own fault.

@@ -21,7 +21,7 @@ use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
 use crate::ledger::{self, Filter, Ledger};
 use crate::listen::Listener;
-use crate::node::{Node, Progress, Running};
+use crate::node::{Locks, Node, Progress, Running};
 use crate::retain::Retainer;
 use crate::transcode::Transcoder;
 use crate::vault::Vault;
@@ -47,9 +47,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let tasks = TaskTracker::new();
     let workers = start_workers(&node, &streams);
     let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), tasks.clone());
-    let router: Router = ingest::router(ingest)
+    let router = ingest::router(ingest)
         .merge(web::router())
-        .merge(operate::router(Arc::clone(&node)));
+        .merge(operate::health::router(Arc::clone(&node)))
+        .merge(operate::api::router(Arc::clone(&node)));
+    let router: Router = operate::api::with_fallbacks(router);
     for tcp in sockets {
         let address = tcp.local_addr()?;
         let listener = Listener {
@@ -106,6 +108,7 @@ fn build(config: Config) -> anyhow::Result<Arc<Node>> {
         destinations,
         progress: Progress::default(),
         running: Running::default(),
+        locks: Locks::default(),
         stop: CancellationToken::new(),
     }))
 }
@@ -125,7 +128,7 @@ async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
             None => break,
         }
     }
-    for id in node.with_vault(|vault| vault.ids()).await? {
+    for id in node.with_vault(Vault::ids).await? {
         if node.ledger.get(id)?.is_none() {
             take_in_unknown(node, id).await?;
         }
@@ -149,7 +152,8 @@ async fn note_length(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<
 
 async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
     let last_byte_at = node.with_vault(move |vault| {
-        let modified = std::fs::metadata(vault.file(id, FileKind::Raw)).and_then(|data| data.modified());
+        let modified =
+            std::fs::metadata(vault.file(id, FileKind::Raw)).and_then(|data| data.modified());
         Ok(modified.ok().and_then(|at| Timestamp::try_from(at).ok()))
     });
     let now = node.clock.now();
@@ -157,7 +161,8 @@ async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()
     tracing::warn!(recording = %id, %last_byte_at, "in the vault, but not in the ledger: kept for 6 hours after its last byte");
     let nobody = Environment::nobody();
     let policy = node.config.policy(&nobody);
-    let new = Recording::new(id, nobody.id, Source::Upload, policy, Metadata::default(), last_byte_at);
+    let new =
+        Recording::new(id, nobody.id, Source::Upload, policy, Metadata::default(), last_byte_at);
     let mut unknown = step(&new, Event::Detached, now).0;
     unknown.state = State::Unknown;
     node.ledger.insert(unknown).await?;
@@ -169,7 +174,12 @@ fn start_workers(node: &Arc<Node>, streams: &Arc<Streams>) -> TaskTracker {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = node.config.transcode.jobs_max.unwrap_or(cores / 2).max(1);
     start(&workers, node, jobs, &Arc::new(Transcoder::new(Arc::clone(node))));
-    start(&workers, node, node.config.deliver.pushes_max, &Arc::new(Deliverer::new(Arc::clone(node))));
+    start(
+        &workers,
+        node,
+        node.config.deliver.pushes_max,
+        &Arc::new(Deliverer::new(Arc::clone(node))),
+    );
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));
     workers
@@ -204,7 +214,9 @@ async fn drain(node: &Arc<Node>, tasks: TaskTracker, workers: TaskTracker) {
         workers.wait().await;
     });
     if left.await.is_none() {
-        tracing::warn!("not everything came to an end in time; what is durable goes on at the next start");
+        tracing::warn!(
+            "not everything came to an end in time; what is durable goes on at the next start"
+        );
     }
     tracing::info!("stopped");
 }

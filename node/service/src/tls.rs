@@ -52,13 +52,17 @@ pub fn server(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
     };
     let file = |path: &Path| {
         let path = path.to_path_buf();
-        move |error: rustls::pki_types::pem::Error| TlsError::File { path, reason: error.to_string() }
+        move |error: rustls::pki_types::pem::Error| TlsError::File {
+            path,
+            reason: error.to_string(),
+        }
     };
     let chain = CertificateDer::pem_file_iter(&certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(file(&certificate))?;
     let private = PrivateKeyDer::from_pem_file(&key).map_err(file(&key))?;
-    let pair = |error: rustls::Error| TlsError::Pair { certificate, key, reason: error.to_string() };
+    let pair =
+        |error: rustls::Error| TlsError::Pair { certificate, key, reason: error.to_string() };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
@@ -113,7 +117,7 @@ fn names(config: &Config) -> Vec<String> {
     for interface in nix::ifaddrs::getifaddrs().into_iter().flatten() {
         let Some(address) = interface.address else { continue };
         let v4 = address.as_sockaddr_in().map(|v4| v4.ip().to_string());
-        let v6 = address.as_sockaddr_in6().map(|v6| v6.ip());
+        let v6 = address.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::ip);
         // A link-local address means nothing without its interface.
         let v6 = v6.filter(|ip| !ip.is_unicast_link_local()).map(|ip| ip.to_string());
         names.extend(v4.or(v6));

@@ -53,7 +53,6 @@ static H265: Codec = video("h265", Some("h265parse"), &["avdec_h265", "libde265d
 static MPEG4: Codec = video("mpeg4", Some("mpeg4videoparse"), &["avdec_mpeg4"]);
 static MPEG2: Codec = video("mpeg2", Some("mpegvideoparse"), &["avdec_mpeg2video", "mpeg2dec"]);
 static MJPEG: Codec = video("mjpeg", None, &["jpegdec", "avdec_mjpeg"]);
-static THEORA: Codec = video("theora", Some("theoraparse"), &["theoradec"]);
 static OPUS: Codec = audio("opus", None, &["opusdec"]);
 static VORBIS: Codec = audio("vorbis", None, &["vorbisdec"]);
 static AAC: Codec = audio("aac", Some("aacparse"), &["avdec_aac", "faad"]);
@@ -77,7 +76,6 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
         ("video/mpeg", Some(4)) => &MPEG4,
         ("video/mpeg", Some(1 | 2)) => &MPEG2,
         ("image/jpeg", _) => &MJPEG,
-        ("video/x-theora", _) => &THEORA,
         ("audio/x-opus", _) => &OPUS,
         ("audio/x-vorbis", _) => &VORBIS,
         ("audio/mpeg", Some(2 | 4)) => &AAC,
@@ -92,8 +90,20 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
 }
 
 impl Codec {
+    /// The parser that a stream with these caps needs. AAC that comes in whole frames needs none,
+    /// and aacparse would throw the lead-in away.
+    pub(crate) fn parser_for(&self, caps: &gst::CapsRef) -> Option<&'static str> {
+        self.parser.filter(|_| !(self.name == "aac" && is_framed(caps)))
+    }
+
     /// The decoder to use here, if any is installed.
     pub(crate) fn decoder(&self) -> Option<&'static str> {
         self.decoders.iter().copied().find(|name| gst::ElementFactory::find(name).is_some())
     }
+}
+
+/// Whether AAC comes in whole frames with its configuration.
+pub(crate) fn is_framed(caps: &gst::CapsRef) -> bool {
+    caps.structure(0)
+        .is_some_and(|s| s.get::<&str>("stream-format") == Ok("raw") && s.has_field("codec_data"))
 }

@@ -81,29 +81,36 @@ fn skip_scaling_list(b: &mut Bits, size: u32) -> Option<()> {
     Some(())
 }
 
+/// Reads past what only the higher profiles have; gives `chroma_format_idc`.
+fn chroma_format(b: &mut Bits, profile: u32) -> Option<u32> {
+    const HIGH: [u32; 13] = [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135];
+    if !HIGH.contains(&profile) {
+        return Some(1);
+    }
+    let chroma = b.ue()?;
+    if chroma == 3 {
+        b.bit()?;
+    }
+    b.ue()?;
+    b.ue()?;
+    b.bit()?;
+    if b.bit()? == 1 {
+        for i in 0..if chroma == 3 { 12 } else { 8 } {
+            if b.bit()? == 1 {
+                skip_scaling_list(b, if i < 6 { 16 } else { 64 })?;
+            }
+        }
+    }
+    Some(chroma)
+}
+
 /// The size in a sequence parameter set, header byte included.
 pub(crate) fn sps_size(nal: &[u8]) -> Option<SpsSize> {
     let mut b = Bits::of_nal(nal, 512);
     let profile = b.bits(8)?;
     b.bits(16)?;
     b.ue()?;
-    let mut chroma = 1;
-    if [100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135].contains(&profile) {
-        chroma = b.ue()?;
-        if chroma == 3 {
-            b.bit()?;
-        }
-        b.ue()?;
-        b.ue()?;
-        b.bit()?;
-        if b.bit()? == 1 {
-            for i in 0..if chroma == 3 { 12 } else { 8 } {
-                if b.bit()? == 1 {
-                    skip_scaling_list(&mut b, if i < 6 { 16 } else { 64 })?;
-                }
-            }
-        }
-    }
+    let chroma = chroma_format(&mut b, profile)?;
     b.ue()?;
     match b.ue()? {
         0 => {

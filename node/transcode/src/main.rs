@@ -6,6 +6,7 @@
 //! which takes the same way through the code and prints the reports as lines of JSON, and
 //! `holdfast-transcode --warm`, which builds GStreamer's registry and ends.
 
+mod aac;
 mod clock;
 mod codec;
 mod container;
@@ -24,6 +25,7 @@ mod snapshot;
 mod socket;
 mod source;
 mod stream;
+mod truncation;
 mod verify;
 mod watch;
 mod work;

@@ -77,19 +77,56 @@ pub(crate) fn plan(scan: &Scan, outputs: Outputs) -> Plan {
     }
 }
 
+impl Plan {
+    /// Whether every stream is taken over as it is.
+    pub(crate) fn takes_all_over(&self) -> bool {
+        let video = self.video.is_none_or(|v| v == VideoPlan::Remux);
+        let audio = self.audio.is_none_or(|a| a == Treatment::Remuxed);
+        self.mp4 && video && audio
+    }
+
+    /// What is left to do once the .mp4 is made.
+    pub(crate) fn pictures_only(&self) -> Self {
+        let video = (self.snapshot || self.filmstrip).then_some(VideoPlan::PicturesOnly);
+        Self { video, audio: None, mp4: false, ..self.clone() }
+    }
+
+    /// The same plan with the video converted, for H.264 that turned out too damaged to be taken
+    /// over: decoders bridge what players stumble over.
+    pub(crate) fn converting(&self, scan: &Scan) -> Option<Self> {
+        let v = scan.video.as_ref().filter(|_| self.video == Some(VideoPlan::Remux))?;
+        let mut plan = self.clone();
+        plan.video = Some(converted(v));
+        plan.remarks.push("The video is damaged and was converted for that reason.".to_owned());
+        Some(plan)
+    }
+}
+
+fn converted(v: &VideoScan) -> VideoPlan {
+    let (width, height) = film_size(&v.sizes, v.par);
+    VideoPlan::Convert { width, height, fps: average_fps(v) }
+}
+
 fn treat_video(v: &VideoScan, remarks: &mut Vec<String>) -> VideoPlan {
     let one_size = v.sizes.len() <= 1;
     if v.codec.name == "h264" && one_size && v.plain_h264 && !v.pts_missing && !v.lost_sets {
         return VideoPlan::Remux;
     }
     let (width, height) = film_size(&v.sizes, v.par);
+    if v.lost_sets {
+        remarks.push(
+            "The picture's size changes, but the recorder did not write down to what; from there \
+             on the picture is damaged."
+                .to_owned(),
+        );
+    }
     if !one_size {
         remarks.push(format!(
             "The picture's size changes {} times; the film is {width}x{height} throughout.",
             v.sizes.len() - 1
         ));
     }
-    VideoPlan::Convert { width, height, fps: average_fps(v) }
+    converted(v)
 }
 
 /// The one size of a film: the largest area seen, with square pixels, even.

@@ -8,6 +8,7 @@
 //!
 //! All times are running times in nanoseconds and may be negative (an edit list's lead-in).
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
@@ -18,6 +19,7 @@ use crate::container::{Container, HEAD_BYTES, Sniffed, sniff};
 use crate::error::{Error, at};
 use crate::source::{self, Input};
 use crate::stream::{Packets, Stream};
+use crate::truncation::shape;
 use crate::watch::{Activity, Ended, Watch};
 
 /// What there is to know of the video before decoding it.
@@ -62,8 +64,6 @@ pub(crate) struct AudioScan {
     pub(crate) codec: &'static Codec,
     /// Name of the demuxer's pad.
     pub(crate) pad: String,
-    /// Packets in it.
-    pub(crate) packets: u64,
     /// Time of the first packet.
     pub(crate) first_ns: i64,
     /// End of the last packet.
@@ -74,6 +74,8 @@ pub(crate) struct AudioScan {
     pub(crate) rate_hz: u32,
     /// Some packets have no time.
     pub(crate) pts_missing: bool,
+    /// AAC that comes in whole frames with its configuration.
+    pub(crate) framed: bool,
 }
 
 /// A recording, read to its end.
@@ -123,8 +125,22 @@ pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, E
             ));
         }
     };
+    let shape = shape(&input.file, input.bytes, container);
+    if shape.header_only && matches!(container, Container::Quicktime | Container::Matroska) {
+        return Err(header_only(input));
+    }
+    if let Some(end) = shape.meant_end.filter(|_| shape.cut_in_media) {
+        input.meant_end.store(end, Ordering::Relaxed);
+    }
     let (streams, ended) = read_through(input, container, watch)?;
-    summarize(container, input, &streams, &ended)
+    let mut scan = summarize(container, input, &streams, &ended)?;
+    if shape.meant_end.is_some() && matches!(ended, Ended::Eos) {
+        scan.remarks.push(format!(
+            "The recording is cut off at {}, in the middle of a frame; all whole frames were kept.",
+            at(scan.duration_ns())
+        ));
+    }
+    Ok(scan)
 }
 
 type Streams = Arc<Mutex<Vec<Arc<Mutex<Stream>>>>>;
@@ -177,7 +193,7 @@ fn follow(
     let stream = Stream::new(&pad.name(), &caps, codec);
     let mut row = Vec::new();
     if let Some(codec) = codec {
-        if let Some(parser) = codec.parser {
+        if let Some(parser) = codec.parser_for(&caps) {
             row.push(source::make(parser)?);
         }
         if codec.name == "h264" {
@@ -245,6 +261,12 @@ fn summarize(
             None => unknown.push(s.caps_name.clone()),
         }
     }
+    if let Some(v) = scan.video.as_ref().filter(|v| v.sizes.is_empty()) {
+        return Err(Error::Unsupported(format!(
+            "The size of the pictures ({}) cannot be told.",
+            v.codec.name
+        )));
+    }
     if scan.video.is_none() && scan.audio.is_none() {
         return Err(nothing_found(input, streams, &unknown, ended));
     }
@@ -272,11 +294,15 @@ fn nothing_found(input: &Input, streams: &[Stream], unknown: &[String], ended: &
             "The recording's header cannot be read ({} bytes, {element}: {message}).",
             input.bytes
         )),
-        _ => Error::NoMedia(format!(
-            "The recording has a header but not one frame of picture or sound ({} bytes).",
-            input.bytes
-        )),
+        _ => header_only(input),
     }
+}
+
+fn header_only(input: &Input) -> Error {
+    Error::NoMedia(format!(
+        "The recording has a header but not one frame of picture or sound ({} bytes).",
+        input.bytes
+    ))
 }
 
 fn video_scan(codec: &'static Codec, s: &Stream) -> VideoScan {
@@ -306,12 +332,12 @@ fn audio_scan(codec: &'static Codec, s: &Stream) -> AudioScan {
     AudioScan {
         codec,
         pad: s.pad.clone(),
-        packets: p.count,
         first_ns: p.first_ns,
         end_ns: p.last_ns + p.last_frame_ns(),
         channels: s.channels,
         rate_hz: s.rate_hz,
         pts_missing: p.pts_missing,
+        framed: s.framed,
     }
 }
 
@@ -350,12 +376,12 @@ pub(crate) mod tests {
         AudioScan {
             codec: codec(caps),
             pad: "audio_0".into(),
-            packets: 50,
             first_ns: 0,
             end_ns: 1_000_000_000,
             channels: 1,
             rate_hz: 48_000,
             pts_missing: false,
+            framed: true,
         }
     }
 

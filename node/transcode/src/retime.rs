@@ -132,9 +132,11 @@ impl Retimer {
         let least = offsets().min().unwrap_or(0) - self.corrected;
         let most = offsets().max().unwrap_or(0) - self.corrected;
         let mean = offsets().sum::<i64>() / self.ahead.len().max(1) as i64 - self.corrected;
+        // At the very end little is left to judge by: only a long jump counts as one.
+        let sure = self.ahead_frames >= self.frames(LOOKAHEAD_NS / 2);
+        let gap = self.frames(if sure { GAP_NS } else { LOOKAHEAD_NS / 2 });
         let Some(block) = self.ahead.pop_front() else { return };
         self.ahead_frames -= (block.samples.len() / self.channels) as i64;
-        let gap = self.frames(GAP_NS);
         if least >= gap {
             self.corrected += least;
             self.mended.silence += least;

@@ -24,6 +24,8 @@ pub(crate) struct Input {
     pub(crate) file: File,
     /// Its size in bytes when the job began.
     pub(crate) bytes: u64,
+    /// Where its last element was meant to end, if its end is missing.
+    pub(crate) meant_end: AtomicU64,
     /// Bytes read so far, by anyone; a sign of life.
     pub(crate) bytes_read: AtomicU64,
 }
@@ -32,7 +34,12 @@ impl Input {
     /// Takes over an open file.
     pub(crate) fn new(file: File) -> Result<Arc<Self>, Error> {
         let bytes = file.metadata().map_err(Error::disk("cannot look at the recording"))?.len();
-        Ok(Arc::new(Self { file, bytes, bytes_read: AtomicU64::new(0) }))
+        Ok(Arc::new(Self {
+            file,
+            bytes,
+            meant_end: AtomicU64::new(0),
+            bytes_read: AtomicU64::new(0),
+        }))
     }
 
     /// The first bytes, at most `max`.
@@ -56,7 +63,6 @@ mod element {
     use std::sync::{Arc, OnceLock};
 
     use gst::glib;
-    use gst_base::subclass::base_src::CreateSuccess;
     use gst_base::subclass::prelude::*;
     use gstreamer as gst;
     use gstreamer_base as gst_base;
@@ -130,17 +136,19 @@ mod element {
         }
 
         fn size(&self) -> Option<u64> {
-            self.input.get().map(|i| i.bytes)
+            // A demuxer leaves a whole fragment out where the file is shorter than the fragment says.
+            self.input.get().map(|i| i.bytes.max(i.meant_end.load(Ordering::Relaxed)))
         }
 
-        fn create(
+        fn fill(
             &self,
             offset: u64,
-            _buffer: Option<&mut gst::BufferRef>,
             length: u32,
-        ) -> Result<CreateSuccess, gst::FlowError> {
+            buffer: &mut gst::BufferRef,
+        ) -> Result<gst::FlowSuccess, gst::FlowError> {
             let input = self.input.get().ok_or(gst::FlowError::Error)?;
-            let mut bytes = vec![0u8; length as usize];
+            let mut map = buffer.map_writable().map_err(|_| gst::FlowError::Error)?;
+            let bytes = map.get_mut(..length as usize).ok_or(gst::FlowError::Error)?;
             let mut len = 0;
             while len < bytes.len() {
                 match input.file.read_at(&mut bytes[len..], offset + len as u64) {
@@ -157,17 +165,26 @@ mod element {
                     }
                 }
             }
-            if len == 0 {
+            let end = input.meant_end.load(Ordering::Relaxed);
+            let missing = len < bytes.len() && offset + bytes.len() as u64 <= end;
+            if len == 0 && !missing {
                 return Err(gst::FlowError::Eos);
             }
-            input.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
-            bytes.truncate(len);
-            let mut buffer = gst::Buffer::from_mut_slice(bytes);
-            if let Some(b) = buffer.get_mut() {
-                b.set_offset(offset);
-                b.set_offset_end(offset + len as u64);
+            if missing {
+                // Some other stream's frames may still be whole, so reading goes on; what is
+                // marked here is dropped behind the demuxer.
+                bytes[len..].fill(0);
+                len = bytes.len();
             }
-            Ok(CreateSuccess::NewBuffer(buffer))
+            input.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
+            drop(map);
+            buffer.set_size(len);
+            if missing {
+                buffer.set_flags(gst::BufferFlags::CORRUPTED);
+            }
+            buffer.set_offset(offset);
+            buffer.set_offset_end(offset + len as u64);
+            Ok(gst::FlowSuccess::Ok)
         }
     }
 }
@@ -198,6 +215,8 @@ pub(crate) fn attach(
     let demuxer = make(container.demuxer())?;
     demuxer.connect_pad_added(move |_, pad| {
         if pad.direction() == gst::PadDirection::Src {
+            without_alpha(pad);
+            without_missing(pad);
             on_pad(pad);
         }
     });
@@ -206,6 +225,34 @@ pub(crate) fn attach(
         .map_err(Error::internal("cannot build the pipeline"))?;
     src.link(&demuxer).map_err(Error::internal("cannot link the demuxer"))?;
     Ok(demuxer)
+}
+
+/// Takes the mark of an alpha channel off a stream's caps: Chrome sets it without having one, and
+/// vp9parse of GStreamer 1.22 turns in circles over it.
+fn without_alpha(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Caps(c) = event.view()
+            && c.caps().structure(0).is_some_and(|s| s.has_field("codec-alpha"))
+        {
+            let mut caps = c.caps_owned();
+            for s in caps.make_mut().iter_mut() {
+                s.remove_field("codec-alpha");
+            }
+            let plain = gst::event::Caps::builder(&caps).seqnum(event.seqnum()).build();
+            info.data = Some(gst::PadProbeData::Event(plain));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Drops frames whose data lie behind the end of a recording that was cut off.
+fn without_missing(pad: &gst::Pad) {
+    pad.add_probe(gst::PadProbeType::BUFFER, |_, info| {
+        let missing =
+            info.buffer().is_some_and(|b| b.flags().contains(gst::BufferFlags::CORRUPTED));
+        if missing { gst::PadProbeReturn::Handled } else { gst::PadProbeReturn::Ok }
+    });
 }
 
 /// Adds elements to a running pipeline, links them in a row and starts them.

@@ -6,6 +6,7 @@
 use gst::prelude::*;
 use gstreamer as gst;
 
+use crate::aac;
 use crate::codec::{Codec, Kind};
 use crate::error::{Error, at};
 use crate::h264::{self, AvcConfig};
@@ -96,6 +97,8 @@ pub(crate) struct Stream {
     pub(crate) channels: u32,
     /// Samples per second.
     pub(crate) rate_hz: u32,
+    /// See [`crate::probe::AudioScan::framed`].
+    pub(crate) framed: bool,
     avc: Option<AvcConfig>,
     macroblocks: u32,
 }
@@ -121,6 +124,7 @@ impl Stream {
             lost_sets: false,
             channels: 0,
             rate_hz: 0,
+            framed: crate::codec::is_framed(caps),
             avc: None,
             macroblocks: 0,
         }
@@ -220,6 +224,15 @@ impl Stream {
                 if let Some(s) = self.avc.as_ref().and_then(AvcConfig::size) {
                     self.macroblocks = s.macroblocks;
                     self.size(s.width, s.height, pixels_max)?;
+                }
+                Ok(())
+            }
+            Some("aac") => {
+                let record = s.get::<gst::Buffer>("codec_data").ok();
+                let record = record.as_ref().and_then(|r| r.map_readable().ok());
+                if let Some(c) = record.and_then(|r| aac::config(&r)) {
+                    self.rate_hz = c.rate_hz;
+                    self.channels = if c.channels > 0 { c.channels } else { self.channels };
                 }
                 Ok(())
             }

@@ -25,6 +25,8 @@ use futures_util::future::BoxFuture;
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
 
+use crate::config;
+
 /// A file to push.
 #[derive(Debug, Clone)]
 pub struct FileToPush {

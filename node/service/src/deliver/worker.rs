@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use holdfast_core::attempts::{Failure, Fault};
-use holdfast_core::names::{self, Container};
+use holdfast_core::names;
 use holdfast_core::push_order;
 use holdfast_core::recording::{Event, FileKind, Recording};
 use holdfast_core::{Effect, Lane};
@@ -28,7 +28,11 @@ impl Deliverer {
 
     /// Pushes in order. A destination that did not get the main file is not tried with the others:
     /// its push cannot succeed any more in this attempt.
-    async fn attempt(&self, recording: &Recording, pending: Vec<(String, FileKind)>) -> Option<Failure> {
+    async fn attempt(
+        &self,
+        recording: &Recording,
+        pending: Vec<(String, FileKind)>,
+    ) -> Option<Failure> {
         let main = push_order::main_kind(&recording.policy);
         let mut failure = None;
         let mut without_main: Option<String> = None;
@@ -52,38 +56,40 @@ impl Deliverer {
         failure.map(|failure| Failure { at: self.node.clock.now(), ..failure })
     }
 
-    async fn push(&self, recording: &Recording, name: &str, kind: FileKind) -> Result<(), PushError> {
+    async fn push(
+        &self,
+        recording: &Recording,
+        name: &str,
+        kind: FileKind,
+    ) -> Result<(), PushError> {
         let ours = |sentence: String| PushError { fault: Fault::Ours, sentence };
         let destination = self.node.destinations.get(name).ok_or_else(|| PushError {
             fault: Fault::Ours,
-            sentence: format!("no destination is called {name:?} any more; put it back into the configuration"),
+            sentence: format!(
+                "no destination is called {name:?} any more; put it back into the configuration"
+            ),
         })?;
         let file = recording
             .file(kind)
             .ok_or_else(|| ours(format!("the recording has no {} file", kind.as_str())))?;
         let to_push = FileToPush {
             path: self.node.vault.file(recording.id, kind),
-            name: names::at_destination(&recording.policy.folder, &recording.name, kind, recording.container),
+            name: names::at_destination(
+                &recording.policy.folder,
+                &recording.name,
+                kind,
+                recording.container,
+            ),
             kind,
             bytes: file.bytes,
             sha256: file.sha256.clone(),
-            media_type: media_type(kind, recording.container),
+            media_type: names::media_type(kind, recording.container),
         };
         let location = destination.push(&to_push).await?;
         tracing::info!(recording = %recording.id, destination = name, location, "pushed");
         let event = Event::FilePushed { destination: name.to_owned(), kind, location };
         self.node.step(recording.id, event).await.map_err(|error| ours(error.to_string()))?;
         Ok(())
-    }
-}
-
-/// The media type of a recording's file.
-#[must_use]
-pub fn media_type(kind: FileKind, raw: Option<Container>) -> &'static str {
-    match kind {
-        FileKind::Main => "video/mp4",
-        FileKind::Raw => raw.map_or("application/octet-stream", Container::media_type),
-        FileKind::Snapshot | FileKind::Filmstrip => "image/jpeg",
     }
 }
 

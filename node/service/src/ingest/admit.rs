@@ -8,9 +8,9 @@ use holdfast_core::admission::{self, Refusal};
 use holdfast_core::recording::{Metadata, Policy, Recording, Source};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::Ingest;
 use super::access::{self, Secrets};
 use super::messages::{ClientMetadata, short};
-use super::Ingest;
 use crate::node::NodeError;
 use crate::problem::Problem;
 
@@ -54,7 +54,9 @@ impl Ingest {
         bytes: u64,
     ) -> Result<Admitted, Problem> {
         let node = &self.node;
-        node.with_vault(move |vault| vault.place(bytes).map(|_| ())).await.map_err(|e| failed(&e))?;
+        node.with_vault(move |vault| vault.place(bytes).map(|_| ()))
+            .await
+            .map_err(|e| failed(&e))?;
         let now = node.clock.now();
         let no_randomness = |error: access::NoRandomness| Problem::internal(error.to_string());
         let secrets = Secrets::new().map_err(no_randomness)?;

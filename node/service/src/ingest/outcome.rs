@@ -28,12 +28,14 @@ pub(super) async fn playback(
     }
     let raw = recording.file(FileKind::Raw).filter(|raw| raw.is_local());
     if raw.is_none() {
-        return Err(Problem::gone("the raw recording was deleted; see its state for the finished files"));
+        return Err(Problem::gone(
+            "the raw recording was deleted; see its state for the finished files",
+        ));
     }
     let bytes = ingest.streams.received(recording.id).unwrap_or(recording.bytes);
     let path = ingest.node.vault.file(recording.id, FileKind::Raw);
     let media_type = recording.container.map_or("video/webm", Container::media_type);
-    Ok(files::serve_file(path, Some(bytes), media_type, None, &headers, &method).await)
+    Ok(files::serve_file(&path, Some(bytes), media_type, None, &headers, &method).await)
 }
 
 /// `GET /api/v1/ingest/recordings/{id}`
@@ -57,14 +59,16 @@ pub(super) async fn file(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let recording = authorised(&ingest, &id, &headers)?;
-    files::serve(&ingest.node, &recording, &kind, &headers, &method).await
+    let kind = files::kind_of(&kind)?;
+    Ok(files::serve_recording_file(&ingest.node, &recording, kind, &headers, &method).await)
 }
 
 /// `GET /recorder/v1/demo.json`: the environment that the node's own page uses without asking.
 pub(super) async fn demo(State(ingest): State<Arc<Ingest>>) -> Result<Response, Problem> {
     let config = &ingest.node.config;
     let demo = config.operate.demo_environment.as_deref().and_then(|id| config.environment(id));
-    let demo = demo.ok_or_else(|| Problem::not_found("this node has no environment for trying out"))?;
+    let demo =
+        demo.ok_or_else(|| Problem::not_found("this node has no environment for trying out"))?;
     Ok(axum::Json(json!({ "env_id": demo.id, "env_hash": demo.hash })).into_response())
 }
 

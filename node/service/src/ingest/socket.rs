@@ -21,7 +21,8 @@ use tokio::time::Instant;
 use super::access::Secrets;
 use super::admit::{failed, metadata};
 use super::messages::{
-    CHUNK_HEADER_BYTES, ClientMetadata, FromClient, FromNode, SUBPROTOCOL, Start, TEXT_BYTES_MAX, Terms, chunk,
+    CHUNK_HEADER_BYTES, ClientMetadata, FromClient, FromNode, SUBPROTOCOL, Start, TEXT_BYTES_MAX,
+    Terms, chunk,
 };
 use super::stream::{Laid, Standing, Stream};
 use super::{Ingest, commit};
@@ -49,12 +50,14 @@ pub(super) async fn upgrade(
     let ws = match ws {
         Ok(ws) => ws,
         Err(rejection) => {
-            let detail = format!("{}; this address takes WebSocket connections", rejection.body_text());
+            let detail =
+                format!("{}; this address takes WebSocket connections", rejection.body_text());
             return Problem::bad_request(detail).into_response();
         }
     };
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL);
-    let mut offered = offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
+    let mut offered =
+        offered.iter().filter_map(|value| value.to_str().ok()).flat_map(|v| v.split(','));
     if !offered.any(|name| name.trim() == SUBPROTOCOL) {
         let detail = format!("offer the subprotocol {SUBPROTOCOL}: it is the one this node speaks");
         return Problem::bad_request(detail).into_response();
@@ -62,7 +65,8 @@ pub(super) async fn upgrade(
     if let Err(problem) = check_origin(&ingest, &headers) {
         return problem.into_response();
     }
-    let message_bytes_max = ingest.node.config.ingest.chunk_bytes_max + CHUNK_HEADER_BYTES + TEXT_BYTES_MAX;
+    let message_bytes_max =
+        ingest.node.config.ingest.chunk_bytes_max + CHUNK_HEADER_BYTES + TEXT_BYTES_MAX;
     let client = metadata(peer, &headers, ClientMetadata::default());
     ws.protocols([SUBPROTOCOL])
         .max_message_size(message_bytes_max)
@@ -127,11 +131,13 @@ enum Wake {
 impl Connection {
     async fn run(&mut self) -> Outcome {
         let stall = Duration::from_millis(self.ingest.node.config.ingest.stall_ms_max);
-        let mut deadline = Instant::now() + stall;
+        let (mut heard, mut is_asked) = (Instant::now(), false);
         loop {
+            // Half-way the client is asked whether it is there; a browser answers by itself.
+            let deadline = heard + if is_asked { stall } else { stall / 2 };
             match self.wake(deadline).await {
                 Wake::Message(Some(Ok(message))) => {
-                    deadline = Instant::now() + stall;
+                    (heard, is_asked) = (Instant::now(), false);
                     if self.take(message).await?.is_break() {
                         return Ok(());
                     }
@@ -140,11 +146,19 @@ impl Connection {
                 Wake::Message(_) => return Ok(()),
                 Wake::Standing => self.acknowledge().await?,
                 Wake::TakenOver => {
-                    return Err(Problem::conflict("another connection has taken this recording over"));
+                    return Err(Problem::conflict(
+                        "another connection has taken this recording over",
+                    ));
+                }
+                Wake::Stalled if !is_asked => {
+                    is_asked = true;
+                    self.send(Message::Ping(Bytes::new())).await;
                 }
                 Wake::Stalled => {
                     let ms = stall.as_millis();
-                    return Err(Problem::stalled(format!("nothing came for {ms} ms; resume when you can")));
+                    return Err(Problem::stalled(format!(
+                        "nothing came for {ms} ms; resume when you can"
+                    )));
                 }
                 Wake::Stopping => {
                     return Err(Problem::unavailable("the node is stopping; resume in a moment")
@@ -177,7 +191,9 @@ impl Connection {
     async fn take(&mut self, message: Message) -> Outcome<ControlFlow<()>> {
         match message {
             Message::Text(text) if text.len() > TEXT_BYTES_MAX => {
-                return Err(Problem::too_large(format!("a text message has at most {TEXT_BYTES_MAX} bytes")));
+                return Err(Problem::too_large(format!(
+                    "a text message has at most {TEXT_BYTES_MAX} bytes"
+                )));
             }
             Message::Text(text) => {
                 let said = serde_json::from_str(text.as_str()).map_err(|error| {
@@ -220,7 +236,8 @@ impl Connection {
         metadata.microphone = super::messages::short(start.metadata.microphone);
         metadata.title = super::messages::short(start.metadata.name);
         let ingest = Arc::clone(&self.ingest);
-        let admitted = Box::pin(ingest.begin(start.env_id, Source::Stream, policy, metadata, 0)).await?;
+        let admitted =
+            Box::pin(ingest.begin(start.env_id, Source::Stream, policy, metadata, 0)).await?;
         let id = admitted.recording.id;
         let stream = ingest.streams.enter(Stream::new(id, admitted.raw));
         let terms = self.terms(&admitted.secrets, &admitted.recording, 0);
@@ -232,21 +249,24 @@ impl Connection {
     async fn resume(&mut self, id: &str, token: &str) -> Outcome {
         let permit = self.ingest.permit()?;
         let ingest = Arc::clone(&self.ingest);
-        let unknown = || Problem::not_found("no such recording; it may have been deleted. Record again");
+        let unknown =
+            || Problem::not_found("no such recording; it may have been deleted. Record again");
         let id = id.parse().map_err(|_| unknown())?;
-        let recording = ingest.node.ledger.get(id).map_err(|e| failed(&e.into()))?.ok_or_else(unknown)?;
+        let recording =
+            ingest.node.ledger.get(id).map_err(|e| failed(&e.into()))?.ok_or_else(unknown)?;
         let secrets = Secrets::of(&recording, token)
             .ok_or_else(|| Problem::unauthorized("this is not the token of that recording"))?;
         use recording::State::{Deleted, Garbage, Receiving, Stopped, Unknown};
         let stream = match recording.state {
-            Receiving | Stopped => self.reopen(&recording).await?,
+            Receiving | Stopped => reopen(&ingest, &recording).await?,
             Deleted | Garbage | Unknown => return Err(unknown()),
             // Saved already, by an answer that got lost: there is nothing left to write.
             _ => Stream::saved(id, recording.bytes),
         };
         let recording = match recording.state {
             Receiving | Stopped => {
-                let attached = ingest.node.ledger.apply(id, Event::Attached, ingest.node.clock.now()).await;
+                let attached =
+                    ingest.node.ledger.apply(id, Event::Attached, ingest.node.clock.now()).await;
                 attached.map_err(|e| failed(&e.into()))?.0
             }
             _ => recording,
@@ -262,23 +282,6 @@ impl Connection {
         self.say(&FromNode::Resumed { recording_id: id, state, terms }).await
     }
 
-    async fn reopen(&self, recording: &Recording) -> Outcome<Arc<Stream>> {
-        let id = recording.id;
-        if let Some(stream) = self.ingest.streams.get(id) {
-            return Ok(stream);
-        }
-        let reopened = self.ingest.node.with_vault(move |vault| {
-            let raw = vault.open_raw(id)?;
-            Stream::reopen(id, raw).map_err(|source| crate::vault::VaultError::Io {
-                action: "read",
-                path: vault.folder(id),
-                source,
-            })
-        });
-        let stream = reopened.await.map_err(|error| failed(&error))?;
-        Ok(self.ingest.streams.enter(stream))
-    }
-
     fn own(&mut self, stream: Arc<Stream>, recording: &Recording, permit: OwnedSemaphorePermit) {
         let epoch = stream.take_over();
         let mut epochs = stream.epoch.subscribe();
@@ -289,7 +292,8 @@ impl Connection {
             epochs.mark_changed();
         }
         let state = recording.state;
-        self.owned = Some(Box::new(Owned { stream, epoch, epochs, standing, state, _permit: permit }));
+        self.owned =
+            Some(Box::new(Owned { stream, epoch, epochs, standing, state, _permit: permit }));
     }
 
     fn terms(&self, secrets: &Secrets, recording: &Recording, offset: u64) -> Terms {
@@ -305,12 +309,16 @@ impl Connection {
 
     async fn receive(&mut self, message: &Bytes) -> Outcome {
         let config = &self.ingest.node.config.ingest;
-        let owned = self.owned.as_deref().ok_or_else(|| Problem::bad_request("say start or resume first"))?;
+        let owned = self
+            .owned
+            .as_deref()
+            .ok_or_else(|| Problem::bad_request("say start or resume first"))?;
         if owned.state != recording::State::Receiving {
             return Ok(());
         }
-        let (offset, bytes) = chunk(message)
-            .ok_or_else(|| Problem::bad_request("a chunk is 8 bytes of offset and at least one byte"))?;
+        let (offset, bytes) = chunk(message).ok_or_else(|| {
+            Problem::bad_request("a chunk is 8 bytes of offset and at least one byte")
+        })?;
         if bytes.len() > config.chunk_bytes_max {
             let most = config.chunk_bytes_max;
             return Err(Problem::too_large(format!("a chunk has at most {most} bytes")));
@@ -400,29 +408,27 @@ impl Connection {
     }
 
     async fn wait_durable(&mut self, size: u64) -> Outcome {
-        loop {
-            let (node, streams) = (Arc::clone(&self.ingest.node), Arc::clone(&self.ingest.streams));
-            let Some(owned) = self.owned.as_deref_mut() else { return Ok(()) };
-            match *owned.standing.borrow() {
+        while let Some(owned) = self.owned.as_deref_mut() {
+            let mut standing = owned.standing.clone();
+            let so_far = standing.borrow_and_update().clone();
+            match so_far {
                 Standing::Durable(offset) if offset >= size => return Ok(()),
-                Standing::Failed { .. } => {}
-                Standing::Durable(_) => {
-                    let mut standing = owned.standing.clone();
-                    commit::now(&node, &streams).await;
-                    // A round that was under way may have had these bytes; its end is told here.
-                    if matches!(*standing.borrow(), Standing::Durable(offset) if offset < size) {
-                        drop(standing.changed().await);
-                    }
-                    continue;
-                }
+                Standing::Durable(_) => {}
+                Standing::Failed { .. } => return self.acknowledge().await,
             }
-            return self.acknowledge().await;
+            commit::now(&self.ingest.node, &self.ingest.streams).await;
+            // A round that was under way may have had these bytes; its end is told here.
+            if *standing.borrow() == so_far {
+                drop(standing.changed().await);
+            }
         }
+        Ok(())
     }
 
     async fn say_stopped(&mut self, size: u64) -> Outcome {
         let Some(owned) = self.owned.as_deref() else { return Ok(()) };
-        let recording = self.ingest.node.ledger.get(owned.stream.id).map_err(|e| failed(&e.into()))?;
+        let recording =
+            self.ingest.node.ledger.get(owned.stream.id).map_err(|e| failed(&e.into()))?;
         let raw = recording.as_ref().and_then(|r| r.file(recording::FileKind::Raw));
         let sha256 = raw.and_then(|raw| raw.sha256.clone()).unwrap_or_default();
         self.say(&FromNode::Stopped { size, sha256: &sha256 }).await
@@ -456,7 +462,7 @@ impl Connection {
         self.ingest.streams.leave(id);
         self.owned = None;
         self.say(&FromNode::Discarded { recording_id: id }).await?;
-        drop(self.socket.send(Message::Close(None)).await);
+        self.send(Message::Close(None)).await;
         Ok(())
     }
 
@@ -468,17 +474,21 @@ impl Connection {
 
     async fn say(&mut self, message: &FromNode<'_>) -> Outcome {
         let text = serde_json::to_string(message).map_err(|e| Problem::internal(e.to_string()))?;
-        let sent = self.socket.send(Message::Text(text.into()));
-        // A client that is gone, or reads nothing, is found out by the next read or its stall.
-        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), sent).await);
+        self.send(Message::Text(text.into())).await;
         Ok(())
+    }
+
+    /// A client that is gone, or reads nothing, is found out by the next read or its stall.
+    async fn send(&mut self, message: Message) {
+        let sent = self.socket.send(message);
+        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), sent).await);
     }
 
     async fn say_goodbye(&mut self, problem: &Problem) {
         drop(self.say(&FromNode::Error { problem }).await);
-        let close = CloseFrame { code: CLOSE_CODE_BASE + problem.status, reason: problem.title.into() };
-        let closing = self.socket.send(Message::Close(Some(close)));
-        drop(tokio::time::timeout(Duration::from_millis(SEND_MS_MAX), closing).await);
+        let close =
+            CloseFrame { code: CLOSE_CODE_BASE + problem.status, reason: problem.title.into() };
+        self.send(Message::Close(Some(close))).await;
     }
 
     /// Notes that the client is gone, unless another connection has taken over.
@@ -494,6 +504,23 @@ impl Connection {
             tracing::error!(recording = %id, %error, "could not note that its client is gone");
         }
     }
+}
+
+async fn reopen(ingest: &Ingest, recording: &Recording) -> Outcome<Arc<Stream>> {
+    let id = recording.id;
+    if let Some(stream) = ingest.streams.get(id) {
+        return Ok(stream);
+    }
+    let reopened = ingest.node.with_vault(move |vault| {
+        let raw = vault.open_raw(id)?;
+        Stream::reopen(id, raw).map_err(|source| crate::vault::VaultError::Io {
+            action: "read",
+            path: vault.folder(id),
+            source,
+        })
+    });
+    let stream = reopened.await.map_err(|error| failed(&error))?;
+    Ok(ingest.streams.enter(stream))
 }
 
 fn not_a_recording() -> Problem {

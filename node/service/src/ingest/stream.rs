@@ -72,7 +72,8 @@ impl Stream {
     pub(super) fn reopen(id: RecordingId, raw: File) -> io::Result<Arc<Self>> {
         raw.sync_all()?;
         let (received, digest) = digest::of_start(&raw, u64::MAX)?;
-        let mut head = vec![0; usize::try_from(received).unwrap_or(usize::MAX).min(sniff::HEAD_BYTES)];
+        let mut head =
+            vec![0; usize::try_from(received).unwrap_or(usize::MAX).min(sniff::HEAD_BYTES)];
         raw.read_exact_at(&mut head, 0)?;
         Ok(Self::at(id, raw, Writer { received, digest, head }))
     }
@@ -87,7 +88,12 @@ impl Stream {
         Self::make(id, Some(Arc::new(raw)), Some(writer), received)
     }
 
-    fn make(id: RecordingId, raw: Option<Arc<File>>, writer: Option<Writer>, received: u64) -> Arc<Self> {
+    fn make(
+        id: RecordingId,
+        raw: Option<Arc<File>>,
+        writer: Option<Writer>,
+        received: u64,
+    ) -> Arc<Self> {
         Arc::new(Self {
             id,
             raw,
@@ -258,7 +264,8 @@ mod tests {
     use super::*;
 
     fn stream(name: &str) -> (std::path::PathBuf, Arc<Stream>) {
-        let path = std::env::temp_dir().join(format!("holdfast-stream-{}-{name}", std::process::id()));
+        let path =
+            std::env::temp_dir().join(format!("holdfast-stream-{}-{name}", std::process::id()));
         let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
         (path, Stream::new(RecordingId::new(1, [1; 10]), file.unwrap()))
     }

@@ -18,7 +18,7 @@ use axum::extract::{ConnectInfo, FromRequest, Query, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::unfold;
+use futures_util::stream::{Fuse, unfold};
 use futures_util::{Stream, StreamExt};
 use holdfast_core::Event;
 use holdfast_core::names::Container;
@@ -63,7 +63,16 @@ struct Accepted {
     status_url: String,
 }
 
-type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send>>;
+type Pieces = Fuse<Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send>>>;
+
+fn pieces(stream: impl Stream<Item = Result<Bytes, Problem>> + Send + 'static) -> Pieces {
+    let boxed: Pin<Box<dyn Stream<Item = Result<Bytes, Problem>> + Send>> = Box::pin(stream);
+    boxed.fuse()
+}
+
+fn of_body(body: Body) -> Pieces {
+    pieces(body.into_data_stream().map(|piece| piece.map_err(|error| cut_short(&error))))
+}
 
 /// `POST` or `PUT /api/v1/ingest/upload`
 pub(super) async fn upload(
@@ -75,9 +84,12 @@ pub(super) async fn upload(
     let headers = request.headers().clone();
     let claim = match claim {
         Ok(Query(claim)) => claim,
-        Err(error) => return refuse(&ingest, request.into_body(), Problem::bad_request(error.body_text())),
+        Err(error) => {
+            return refuse(&ingest, request.into_body(), Problem::bad_request(error.body_text()));
+        }
     };
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let kind =
+        headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let done = if kind.starts_with("multipart/form-data") {
         form(&ingest, peer, &headers, claim, request).await
     } else {
@@ -88,7 +100,7 @@ pub(super) async fn upload(
 
 /// Answers at once, and reads on a little, so that a client still sending gets to see the answer.
 fn refuse(ingest: &Ingest, body: Body, problem: Problem) -> Response {
-    linger(ingest, Box::pin(body.into_data_stream().map(|piece| piece.map_err(|e| cut_short(&e)))));
+    linger(ingest, of_body(body));
     problem.into_response()
 }
 
@@ -113,8 +125,7 @@ async fn body(
     request: Request,
 ) -> Result<Response, Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
-    let pieces = request.into_body().into_data_stream().map(|piece| piece.map_err(|e| cut_short(&e)));
-    let mut pieces: Pieces = Box::pin(pieces);
+    let mut pieces = of_body(request.into_body());
     let result = Box::pin(receive(ingest, peer, headers, claim, length, &mut pieces)).await;
     if result.is_err() {
         linger(ingest, pieces);
@@ -129,9 +140,9 @@ async fn form(
     mut claim: Claim,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut form = Multipart::from_request(request, &()).await.map_err(|error| {
-        Problem::bad_request(format!("malformed form: {}", error.body_text()))
-    })?;
+    let mut form = Multipart::from_request(request, &())
+        .await
+        .map_err(|error| Problem::bad_request(format!("malformed form: {}", error.body_text())))?;
     for _ in 0..FIELDS_MAX {
         let Some(mut field) = form.next_field().await.map_err(|e| malformed(&e))? else { break };
         let name = field.name().unwrap_or("").to_owned();
@@ -139,7 +150,7 @@ async fn form(
             let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Problem>>(1);
             // The field borrows the form, so it is read here while its pieces are taken there.
             let receiving = async {
-                let mut pieces: Pieces = Box::pin(unfold(receiver, async |mut receiver| {
+                let mut pieces = pieces(unfold(receiver, async |mut receiver| {
                     receiver.recv().await.map(|piece| (piece, receiver))
                 }));
                 Box::pin(receive(ingest, peer, headers, claim, None, &mut pieces)).await
@@ -151,7 +162,9 @@ async fn form(
         while let Some(piece) = field.chunk().await.map_err(|e| malformed(&e))? {
             value.extend_from_slice(&piece);
             if value.len() > FIELD_BYTES_MAX {
-                return Err(Problem::bad_request(format!("the field {name:?} is longer than {FIELD_BYTES_MAX} bytes")));
+                return Err(Problem::bad_request(format!(
+                    "the field {name:?} is longer than {FIELD_BYTES_MAX} bytes"
+                )));
             }
         }
         let value = String::from_utf8(value.to_vec())
@@ -160,7 +173,11 @@ async fn form(
             "env_id" => claim.env_id = Some(value),
             "env_hash" => claim.env_hash = Some(value),
             "name" => claim.name = Some(value),
-            _ => return Err(Problem::bad_request(format!("unknown field {name:?}; known are env_id, env_hash, name, file"))),
+            _ => {
+                return Err(Problem::bad_request(format!(
+                    "unknown field {name:?}; known are env_id, env_hash, name, file"
+                )));
+            }
         }
     }
     Err(Problem::bad_request("the form has no field \"file\"; put it after env_id and env_hash"))
@@ -198,10 +215,17 @@ async fn receive(
 ) -> Result<Response, Problem> {
     let _permit = ingest.permit()?;
     let from_header = |name: &str| headers.get(name)?.to_str().ok().map(str::to_owned);
-    let missing = |what: &str| Problem::bad_request(format!("{what} is missing; give it in the query, the form or a header"));
-    let env_id = claim.env_id.or_else(|| from_header("holdfast-env-id")).ok_or_else(|| missing("env_id"))?;
-    let env_hash =
-        claim.env_hash.or_else(|| from_header("holdfast-env-hash")).ok_or_else(|| missing("env_hash"))?;
+    let missing = |what: &str| {
+        Problem::bad_request(format!(
+            "{what} is missing; give it in the query, the form or a header"
+        ))
+    };
+    let env_id =
+        claim.env_id.or_else(|| from_header("holdfast-env-id")).ok_or_else(|| missing("env_id"))?;
+    let env_hash = claim
+        .env_hash
+        .or_else(|| from_header("holdfast-env-hash"))
+        .ok_or_else(|| missing("env_hash"))?;
     let policy = ingest.admit(&env_id, &env_hash)?;
     let most = ingest.node.config.ingest.recording_bytes_max;
     if length.is_some_and(|length| length > most) {
@@ -227,7 +251,8 @@ async fn receive(
     let client = ClientMetadata { name: claim.name, ..ClientMetadata::default() };
     let metadata = metadata(peer, headers, client);
     let admitted =
-        Box::pin(ingest.begin(env_id, Source::Upload, policy, metadata, length.unwrap_or(0))).await?;
+        Box::pin(ingest.begin(env_id, Source::Upload, policy, metadata, length.unwrap_or(0)))
+            .await?;
     let id = admitted.recording.id;
     // If the client goes, hyper drops this future: the guard then marks what came as garbage.
     let guard = Guard { ingest: Arc::clone(ingest), id, armed: true };
@@ -256,12 +281,14 @@ async fn keep(
     let mut writer = Writer { raw: admitted.raw, at: 0, digest: Sha256::new() };
     let mut piece = vec![head];
     loop {
-        let writing: JoinHandle<(Writer, io::Result<()>)> = tokio::task::spawn_blocking(move || {
-            let result = writer.write(&piece);
-            (writer, result)
-        });
+        let writing: JoinHandle<(Writer, io::Result<()>)> =
+            tokio::task::spawn_blocking(move || {
+                let result = writer.write(&piece);
+                (writer, result)
+            });
         let next = reader.piece().await;
-        let (back, result) = writing.await.map_err(|error| io_failed("write", io::Error::other(error)))?;
+        let (back, result) =
+            writing.await.map_err(|error| io_failed("write", io::Error::other(error)))?;
         result.map_err(|error| io_failed("write", error))?;
         writer = back;
         piece = next?;
@@ -331,7 +358,11 @@ impl Reader<'_> {
                 }
             };
             let ms = self.stall.as_millis();
-            let stalled = |_| Problem::stalled(format!("nothing came for {ms} ms; nothing was kept, send it again"));
+            let stalled = |_| {
+                Problem::stalled(format!(
+                    "nothing came for {ms} ms; nothing was kept, send it again"
+                ))
+            };
             let Some(bytes) = next.map_err(stalled)?.transpose()? else { return Ok(None) };
             let length = bytes.len() as u64;
             if length > self.left {

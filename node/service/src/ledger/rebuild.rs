@@ -65,20 +65,23 @@ fn put_aside(path: &std::path::Path, now: Timestamp) -> Result<Option<PathBuf>, 
         return Ok(None);
     }
     // Held open by a running node, it must not be moved away under it.
-    match redb::Database::builder().open(path) {
-        Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-            let reason = "a running node has it open; stop the node first".into();
-            return Err(LedgerError::Open { path: path.into(), reason }.into());
-        }
-        Ok(_) | Err(_) => {}
+    let opened = redb::Database::builder().open(path);
+    if matches!(opened, Err(redb::DatabaseError::DatabaseAlreadyOpen)) {
+        let reason = "a running node has it open; stop the node first".into();
+        return Err(LedgerError::Open { path: path.into(), reason }.into());
     }
+    drop(opened);
     let aside = path.with_extension(format!("redb.before-{}", now.as_second()));
     std::fs::rename(path, &aside)
         .map_err(|source| RebuildError::Aside { path: path.into(), source })?;
     Ok(Some(aside))
 }
 
-fn enter(path: &std::path::Path, recordings: &[Recording], now: Timestamp) -> Result<(), LedgerError> {
+fn enter(
+    path: &std::path::Path,
+    recordings: &[Recording],
+    now: Timestamp,
+) -> Result<(), LedgerError> {
     let database = schema::open(path)?;
     let write = writer::transaction(&database).map_err(LedgerError::Write)?;
     for recording in recordings {

@@ -51,10 +51,13 @@ pub(super) enum Op {
     },
 }
 
+/// Told how the commit went, tells whoever asked.
+type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
+
 /// Answers that wait for the commit, and what the commit changes in the counts.
 #[derive(Default)]
 struct Batch {
-    answers: Vec<Box<dyn FnOnce(Result<(), String>) + Send>>,
+    answers: Vec<Answer>,
     moves: Vec<(Option<State>, State)>,
 }
 

@@ -34,8 +34,12 @@ impl Retainer {
             match effect {
                 Effect::Delete { kinds, folder } => {
                     let unlinked = kinds.clone();
-                    let deletion =
-                        self.node.with_vault(move |vault| vault.delete(id, &unlinked, folder)).await?;
+                    let lock = self.node.locks.lock(id).await;
+                    let deletion = self
+                        .node
+                        .with_vault(move |vault| vault.delete(id, &unlinked, folder))
+                        .await?;
+                    drop(lock);
                     tracing::info!(recording = %id, ?kinds, ?deletion, "deleted");
                     if folder {
                         self.streams.forget(id);
@@ -58,7 +62,7 @@ impl Retainer {
             let mut raw = vault.open_raw(id)?;
             let path = vault.folder(id);
             let failed = |source| VaultError::Io { action: "recover", path, source };
-            let close = || {
+            let mut close = || {
                 raw.sync_all()?;
                 let (bytes, sha256) = digest::of_file(&raw)?;
                 let mut head = Vec::with_capacity(sniff::HEAD_BYTES);

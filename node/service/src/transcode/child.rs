@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use holdfast_core::job::{Job, PACKET_BYTES_MAX, PROGRESS_INTERVAL_MS_MAX, Report};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::UnixDatagram;
 use tokio::process::{Child as Process, ChildStderr, Command};
 use tokio::time::Instant;
 
@@ -34,14 +34,20 @@ pub(super) struct Spawn<'a> {
 /// A running child.
 pub(super) struct Child {
     process: Process,
-    socket: AsyncFd<OwnedFd>,
+    /// A sequenced-packet socket; receiving from it is the same as from a datagram socket.
+    socket: UnixDatagram,
     deadline: Instant,
     wall: Duration,
 }
 
 impl Spawn<'_> {
     /// Starts a child and hands it its job, the raw file and its output folder.
-    pub(super) fn start(&self, job: &Job, raw: &File, work: &Path) -> Result<Child, TranscodeError> {
+    pub(super) fn start(
+        &self,
+        job: &Job,
+        raw: &File,
+        work: &Path,
+    ) -> Result<Child, TranscodeError> {
         let failed = |source| TranscodeError::Start { program: self.program.into(), source };
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
@@ -70,7 +76,7 @@ impl Spawn<'_> {
         )
         .map_err(|error| failed(error.into()))?;
         let wall = Duration::from_millis(job.limits.wall_ms_max);
-        let socket = AsyncFd::new(ours).map_err(failed)?;
+        let socket = UnixDatagram::from_std(ours.into()).map_err(failed)?;
         Ok(Child { process, socket, deadline: Instant::now() + wall, wall })
     }
 
@@ -117,16 +123,9 @@ impl Child {
 
     async fn receive(&self) -> io::Result<Vec<u8>> {
         let mut packet = vec![0; PACKET_BYTES_MAX];
-        loop {
-            let mut ready = self.socket.readable().await?;
-            let received = ready.try_io(|socket| {
-                recv(socket.as_raw_fd(), &mut packet, MsgFlags::empty()).map_err(io::Error::from)
-            });
-            if let Ok(length) = received {
-                packet.truncate(length?);
-                return Ok(packet);
-            }
-        }
+        let length = self.socket.recv(&mut packet).await?;
+        packet.truncate(length);
+        Ok(packet)
     }
 
     async fn exit(&mut self) -> String {

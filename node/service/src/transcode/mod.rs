@@ -66,7 +66,9 @@ impl TranscodeError {
     fn fault(&self) -> Fault {
         match self {
             Self::Failed(failure) => match failure.kind {
-                FailureKind::NoMedia | FailureKind::Damaged | FailureKind::Unsupported => Fault::Customers,
+                FailureKind::NoMedia | FailureKind::Damaged | FailureKind::Unsupported => {
+                    Fault::Customers
+                }
                 FailureKind::Limit
                 | FailureKind::Stalled
                 | FailureKind::Disk
@@ -101,7 +103,8 @@ impl Transcoder {
         cancel: &CancellationToken,
     ) -> Result<Event, TranscodeError> {
         let id = recording.id;
-        let opened = self.node.with_vault(move |vault| Ok((vault.open_raw(id)?, vault.work_folder(id)?)));
+        let opened =
+            self.node.with_vault(move |vault| Ok((vault.open_raw(id)?, vault.work_folder(id)?)));
         let (raw, work) = opened.await?;
         let settings = &self.node.config.transcode;
         let job = Job {
@@ -113,7 +116,8 @@ impl Transcoder {
                 ..Limits::default()
             },
         };
-        let spawn = child::Spawn { program: &self.program, state_path: &self.node.config.node.state_path };
+        let spawn =
+            child::Spawn { program: &self.program, state_path: &self.node.config.node.state_path };
         let mut child = spawn.start(&job, &raw, &work)?;
         let made = loop {
             let report = tokio::select! {
@@ -123,7 +127,10 @@ impl Transcoder {
             match report {
                 Report::Progress { position_ms, duration_ms } => {
                     let done = duration_ms.filter(|all| *all > 0).map_or(0.0, |all| {
-                        #[expect(clippy::cast_precision_loss, reason = "a share of a bar on a screen")]
+                        #[expect(
+                            clippy::cast_precision_loss,
+                            reason = "a share of a bar on a screen"
+                        )]
                         let share = position_ms as f32 / all as f32;
                         share
                     });

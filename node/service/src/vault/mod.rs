@@ -88,6 +88,9 @@ pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
+/// A folder in the vault, and what its manifest says.
+pub type Manifest = (RecordingId, Result<Recording, VaultError>);
+
 /// The volumes of this node, and what lies on them. Calls block; keep them off the async threads.
 #[derive(Debug)]
 pub struct Vault {
@@ -205,9 +208,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Io`] where the folders cannot be listed. A folder whose manifest is missing or
     /// damaged is in the list as an error of its own.
-    pub fn manifests(
-        &self,
-    ) -> Result<Vec<(RecordingId, Result<Recording, VaultError>)>, VaultError> {
+    pub fn manifests(&self) -> Result<Vec<Manifest>, VaultError> {
         let mut found = Vec::new();
         for id in self.ids()? {
             found.push((id, manifest::read(&self.folder(id))));

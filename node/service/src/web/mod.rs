@@ -174,7 +174,10 @@ mod tests {
             let text = std::str::from_utf8(asset.body).unwrap();
             assert!(!text.contains("style=") && !text.contains("<style"), "{}", asset.path);
             assert!(!text.contains("onclick="), "{}", asset.path);
-            assert_eq!(text.matches("<script").count(), text.matches("<script type=\"module\" src=").count());
+            assert_eq!(
+                text.matches("<script").count(),
+                text.matches("<script type=\"module\" src=").count()
+            );
         }
     }
 

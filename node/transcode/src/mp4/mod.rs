@@ -11,12 +11,15 @@
 //! has to come before zero (an encoder's lead-in, reordering) is cut off by an edit list.
 
 mod boxes;
+pub(crate) mod front;
+pub(crate) mod reader;
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use crate::aac;
 use crate::error::Error;
 use crate::watch::Activity;
 pub(crate) use boxes::Format;
@@ -51,13 +54,6 @@ struct Track {
     last_frame_ns: i64,
     start_ns: Option<i64>,
     end_ns: Option<i64>,
-}
-
-/// What was written.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Written {
-    /// Size of the file.
-    pub(crate) bytes: u64,
 }
 
 /// An .mp4 being written.
@@ -164,7 +160,7 @@ impl Writer {
     }
 
     /// Writes the index and makes the file durable.
-    pub(crate) fn finish(mut self) -> Result<Written, Error> {
+    pub(crate) fn finish(mut self) -> Result<(), Error> {
         for i in 0..self.tracks.len() {
             self.flush(i)?;
         }
@@ -174,11 +170,10 @@ impl Writer {
             .filter(|t| !t.samples.is_empty())
             .map(tables)
             .collect::<Result<_, _>>()?;
-        let bytes = self.write_index(&tables).map_err(Error::disk("cannot finish the .mp4"))?;
-        Ok(Written { bytes })
+        self.write_index(&tables).map_err(Error::disk("cannot finish the .mp4"))
     }
 
-    fn write_index(&mut self, tables: &[Tables]) -> io::Result<u64> {
+    fn write_index(&mut self, tables: &[Tables]) -> io::Result<()> {
         let ftyp = boxes::ftyp();
         // Offsets may grow to 64 bits when the data move, so size the index for the worst case.
         let need = (ftyp.len() + boxes::moov(tables, u64::from(u32::MAX) * 2).len()) as u64 + 8;
@@ -194,8 +189,7 @@ impl Writer {
         self.file.write_all_at(&[ftyp, moov, free, mdat].concat(), 0)?;
         let bytes = self.front_bytes + MDAT_HEAD + self.media_bytes;
         self.file.set_len(bytes)?;
-        self.file.sync_all()?;
-        Ok(bytes)
+        self.file.sync_all()
     }
 
     /// Moves the media data towards the end, last block first.
@@ -226,7 +220,9 @@ fn tables(t: &Track) -> Result<Tables, Error> {
         format.ok_or_else(|| Error::Internal("a track of the .mp4 has no format".into()))?;
     let (timescale, step) = match &format {
         Format::Avc { .. } => (VIDEO_TIMESCALE, None),
-        Format::Aac { config, rate_hz, .. } => (*rate_hz, Some(aac_frame(config))),
+        Format::Aac { config, rate_hz, .. } => {
+            (*rate_hz, Some(aac::config(config).map_or(1024, |c| c.frame)))
+        }
     };
     let (shown, decoded) = match step {
         None => video_times(&t.samples, timescale),
@@ -291,14 +287,6 @@ fn audio_times(samples: &[Sample], timescale: u32, step: u32) -> (Vec<i64>, Vec<
         })
         .collect();
     (times.clone(), times)
-}
-
-/// Samples in one AAC frame at the track's rate: 960 where the configuration says so, else 1024.
-fn aac_frame(config: &[u8]) -> u32 {
-    let short = config.first().is_some_and(|b| b >> 3 == 2)
-        && config.get(1).is_some_and(|b| b & 4 != 0)
-        && config.len() == 2;
-    if short { 960 } else { 1024 }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::{Shared, queue};
+use crate::aac;
 use crate::encoders;
 use crate::error::Error;
 use crate::mp4::{Format, TrackId};
@@ -19,6 +20,8 @@ const PACKETS_BYTES: u32 = 4 << 20;
 const PACKETS_SECONDS: u64 = 10;
 const SAMPLES_BYTES: u64 = 1 << 20;
 const AAC_FRAME: i64 = 1024;
+/// Silence behind the end, in frames: longer than any encoder's lead-in.
+const TAIL: i64 = 2048;
 /// Rates that AAC and every player take; others become 48 kHz.
 const RATES: [u32; 4] = [48_000, 44_100, 32_000, 24_000];
 
@@ -64,7 +67,7 @@ pub(super) fn remux(
         Some(pts - shared_.base_ns)
     });
     let packets = queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?;
-    let parser = a.codec.parser.map(make).transpose()?;
+    let parser = a.codec.parser.filter(|_| !a.framed).map(make).transpose()?;
     let row: Vec<_> = [Some(packets), parser, Some(raw_aac()?), Some(sink.upcast())]
         .into_iter()
         .flatten()
@@ -88,7 +91,7 @@ pub(super) fn convert(
         Error::Unsupported(format!("No decoder for {} is installed on this node.", a.codec.name))
     })?;
     let mut row = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
-    if let Some(parser) = a.codec.parser {
+    if let Some(parser) = a.codec.parser.filter(|_| !a.framed) {
         row.push(make(parser)?);
     }
     let filter = make("capsfilter")?;
@@ -214,7 +217,9 @@ fn retime_sink(
                 w.end(track, end);
                 Ok(())
             });
-            let source = send_last(Vec::new(), sent);
+            // Encoders keep the last of their lead-in to themselves; the edit list ends the film.
+            let tail = vec![0; (2 * AAC_FRAME + TAIL) as usize * channels as usize];
+            let source = send_last(tail, sent);
             let _ = source.end_of_stream();
         });
     let sink = gst_app::AppSink::builder().sync(false).callbacks(callbacks.build()).build();
@@ -254,8 +259,8 @@ fn aac_format(sample: &gst::Sample) -> Option<Format> {
     let s = sample.caps()?.structure(0)?;
     let config = s.get::<gst::Buffer>("codec_data").ok()?;
     let config = config.map_readable().ok()?.to_vec();
-    let channels = s.get::<i32>("channels").ok().and_then(|v| u32::try_from(v).ok())?;
-    let rate_hz =
-        s.get::<i32>("rate").ok().and_then(|v| u32::try_from(v).ok()).filter(|&r| r > 0)?;
-    Some(Format::Aac { config, channels, rate_hz })
+    let facts = aac::config(&config)?;
+    let channels = s.get::<i32>("channels").ok().and_then(|v| u32::try_from(v).ok());
+    let channels = if facts.channels > 0 { facts.channels } else { channels.unwrap_or(2) };
+    Some(Format::Aac { config, channels, rate_hz: facts.rate_hz })
 }

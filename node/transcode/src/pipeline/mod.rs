@@ -94,6 +94,14 @@ pub(crate) fn run(
     watch: &mut Watch<'_>,
 ) -> Result<Outcome, Error> {
     let activity = Arc::new(Activity::default());
+    if plan.video.is_none() && plan.audio.is_none() {
+        return Ok(Outcome {
+            pictures: Pictures::default(),
+            encoder: None,
+            remarks: Vec::new(),
+            cut: false,
+        });
+    }
     let mut writer = main.map(|file| {
         let packets = scan.video.as_ref().map_or(0, |v| v.packets);
         let sound = scan.audio.as_ref().map_or(0, |a| a.end_ns.max(0) as u64 / 20_000_000 + 64);
@@ -268,7 +276,7 @@ fn finish(
     let mut cut = matches!(ended, Ended::Error { .. });
     if let Some(v) = &scan.video {
         let made = match (&writer, video_track, plan.video) {
-            (Some(w), Some(t), Some(VideoPlan::Convert { .. })) => Some(w.samples(t) as u64),
+            (Some(w), Some(t), _) => Some(w.samples(t) as u64),
             (_, _, Some(VideoPlan::PicturesOnly)) => Some(pictures.frames()),
             _ => None,
         };

@@ -176,17 +176,23 @@ fn mux_sink(
     let shared = Arc::clone(shared);
     let strip = v.sets_in_band;
     let mut config: Option<AvcConfig> = None;
+    let mut known: Option<gst::Caps> = None;
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let (Some(buffer), Some(segment)) = (sample.buffer(), sample.segment()) else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        if config.is_none() {
+        if known.as_deref() != sample.caps() {
+            known = sample.caps_owned();
             let (c, record) = read_config(&sample).ok_or(gst::FlowError::NotNegotiated)?;
             let size = c.size().ok_or(gst::FlowError::NotNegotiated)?;
             let (width, height) = (size.width, size.height);
             shared.format(track, Format::Avc { config: record, width, height, par, rotation })?;
-            config = Some(c);
+            if config.as_ref().and_then(AvcConfig::size).is_some_and(|before| before != size) {
+                shared.activity.fail(Error::Internal("the encoder changed the film's size".into()));
+                return Err(gst::FlowError::Error);
+            }
+            config.get_or_insert(c);
         }
         let data = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
         let Some(pts) = running_ns(segment, buffer.pts()) else { return Ok(gst::FlowSuccess::Ok) };

@@ -63,7 +63,10 @@ impl Job {
         let failed = |source| Error::Source { path: self.source.clone(), source };
         let file = File::open(&self.source).map_err(failed)?;
         let found = file.metadata().map_err(failed)?.len();
-        if found != self.bytes || found == 0 {
+        if found == 0 {
+            return Err(Error::SourceEmpty { path: self.source.clone() });
+        }
+        if found != self.bytes {
             return Err(Error::SourceBytes {
                 path: self.source.clone(),
                 expected: self.bytes,

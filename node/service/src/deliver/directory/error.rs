@@ -23,6 +23,9 @@ pub(super) enum Error {
     /// The vault's file is not what the ledger says.
     #[error("{path} on this node has {found} bytes instead of {expected}")]
     SourceBytes { path: PathBuf, expected: u64, found: u64 },
+    /// The vault's file is empty, so it is none of a recording's.
+    #[error("{path} on this node is empty")]
+    SourceEmpty { path: PathBuf },
     /// The directory itself cannot be opened.
     #[error("cannot open it: {source}")]
     Root { source: io::Error },
@@ -66,6 +69,7 @@ impl Error {
             Self::Name { .. }
             | Self::Source { .. }
             | Self::SourceBytes { .. }
+            | Self::SourceEmpty { .. }
             | Self::Stopped
             | Self::Crashed => (Fault::Ours, ""),
             Self::Relative | Self::Link { .. } | Self::Elsewhere { .. } => (Fault::Customers, ""),

@@ -17,7 +17,7 @@ const SIGNATURE_VALID: Duration = Duration::from_secs(3600);
 /// What a push may take and how patient it is. The defaults are right but for tests.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Longest time to connect, TLS included, in milliseconds.
+    /// Longest time to connect, TLS included, and for answers to small questions, in milliseconds.
     pub connect_ms_max: u64,
     /// Longest time without a byte moving, in milliseconds. Noticed before twice that time.
     pub stall_ms_max: u64,
@@ -169,7 +169,8 @@ impl Client {
         let mut action = self.bucket.get_object(Some(credentials), "");
         action.query_mut().insert("prefix", key);
         action.query_mut().insert("uploads", "");
-        let answer = self.send("list unfinished uploads", action, &[], Payload::Nothing).await?;
+        let (limit, what) = (self.limits.connect_ms_max, "list unfinished uploads");
+        let answer = self.send_within(limit, what, action, &[], Payload::Nothing).await?;
         let found = answer::records(&answer.text, Some("Upload"), ["Key", "UploadId"]);
         Ok(found.into_iter().filter(|[found, _]| found == key).map(|[_, id]| id).collect())
     }
@@ -182,7 +183,8 @@ impl Client {
         id: &str,
     ) -> Result<(), Error> {
         let action = self.bucket.abort_multipart_upload(Some(credentials), key, id);
-        match self.send("abort an unfinished upload", action, &[], Payload::Nothing).await {
+        let (limit, what) = (self.limits.connect_ms_max, "abort an unfinished upload");
+        match self.send_within(limit, what, action, &[], Payload::Nothing).await {
             Err(Error::Refused(refusal)) if refusal.code == "NoSuchUpload" => Ok(()),
             result => result.map(drop),
         }

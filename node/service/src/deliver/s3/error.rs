@@ -31,6 +31,9 @@ pub(super) enum Error {
     /// The vault's file is not what the ledger says.
     #[error("{path} on this node has {found} bytes instead of {expected}")]
     SourceBytes { path: PathBuf, expected: u64, found: u64 },
+    /// The vault's file is empty, so it is none of a recording's.
+    #[error("{path} on this node is empty")]
+    SourceEmpty { path: PathBuf },
     /// No answer came.
     #[error("cannot {what}: {transport}")]
     Transport { what: &'static str, transport: Transport },
@@ -75,7 +78,10 @@ impl Error {
     fn fault(&self) -> Fault {
         match self {
             Self::Settings(_) | Self::KeyFile { .. } | Self::Elsewhere { .. } => Fault::Customers,
-            Self::Key { .. } | Self::Source(_) | Self::SourceBytes { .. } => Fault::Ours,
+            Self::Key { .. }
+            | Self::Source(_)
+            | Self::SourceBytes { .. }
+            | Self::SourceEmpty { .. } => Fault::Ours,
             Self::Transport { transport, .. } => transport.fault(),
             Self::Stalled { .. } | Self::Altered { .. } => Fault::Networks,
             Self::Unreadable { .. } => Fault::Customers,

@@ -46,7 +46,7 @@ impl Source {
     /// Opens a file that has `bytes` bytes, at least one.
     ///
     /// # Errors
-    /// [`Error::Source`], [`Error::SourceBytes`] where it has a different size.
+    /// [`Error::Source`]; [`Error::SourceEmpty`]; [`Error::SourceBytes`] where it has another size.
     pub(super) async fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
         let path: Arc<Path> = path.into();
         let at = path.clone();
@@ -57,7 +57,10 @@ impl Source {
         });
         let failed = |source| Error::Source(SourceError { path: path.to_path_buf(), source });
         let (file, found) = joined(opened.await).map_err(failed)?;
-        if found != bytes || found == 0 {
+        if found == 0 {
+            return Err(Error::SourceEmpty { path: path.to_path_buf() });
+        }
+        if found != bytes {
             return Err(Error::SourceBytes { path: path.to_path_buf(), expected: bytes, found });
         }
         Ok(Self { file: Arc::new(file), path, bytes })

@@ -59,7 +59,10 @@ impl Transport {
         Ok(match kind {
             _ if error.is_dns() => Self::Dns,
             Some(io::ErrorKind::ConnectionRefused) => Self::Refused,
-            _ if error.is_timeout() => Self::Unreachable("it does not answer".into()),
+            _ if error.is_timeout() && error.is_connect() => {
+                Self::Unreachable("it does not answer".into())
+            }
+            Some(io::ErrorKind::TimedOut) => Self::Unreachable("it has gone silent".into()),
             _ if error.is_connect() => Self::Unreachable(said),
             _ => Self::Broken(said),
         })

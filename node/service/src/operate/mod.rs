@@ -1,0 +1,14 @@
+//! Looking on and stepping in: the API, health, the log, the command line and its socket.
+//!
+//! Nothing in here decides what becomes of a recording; it shows what is, and passes requests on.
+
+pub mod api;
+mod auth;
+pub mod cli;
+pub mod files;
+pub mod health;
+pub mod log;
+mod range;
+pub mod socket;
+pub mod status;
+pub mod view;

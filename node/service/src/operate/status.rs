@@ -1,0 +1,138 @@
+//! What the node says of itself.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_core::recording::State;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::health::{ANSWER_MAX, Missing, missing};
+use crate::config::{Config, Destination};
+use crate::node::Node;
+use crate::vault::{Encryption, Vault, Volume};
+
+/// What the node says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatusView {
+    /// Its name.
+    pub node: String,
+    /// Its version.
+    pub version: String,
+    /// How long it has been serving, in seconds.
+    pub uptime_s: u64,
+    /// The time zone in which the rules count days.
+    pub zone: String,
+    /// Its clock.
+    pub clock: ClockView,
+    /// The volumes of its vault.
+    pub vault: Vec<VolumeView>,
+    /// How many recordings are in each state.
+    pub counts: BTreeMap<String, u64>,
+    /// Streams and uploads that are arriving.
+    pub arriving: u64,
+    /// Where recordings can be pushed to.
+    pub destinations: Vec<DestinationView>,
+    /// Whether it does its work.
+    pub ready: bool,
+    /// What it lacks for its work.
+    pub missing: Vec<Missing>,
+}
+
+/// The node's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClockView {
+    /// What it shows.
+    pub now: Timestamp,
+    /// Whether it stands at or after everything that the ledger has noted (rule 10).
+    pub trusted: bool,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeView {
+    /// Where it is mounted.
+    pub path: PathBuf,
+    /// Whether what lies on it is encrypted.
+    pub encrypted: bool,
+    /// The same in words.
+    pub encryption: String,
+    /// Space that is free, in bytes; nothing where it cannot be measured.
+    pub free_bytes: Option<u64>,
+    /// Space that is to stay free, in bytes.
+    pub free_bytes_min: u64,
+}
+
+/// A destination.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DestinationView {
+    /// The name by which environments speak of it.
+    pub name: String,
+    /// Which kind: `directory` or `s3`.
+    pub kind: String,
+}
+
+/// What the node says of itself. It answers whatever is broken.
+pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
+    let missing = missing(node).await;
+    let counts = node.ledger.counts();
+    let counts: BTreeMap<String, u64> =
+        State::ALL.iter().map(|state| state.as_str().to_owned()).zip(counts).collect();
+    let now = node.clock.now();
+    let trusted = node.ledger.latest_instant().is_ok_and(|latest| now >= latest);
+    StatusView {
+        node: node_name(&node.config),
+        version: env!("CARGO_PKG_VERSION").into(),
+        uptime_s: node.clock.boottime().saturating_sub(started).as_secs(),
+        zone: node.config.node.zone.clone(),
+        clock: ClockView { now, trusted },
+        vault: volumes(node).await,
+        arriving: counts.get(State::Receiving.as_str()).copied().unwrap_or(0),
+        counts,
+        destinations: node.config.destinations.iter().map(destination_view).collect(),
+        ready: missing.is_empty(),
+        missing,
+    }
+}
+
+/// The node's name: the configured one, or the host's.
+#[must_use]
+pub fn node_name(config: &Config) -> String {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname");
+    let named = config.node.name.clone();
+    named.or_else(|| host().ok().map(|name| name.trim().to_owned())).unwrap_or_default()
+}
+
+async fn volumes(node: &Node) -> Vec<VolumeView> {
+    let free_bytes_min = node.config.vault.free_bytes_min;
+    let looked = node.with_vault(move |vault: &Vault| {
+        Ok(vault.volumes().iter().map(|volume| volume_view(volume, free_bytes_min)).collect())
+    });
+    // A disk that hangs must not take the status with it.
+    match tokio::time::timeout(ANSWER_MAX, looked).await {
+        Ok(Ok(volumes)) => volumes,
+        _ => Vec::new(),
+    }
+}
+
+fn volume_view(volume: &Volume, free_bytes_min: u64) -> VolumeView {
+    VolumeView {
+        path: volume.path().into(),
+        encrypted: match volume.encryption() {
+            Encryption::None => false,
+        },
+        encryption: volume.encryption().describe().into(),
+        free_bytes: volume.free_bytes().ok(),
+        free_bytes_min,
+    }
+}
+
+fn destination_view(destination: &Destination) -> DestinationView {
+    let kind = match destination {
+        Destination::Directory(_) => "directory",
+        Destination::S3(_) => "s3",
+    };
+    DestinationView { name: destination.name().into(), kind: kind.into() }
+}

@@ -1,0 +1,173 @@
+//! The command line, as people call it: the built program against a node's socket.
+
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod operate_node;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast::node::Node;
+use holdfast::operate::socket;
+use operate_node::Home;
+use serde_json::Value;
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// Calls the program with the node's configuration.
+async fn call(home: &Home, arguments: &[&str]) -> Said {
+    call_with(&home.config_file(), arguments).await
+}
+
+async fn call_with(config: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Serves the node's socket, as the service does.
+async fn serve(home: &Home) -> tokio::task::JoinHandle<std::io::Result<()>> {
+    let path = Node::socket_path(&home.node.config);
+    let serving = tokio::spawn(socket::serve(Arc::clone(&home.node)));
+    while !path.exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Bound and listening are two steps.
+    while tokio::net::UnixStream::connect(&path).await.is_err() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    serving
+}
+
+#[tokio::test]
+async fn status_in_words_and_in_json() {
+    let home = Home::new();
+    home.saved(1, "demo").await;
+    let _serving = serve(&home).await;
+    let said = call(&home, &["status"]).await;
+    assert_eq!(said.code, 0, "{}", said.err);
+    let vault = home.dir.path().join("vault");
+    let start = format!("{}, unencrypted (plain directory), ", vault.display());
+    let line = said.out.lines().find(|line| line.starts_with("vault:")).unwrap();
+    assert!(line.contains(&start) && line.contains("iB free"), "{line}");
+    assert!(said.out.contains("1 saved"), "{}", said.out);
+    let json: Value = serde_json::from_str(&call(&home, &["status", "--json"]).await.out).unwrap();
+    assert_eq!(json["vault"][0]["encrypted"], false);
+}
+
+#[tokio::test]
+async fn recordings_are_listed_shown_and_deleted() {
+    let home = Home::new();
+    let id = home.saved(1, "demo").await.to_string();
+    let other = home.delivered(2, "shelf").await;
+    home.retain(other).await;
+    let _serving = serve(&home).await;
+
+    let said = call(&home, &["recordings", "list"]).await;
+    assert_eq!(said.out.lines().count(), 3, "{}", said.out);
+    assert!(said.out.lines().nth(2).unwrap().starts_with(&id), "{}", said.out);
+    let said = call(&home, &["recordings", "list", "--env", "shelf", "--json"]).await;
+    let list: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(list["recordings"].as_array().unwrap().len(), 1);
+    let said = call(&home, &["recordings", "list", "--limit", "1"]).await;
+    assert!(said.out.contains("There are more"), "{}", said.out);
+
+    let said = call(&home, &["recordings", "show", &id]).await;
+    assert!(said.out.contains("Saved; waiting to be processed."), "{}", said.out);
+    assert!(!said.out.contains('\u{1b}'), "{:?}", said.out);
+    let said = call(&home, &["recordings", "show", &other.to_string()]).await;
+    assert!(
+        said.out.contains("by rule 3.1") && said.out.contains("pushed to shelf"),
+        "{}",
+        said.out
+    );
+
+    let said = call(&home, &["recordings", "delete", &id]).await;
+    assert!(said.code == 2 && said.err.contains("--yes"), "{}", said.err);
+    assert_eq!(call(&home, &["recordings", "delete", &id, "--yes"]).await.out, "deleted\n");
+    assert_eq!(call(&home, &["recordings", "delete", &id, "--yes"]).await.out, "already gone\n");
+}
+
+#[tokio::test]
+async fn what_is_called_wrongly_is_said_so() {
+    let home = Home::new();
+    let _serving = serve(&home).await;
+    for (arguments, code, words) in [
+        (&["recordings", "show", "x"][..], 2, "not a recording id"),
+        (&["recordings", "list", "--state", "lost"], 2, "possible values"),
+        (&["recordings", "lsit"], 2, "list"),
+        (&["recordings", "list", "--limit", "0"], 2, "1..="),
+        (&["statsu"], 2, "status"),
+        (
+            &["recordings", "show", "0193a7b2-6c1e-7d7e-8a3f-0123456789ab"],
+            1,
+            "no recording 0193a7b2",
+        ),
+        (&["recordings", "list", "--socket", "/nowhere.sock"], 1, "/nowhere.sock"),
+    ] {
+        let said = call(&home, arguments).await;
+        assert_eq!(said.code, code, "{arguments:?}: {}", said.err);
+        assert!(said.err.contains(words), "{arguments:?}: {}", said.err);
+    }
+}
+
+#[tokio::test]
+async fn without_a_node_it_says_so() {
+    let home = Home::new();
+    let said = call(&home, &["status"]).await;
+    assert_eq!(said.code, 1);
+    assert!(said.err.contains("no node is running"), "{}", said.err);
+    assert!(said.err.contains("state/holdfast.sock"), "{}", said.err);
+}
+
+#[tokio::test]
+async fn the_socket_is_private_replaced_when_stale_and_goes_with_the_node() {
+    let home = Home::new();
+    let path = Node::socket_path(&home.node.config);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let serving = serve(&home).await;
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let second = socket::serve(Arc::clone(&home.node)).await.unwrap_err();
+    assert!(second.to_string().contains("another node"), "{second}");
+    assert!(path.exists(), "a node that lost takes nobody's socket away");
+    home.node.stop.cancel();
+    serving.await.unwrap().unwrap();
+    assert!(!path.exists());
+    std::fs::write(&path, "no socket").unwrap();
+    let error = socket::serve(Arc::clone(&home.node)).await.unwrap_err();
+    assert!(error.to_string().contains("holdfast.sock"), "{error}");
+}
+
+#[tokio::test]
+async fn a_configuration_is_checked_to_the_line() {
+    let home = Home::new();
+    let said = call(&home, &["check-config"]).await;
+    assert!(said.code == 0 && said.out.starts_with("ok\n"), "{}{}", said.out, said.err);
+    assert!(said.out.contains("demo, shelf, store, plain"), "{}", said.out);
+    let text = std::fs::read_to_string(home.config_file()).unwrap();
+    let text = text.replace("free_bytes_min", "free_byte_min");
+    std::fs::write(home.config_file(), text).unwrap();
+    let said = call(&home, &["check-config"]).await;
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("free_byte_min") && said.err.contains("line 9"), "{}", said.err);
+    let said = call_with(&home.dir.path().join("nothing.toml"), &["run"]).await;
+    assert_eq!(said.code, 1);
+    assert_eq!(said.err.matches("No such file").count(), 1, "{}", said.err);
+}
+
+#[tokio::test]
+async fn a_ledger_is_made_anew_from_the_vault() {
+    let home = Home::new();
+    home.saved(1, "demo").await;
+    let said = call(&home, &["ledger", "rebuild"]).await;
+    assert!(said.code == 1 && said.err.contains("stop the node"), "{}{}", said.out, said.err);
+}

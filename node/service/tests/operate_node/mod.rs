@@ -1,0 +1,289 @@
+//! A real node in a temporary folder, with recordings at every point of their lives.
+
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, Request, StatusCode, header};
+use holdfast::clock::Clock;
+use holdfast::config::Config;
+use holdfast::ledger::Ledger;
+use holdfast::node::{Node, Progress, Running};
+use holdfast::vault::Vault;
+use holdfast::{deliver, digest, operate};
+use holdfast_core::names::Container;
+use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source};
+use holdfast_core::{Effect, Lane, RecordingId};
+use http_body_util::BodyExt;
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+pub const KEY: &str = "correct horse battery staple";
+pub const RAW: &[u8] = b"0123456789abcdefghij";
+pub const MP4: &[u8] = b"an mp4, or so it says";
+
+pub struct Home {
+    pub dir: TempDir,
+    pub node: Arc<Node>,
+}
+
+/// What a request was answered with.
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {:?}", self.text()))
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn header(&self, name: impl header::AsHeaderName) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Asserts that it is a problem document of this status.
+    pub fn is_problem(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        assert_eq!(self.header(header::CONTENT_TYPE), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert!(problem["type"].as_str().unwrap().starts_with("urn:holdfast:problem:"));
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+        problem
+    }
+}
+
+impl Home {
+    /// A node with the environments `demo` (kept here), `shelf` (a directory), `store` (S3) and
+    /// `plain` (no `.mp4`).
+    pub fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path();
+        for folder in ["state", "vault", "shelf"] {
+            std::fs::create_dir(at.join(folder)).unwrap();
+        }
+        std::fs::write(at.join("secret"), "secret").unwrap();
+        let text = TEXT
+            .replace("{at}", at.to_str().unwrap())
+            .replace("{sha256}", &digest::of(KEY.as_bytes()));
+        let file = at.join("node.toml");
+        std::fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap();
+        let clock = Clock::new();
+        let mut destinations = BTreeMap::new();
+        for settings in &config.destinations {
+            destinations.insert(settings.name().to_owned(), deliver::build(settings).unwrap());
+        }
+        let node = Arc::new(Node {
+            ledger: Ledger::open(&at.join("state/ledger.redb"), clock.now()).unwrap(),
+            vault: Arc::new(Vault::open(&config.vault.path, 0).unwrap()),
+            config,
+            clock,
+            destinations,
+            progress: Progress::default(),
+            running: Running::default(),
+            locks: Default::default(),
+            stop: CancellationToken::new(),
+        });
+        Self { dir, node }
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.dir.path().join("node.toml")
+    }
+
+    pub fn shelf(&self) -> PathBuf {
+        self.dir.path().join("shelf")
+    }
+
+    pub fn router(&self) -> Router {
+        let router = operate::api::router(Arc::clone(&self.node));
+        operate::api::with_fallbacks(router.merge(operate::health::router(Arc::clone(&self.node))))
+    }
+
+    /// Asks with the right key.
+    pub async fn ask(&self, method: &str, target: &str) -> Answer {
+        self.ask_with(method, target, &[]).await
+    }
+
+    /// Asks with the right key and more headers.
+    pub async fn ask_with(&self, method: &str, target: &str, more: &[(&str, &str)]) -> Answer {
+        let key = format!("Bearer {KEY}");
+        let mut headers = vec![("authorization", key.as_str())];
+        headers.extend(more);
+        send(&self.router(), "192.0.2.1", method, target, &headers).await
+    }
+
+    /// A stream that is arriving: `RAW` lies on disk, and its first half is durable.
+    pub async fn receiving(&self, seed: u8, env_id: &str) -> RecordingId {
+        self.begin(seed, env_id, Source::Stream, RAW.len() as u64 / 2).await
+    }
+
+    /// An upload that has been saved.
+    pub async fn saved(&self, seed: u8, env_id: &str) -> RecordingId {
+        let id = self.begin(seed, env_id, Source::Upload, 0).await;
+        let (bytes, sha256) = (RAW.len() as u64, digest::of(RAW));
+        self.apply(id, Event::Stopped { bytes, sha256, container: Some(Container::Webm) }).await;
+        self.apply(id, Event::Saved).await;
+        id
+    }
+
+    /// One that was transcoded, and pushed where its environment has a destination.
+    pub async fn delivered(&self, seed: u8, env_id: &str) -> RecordingId {
+        let id = self.saved(seed, env_id).await;
+        self.apply(id, Event::Due(Lane::Process)).await;
+        let made = self.node.with_vault(move |vault| {
+            let work = vault.work_folder(id)?;
+            std::fs::write(work.join("main.mp4"), MP4).unwrap();
+            vault.adopt(id, &[FileKind::Main])
+        });
+        let files = made.await.unwrap();
+        self.apply(id, Event::Transcoded { media: None, files, remarks: Vec::new() }).await;
+        self.apply(id, Event::Due(Lane::Deliver)).await;
+        let location = match env_id {
+            "shelf" => {
+                let path = self.shelf().join("pushed.mp4");
+                std::fs::write(&path, MP4).unwrap();
+                path.to_str().unwrap().to_owned()
+            }
+            "store" => "s3://bucket/store/pushed.mp4".into(),
+            _ => return id,
+        };
+        let (destination, kind) = (env_id.to_owned(), FileKind::Main);
+        self.apply(id, Event::FilePushed { destination, kind, location }).await;
+        self.apply(id, Event::PushEnded { failure: None }).await;
+        id
+    }
+
+    /// Deletes what is due to be deleted, as the retain lane does.
+    pub async fn retain(&self, id: RecordingId) {
+        for effect in self.apply(id, Event::Due(Lane::Retain)).await {
+            if let Effect::Delete { kinds, folder } = effect {
+                let unlink = kinds.clone();
+                let deleted = self.node.with_vault(move |vault| vault.delete(id, &unlink, folder));
+                deleted.await.unwrap();
+                self.apply(id, Event::FilesDeleted(kinds)).await;
+            }
+        }
+    }
+
+    pub async fn apply(&self, id: RecordingId, event: Event) -> Vec<Effect> {
+        self.node.ledger.apply(id, event, self.node.clock.now()).await.unwrap().1
+    }
+
+    async fn begin(&self, seed: u8, env_id: &str, source: Source, durable: u64) -> RecordingId {
+        let id = RecordingId::new(1_764_000_000_000 + u64::from(seed), [seed; 10]);
+        let config = &self.node.config;
+        let policy = config.policy(config.environment(env_id).unwrap());
+        let metadata = Metadata { title: Some("A \u{1b}[31mtitle".into()), ..Metadata::default() };
+        let now = self.node.clock.now();
+        let mut rec = Recording::new(id, env_id.into(), source, policy, metadata, now);
+        rec.bytes = durable;
+        let created = rec.clone();
+        let create = self.node.with_vault(move |vault| vault.create(&created, RAW.len() as u64));
+        create.await.unwrap().write_all_at(RAW, 0).unwrap();
+        self.node.ledger.insert(rec).await.unwrap();
+        id
+    }
+}
+
+/// Sends a request as if from this address.
+pub async fn send(
+    router: &Router,
+    from: &str,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(target);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let mut request = request.body(Body::empty()).unwrap();
+    let from: IpAddr = from.parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(SocketAddr::from((from, 4_000))));
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
+}
+
+/// Moves a file or folder, as people do who know no better.
+#[expect(clippy::disallowed_methods, reason = "a test takes the vault away")]
+pub fn rename(from: &Path, to: &Path) {
+    std::fs::rename(from, to).unwrap();
+}
+
+const TEXT: &str = r#"
+[node]
+name = "test node"
+state_path = "{at}/state"
+listen = ["127.0.0.1:0"]
+
+[vault]
+path = "{at}/vault"
+free_bytes_min = 0
+
+[transcode]
+program = "/bin/true"
+
+[[operate.keys]]
+name = "tests"
+sha256 = "{sha256}"
+
+[[destinations]]
+kind = "directory"
+name = "shelf"
+path = "{at}/shelf"
+
+[[destinations]]
+kind = "s3"
+name = "store"
+endpoint = "https://s3.example.invalid"
+region = "nowhere-1"
+bucket = "bucket"
+access_key_file = "{at}/secret"
+secret_key_file = "{at}/secret"
+
+[[environments]]
+id = "demo"
+hash = "h"
+snapshot = false
+filmstrip = false
+
+[[environments]]
+id = "shelf"
+hash = "h"
+snapshot = false
+filmstrip = false
+destinations = ["shelf"]
+
+[[environments]]
+id = "store"
+hash = "h"
+snapshot = false
+filmstrip = false
+destinations = ["store"]
+
+[[environments]]
+id = "plain"
+hash = "h"
+mp4 = false
+snapshot = false
+filmstrip = false
+"#;

@@ -1,0 +1,244 @@
+//! What a node refuses, how it says so, and that nothing of it stays.
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use holdfast_tests::http::problem;
+use holdfast_tests::media::webm_noise;
+use holdfast_tests::mount::Disk;
+use holdfast_tests::tools::files_under;
+use holdfast_tests::{Environment, Node, Settings, Stream, until};
+use reqwest::{Body, Method};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+fn raw() -> Settings {
+    Settings::new().environment(Environment::raw_only("raw"))
+}
+
+/// A body of unknown length, in pieces.
+fn chunked(bytes: &[u8]) -> Body {
+    let pieces: Vec<_> = bytes.chunks(10_000).map(Bytes::copy_from_slice).collect();
+    Body::wrap_stream(stream::iter(pieces).map(Ok::<_, std::io::Error>))
+}
+
+/// Nothing may be left of what was refused, neither in the vault nor at the destination.
+async fn nothing_is_left(node: &Node) -> Result<()> {
+    until("the vault to hold no recording", async || {
+        let left = files_under(&node.vault())?;
+        let left: Vec<_> = left.iter().filter(|path| is_of_a_recording(path)).collect();
+        ensure!(left.is_empty(), "{left:?}");
+        Ok(Some(()))
+    })
+    .await?;
+    ensure!(files_under(&node.storage())?.is_empty());
+    Ok(())
+}
+
+fn is_of_a_recording(path: &std::path::Path) -> bool {
+    path.components().any(|part| {
+        let part = part.as_os_str().to_string_lossy();
+        part.len() >= 36 && part.matches('-').count() >= 4
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_large_is_413_whether_it_says_so_or_not() -> Result<()> {
+    let node = Node::start(raw().set("ingest.recording_bytes_max", 200_000)).await?;
+    let path = Node::upload_path("raw");
+    for body in [Body::from(webm_noise(1, 300_000)), chunked(&webm_noise(2, 300_000))] {
+        let answer = node.request(Method::PUT, &path)?.body(body).send().await?;
+        problem(answer, 413).await?;
+    }
+    nothing_is_left(&node).await?;
+    node.upload("raw", webm_noise(3, 200_000)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_stops_coming_is_408_and_leaves_nothing() -> Result<()> {
+    let node = Node::start(raw().set("ingest.stall_ms_max", 600)).await?;
+    let head = Bytes::from(webm_noise(4, 100_000));
+    let first = stream::iter([Ok::<_, std::io::Error>(head)]);
+    let body = Body::wrap_stream(first.chain(stream::pending()));
+    let request = node.request(Method::PUT, &Node::upload_path("raw"))?.body(body);
+    problem(request.send().await?, 408).await?;
+    nothing_is_left(&node).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_ends_early_leaves_nothing() -> Result<()> {
+    let node = Node::start(raw()).await?;
+    let mut line = node.address()?.connect().await?;
+    let head = format!(
+        "PUT {} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500000\r\n\r\n",
+        Node::upload_path("raw")
+    );
+    line.write_all(head.as_bytes()).await?;
+    line.write_all(&webm_noise(5, 200_000)).await?;
+    line.flush().await?;
+    until("the upload to be under way", async || {
+        Ok(files_under(&node.vault())?.iter().any(|path| is_of_a_recording(path)).then_some(()))
+    })
+    .await?;
+    drop(line);
+    nothing_is_left(&node).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_at_once_is_429_and_says_when_to_come_back() -> Result<()> {
+    let node = Node::start(raw().set("ingest.recordings_max", 2)).await?;
+    let address = node.address()?;
+    let mut one = Stream::start(&address, "raw").await?;
+    let two = Stream::start(&address, "raw").await?;
+    let third = Stream::start(&address, "raw").await.err().context("a third was let in")?;
+    ensure!(third.code() == 4429, "{third}");
+    let bytes = webm_noise(6, 10_000);
+    let path = Node::upload_path("raw");
+    let answer = node.request(Method::PUT, &path)?.body(bytes.clone()).send().await?;
+    let after = answer.headers().get("retry-after").context("no Retry-After")?.to_str()?.to_owned();
+    ensure!(after.parse::<u32>()? > 0, "{after}");
+    problem(answer, 429).await?;
+
+    one.record(&bytes, 5_000).await?;
+    drop((one, two));
+    until("there to be room again", async || node.upload("raw", bytes.clone()).await.map(Some))
+        .await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_little_space_is_507_until_there_is_room() -> Result<()> {
+    let disk = Disk::new(48 << 20)?;
+    let settings = raw().vault(disk.path()).set("vault.free_bytes_min", 8 << 20);
+    let node = Node::start(settings).await?;
+    let filler = disk.fill_to(4 << 20)?;
+    let bytes = webm_noise(7, 100_000);
+    until("the node to notice", async || {
+        let path = Node::upload_path("raw");
+        let answer = node.request(Method::PUT, &path)?.body(bytes.clone()).send().await?;
+        if answer.status() == 201 {
+            return Ok(None);
+        }
+        problem(answer, 507).await.map(Some)
+    })
+    .await?;
+    let refused =
+        Stream::start(&node.address()?, "raw").await.err().context("a stream was let in")?;
+    ensure!(refused.code() == 4507, "{refused}");
+    std::fs::remove_file(filler)?;
+    until("there to be room again", async || node.upload("raw", bytes.clone()).await.map(Some))
+        .await?;
+    // Larger than what is free: known from its Content-Length alone.
+    let mut line = node.address()?.connect().await?;
+    let head = format!(
+        "PUT {} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 400000000\r\n\r\n",
+        Node::upload_path("raw")
+    );
+    line.write_all(head.as_bytes()).await?;
+    line.flush().await?;
+    let mut answer = vec![0; 12];
+    tokio::time::timeout(Duration::from_secs(120), line.read_exact(&mut answer)).await??;
+    ensure!(answer.starts_with(b"HTTP/1.1 507"), "{:?}", String::from_utf8_lossy(&answer));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_taken_is_refused_with_a_reason_and_leaves_nothing() -> Result<()> {
+    let node = Node::start(raw()).await?;
+    let good = webm_noise(8, 20_000);
+    let upload = "/api/v1/ingest/upload";
+    let with = |query: &str| format!("{upload}{query}");
+    for (path, body, status) in [
+        (with("?env_id=raw&env_hash=raw-hash"), b"not a recording at all".to_vec(), 415),
+        (with("?env_id=raw&env_hash=raw-hash"), Vec::new(), 400),
+        (with(""), good.clone(), 400),
+        (with("?env_hash=raw-hash"), good.clone(), 400),
+        (with("?env_id=raw&env_hash=wrong"), good.clone(), 401),
+        (with("?env_id=raw"), good.clone(), 401),
+        (with("?env_id=nobody&env_hash=raw-hash"), good.clone(), 401),
+    ] {
+        let answer = node.request(Method::POST, &path)?.body(body).send().await?;
+        problem(answer, status).await.context(path)?;
+    }
+    let form = |fields: &[(&'static str, &'static str)]| {
+        let form = fields.iter().fold(reqwest::multipart::Form::new(), |f, (k, v)| f.text(*k, *v));
+        form.part("file", reqwest::multipart::Part::bytes(good.clone()).file_name("clip.webm"))
+    };
+    for (fields, status) in [
+        (&[("env_id", "raw"), ("env_hash", "wrong")][..], 401),
+        (&[("env_hash", "raw-hash")][..], 400),
+        (&[("env_id", "raw"), ("env_hash", "raw-hash"), ("surprise", "1")][..], 400),
+    ] {
+        let answer = node.request(Method::POST, upload)?.multipart(form(fields)).send().await?;
+        problem(answer, status).await.with_context(|| format!("{fields:?}"))?;
+    }
+    nothing_is_left(&node).await?;
+    ensure!(node.recordings().await?.is_empty(), "{:?}", node.recordings().await?);
+
+    let headers = node.request(Method::PUT, upload)?.body(good.clone());
+    let headers = headers.header("Holdfast-Env-Id", "raw").header("Holdfast-Env-Hash", "raw-hash");
+    ensure!(headers.send().await?.status() == 201);
+    let fields = [("env_id", "raw"), ("env_hash", "raw-hash")];
+    let answer = node.request(Method::POST, upload)?.multipart(form(&fields)).send().await?;
+    ensure!(answer.status() == 201, "{}", answer.text().await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_wants_its_key_and_answers_with_problems() -> Result<()> {
+    let node = Node::start(raw()).await?;
+    for path in ["/recordings", "/status", "/recordings/0193a7b2-6c1e-7d7e-8a3f-0123456789ab"] {
+        let path = format!("/api/v1{path}");
+        problem(node.request(Method::GET, &path)?.send().await?, 401).await?;
+        let wrong = node.request(Method::GET, &path)?.bearer_auth("wrong");
+        problem(wrong.send().await?, 401).await?;
+    }
+    let unknown = "/recordings/0193a7b2-6c1e-7d7e-8a3f-0123456789ab";
+    problem(node.api(Method::GET, unknown)?.send().await?, 404).await?;
+    problem(node.api(Method::GET, "/recordings/..%2f..%2fetc")?.send().await?, 404).await?;
+    problem(node.request(Method::GET, "/api/v1/nothing-here")?.send().await?, 404).await?;
+    let uploaded = node.upload("raw", webm_noise(9, 10_000)).await?;
+    node.wait_for(&uploaded.id, "stored").await?;
+    for outcome in ["deleted", "already_gone"] {
+        let path = format!("/recordings/{}", uploaded.id);
+        let answer = node.api(Method::DELETE, &path)?.send().await?.text().await?;
+        ensure!(answer.contains(outcome), "expected {outcome}: {answer}");
+    }
+    ensure!(node.recording(&uploaded.id).await?["state"] == "deleted");
+    ensure!(
+        node.delivered("raw", &uploaded.id, "_raw.webm").exists(),
+        "reached into a destination"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_tls_is_refused_and_new_tls_accepted() -> Result<()> {
+    let node = Node::start(raw()).await?;
+    for (version, accepted) in
+        [("-tls1", false), ("-tls1_1", false), ("-tls1_2", true), ("-tls1_3", true)]
+    {
+        let to = format!("127.0.0.1:{}", node.port());
+        let mut openssl = Command::new("openssl");
+        // Level 0, so that it is the node which refuses and not the client.
+        openssl.args([
+            "s_client",
+            "-brief",
+            "-cipher",
+            "DEFAULT@SECLEVEL=0",
+            version,
+            "-connect",
+            &to,
+        ]);
+        openssl.arg("-CAfile").arg(node.certificate()).arg("-verify_return_error");
+        let done = openssl.stdin(std::process::Stdio::null()).output()?;
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        ensure!(done.status.success() == accepted, "{version}: {said}");
+        ensure!(said.contains("CONNECTION ESTABLISHED") == accepted, "{version}: {said}");
+        ensure!(accepted || said.contains("alert"), "{version}: {said}");
+    }
+    Ok(())
+}
