@@ -296,8 +296,7 @@ async fn keep(
         if piece.is_empty() {
             break;
         }
-        let vault = Arc::clone(&node.vault);
-        vault.place(0).map_err(|error| failed(&error.into()))?;
+        ingest.check_room(0).await?;
     }
     let synced = tokio::task::spawn_blocking(move || writer.finish()).await;
     let (bytes, sha256) = synced

@@ -20,6 +20,7 @@ let api = null;
 let state = '';
 let next = null;
 let order = [];
+let laidOut = null; // the ids on the page, or null while something else stands there
 let timer = null;
 let epoch = 0;
 
@@ -74,7 +75,7 @@ function begin(key) {
 function showTools() {
   if (!tools.hidden) return;
   tools.hidden = false;
-  const select = h('select', { 'aria-label': 'Show' }, h('option', { value: '' }, 'All states'),
+  const select = h('select', { 'aria-label': 'Show' }, h('option', { value: '' }, 'All but deleted'),
     STATE_NAMES.map(([value, name]) => h('option', { value }, name)));
   select.addEventListener('change', () => {
     state = select.value;
@@ -90,6 +91,7 @@ function clearList() {
   for (const card of cards.values()) card.close();
   cards.clear();
   order = [];
+  laidOut = null;
   next = null;
 }
 
@@ -100,7 +102,7 @@ async function refresh() {
   if (!api) return;
   const mine = epoch;
   try {
-    const [page] = await Promise.all([api.list({ state, limit: PAGE }), showNode()]);
+    const [page] = await Promise.all([firstPage(), showNode()]);
     if (mine !== epoch) return;
     merge(page);
     notify('');
@@ -113,6 +115,17 @@ async function refresh() {
   schedule();
 }
 
+const isWanted = (recording) => state || recording.state !== 'deleted';
+
+/** The newest; further ones where all of these were deleted. */
+async function firstPage() {
+  let page = await api.list({ state, limit: PAGE });
+  while (page.next && !page.recordings.some(isWanted)) {
+    page = await api.list({ state, limit: PAGE, cursor: page.next });
+  }
+  return page;
+}
+
 function schedule() {
   clearTimeout(timer);
   if (document.hidden) return;
@@ -122,11 +135,13 @@ function schedule() {
 
 /** The first page anew; what was loaded beyond it stays below. */
 function merge(page) {
-  const fresh = page.recordings.map((recording) => recording.id);
+  const recordings = page.recordings.filter(isWanted);
+  const fresh = recordings.map((recording) => recording.id);
   const oldest = fresh.at(-1);
-  const beyond = page.next === null ? [] : order.filter((id) => !fresh.includes(id) && order.indexOf(id) > order.indexOf(oldest) && order.includes(oldest));
+  const last = order.indexOf(oldest);
+  const beyond = page.next === null || last < 0 ? [] : order.slice(last + 1).filter((id) => !fresh.includes(id));
   if (!beyond.length) next = page.next;
-  put([...fresh, ...beyond], page.recordings);
+  put([...fresh, ...beyond], recordings);
 }
 
 function put(ids, recordings) {
@@ -143,14 +158,14 @@ function put(ids, recordings) {
     }
     card.show(recording);
   }
-  const changed = ids.join() !== order.join() || !content.querySelector('.list[data-live]');
   order = ids;
-  if (changed) layOut();
+  if (laidOut !== ids.join()) layOut();
   count.textContent = order.length ? `${order.length}${next ? ' newest' : ''} ${order.length === 1 ? 'recording' : 'recordings'}` : '';
 }
 
 function layOut() {
   content.removeAttribute('aria-busy');
+  laidOut = order.join();
   if (!order.length) {
     content.replaceChildren(empty());
     return;
@@ -172,7 +187,8 @@ async function older(trigger) {
   try {
     const page = await api.list({ state, limit: PAGE, cursor: next });
     next = page.next;
-    put([...order, ...page.recordings.map((r) => r.id).filter((id) => !order.includes(id))], page.recordings);
+    const recordings = page.recordings.filter(isWanted);
+    put([...order, ...recordings.map((r) => r.id).filter((id) => !order.includes(id))], recordings);
     layOut();
   } catch (error) {
     notify(error.message);
@@ -191,6 +207,7 @@ function empty() {
 }
 
 function showError(error) {
+  laidOut = null;
   content.removeAttribute('aria-busy');
   content.replaceChildren(h('div', { class: 'empty' }, h('div', { class: 'medal bad' }, icon('warn')),
     h('h2', {}, error.status ? 'The node answered with an error' : 'The node cannot be reached'), h('p', {}, error.message),

@@ -146,9 +146,6 @@ export class Recorder extends EventTarget {
     this.#recorder.onerror = ({ error }) => {
       this.dispatchEvent(new CustomEvent('failed', { detail: error }));
     };
-    this.#recorder.onstart = () => {
-      this.#since = performance.now();
-    };
     this.#stopped = new Promise((resolve) => {
       this.#recorder.onstop = () => {
         this.#hold();
@@ -165,7 +162,10 @@ export class Recorder extends EventTarget {
     return this.#before_ms + (this.#since === null ? 0 : performance.now() - this.#since);
   }
 
-  start() { this.#recorder.start(this.timeslice_ms); }
+  start() {
+    this.#recorder.start(this.timeslice_ms);
+    this.#since = performance.now(); // its `start` event comes with the first frame's encoding, later
+  }
 
   pause() {
     if (this.#recorder.state !== 'recording') return;

@@ -44,6 +44,7 @@ export class View {
   #picker;
   #result;
   #shown = null;
+  #keepsFocus = false;
   #parts = {}; // what `update` writes to
   #levels = [];
   #devices = { cameras: [], microphones: [] };
@@ -116,7 +117,8 @@ export class View {
 
   show() {
     const { state } = this.#host;
-    const hadFocus = this.#frame.contains(this.#frame.getRootNode().activeElement);
+    if (this.#frame.contains(this.#frame.getRootNode().activeElement)) this.#keepsFocus = true;
+    else if (document.activeElement && document.activeElement !== document.body && document.activeElement !== this.#host) this.#keepsFocus = false;
     const changed = state !== this.#shown;
     this.#shown = state;
     this.#frame.dataset.state = state;
@@ -136,7 +138,12 @@ export class View {
     if (state === 'review') this.showPlayback();
     this.update();
     if (changed) this.#announce(state === 'problem' ? `${this.#host.problem.title}. ${this.#host.problem.text}` : WORDS[state]);
-    if (hadFocus && changed) this.#frame.querySelector('[data-first]')?.focus();
+    // Who was here stays here, also across a state that has nothing to put the focus on.
+    const first = this.#frame.querySelector('[data-first]');
+    if (this.#keepsFocus && changed && first) {
+      first.focus();
+      this.#keepsFocus = false;
+    }
   }
 
   #announce(text) {

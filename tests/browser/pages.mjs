@@ -1,0 +1,278 @@
+// The two pages, and the recorder in a foreign one: what people do with them besides a plain
+// recording, without a breach of the policy, an uncaught error, or a page that is wider than a phone.
+// Environment variables: see record.mjs.
+
+import fs from 'node:fs';
+import { createRequire } from 'node:module';
+import { api, check, foreignPage, Line, needed, newPage, say, scenario, screenshot, until, variance } from './lib.mjs';
+
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'; // the node made its certificate itself
+process.removeAllListeners('warning');
+
+const base = needed('HOLDFAST_URL');
+const key = needed('HOLDFAST_KEY');
+const ask = api(base, key);
+const axe = fs.readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+const ENDED = ['stored', 'delivered', 'failed', 'garbage'];
+
+const recorderOf = (page) => page.locator('holdfast-recorder');
+const stateOf = (page) => recorderOf(page).evaluate((element) => element.state);
+const openCamera = (page) => recorderOf(page).locator('button[data-source=camera]').click();
+
+async function ended(id) {
+  return until(`${id} has come to its end`, 90_000, async () => {
+    const recording = await (await ask(`/api/v1/recordings/${id}`)).json();
+    return ENDED.includes(recording.state) && recording;
+  });
+}
+
+/** No faults so far, accessible as far as axe can tell, and no wider than the window. */
+async function sound({ page, faults }, where) {
+  check(!faults.length, `${where}: ${faults.join(' · ')}`);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  check(over <= 0, `${where}: ${over} px wider than the window`);
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => globalThis.axe.run({ runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] }));
+  check(!violations.length, `${where}: ${violations.map((v) => `${v.id} (${v.nodes.map((n) => `${n.target.join(' ')} ${n.any[0]?.message ?? ''}`).join('; ')})`).join(', ')}`);
+}
+
+/** Two seconds of a moving picture, as a file. */
+async function makeFile(page) {
+  const text = await page.evaluate(async () => {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [640, 360];
+    const context = canvas.getContext('2d');
+    let frame = 0;
+    const timer = setInterval(() => {
+      context.fillStyle = `hsl(${frame * 7} 80% 50%)`;
+      context.fillRect(0, 0, 640, 360);
+      context.fillStyle = 'white';
+      context.fillRect((frame * 9) % 600, 100, 40, 160);
+      frame += 1;
+    }, 33);
+    const recorder = new MediaRecorder(canvas.captureStream(30), { mimeType: 'video/webm;codecs=vp8' });
+    const parts = [];
+    recorder.ondataavailable = ({ data }) => parts.push(data);
+    const stopped = new Promise((resolve) => {
+      recorder.onstop = resolve;
+    });
+    recorder.start(200);
+    await new Promise((resolve) => {
+      setTimeout(resolve, 2_200);
+    });
+    recorder.stop();
+    await stopped;
+    clearInterval(timer);
+    const bytes = new Uint8Array(await new Blob(parts).arrayBuffer());
+    let out = '';
+    for (let i = 0; i < bytes.length; i += 32_768) out += String.fromCharCode(...bytes.subarray(i, i + 32_768));
+    return btoa(out);
+  });
+  return Buffer.from(text, 'base64');
+}
+
+const PHONE = { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true };
+
+for (const [name, options] of [['a wide window', {}], ['a phone, dark', { ...PHONE, colorScheme: 'dark' }]]) {
+  await scenario(`the recorder's states in ${name}`, async (browser) => {
+    const place = await newPage(browser, options);
+    const { page, button } = place;
+    const tag = options.isMobile ? 'phone' : 'wide';
+    const look = async (state) => {
+      await screenshot(page, `${tag}-${state}`);
+      await sound(place, state);
+    };
+    await page.goto(base);
+    await recorderOf(page).waitFor();
+    await look('choose');
+    await openCamera(page);
+    await button('Record').waitFor();
+    await page.waitForTimeout(400);
+    await look('ready');
+    await button('Record').click();
+    await button('Pause').click({ delay: 20 });
+    await button('Resume').waitFor();
+    const paused = await recorderOf(page).evaluate((element) => element.elapsedMs);
+    await page.waitForTimeout(700);
+    check(await recorderOf(page).evaluate((element) => element.elapsedMs) === paused, 'time goes on while it is paused');
+    await look('paused');
+    await button('Resume').click();
+    await page.waitForTimeout(1_500);
+    await look('recording');
+    await button('Stop').click();
+    await button('Save recording').waitFor();
+    await page.waitForTimeout(600);
+    await look('review');
+    const id = await recorderOf(page).evaluate((element) => element.recordingId);
+    await button('Record again').click();
+    await button('Record').waitFor();
+    await until('the first take was deleted at the node', 10_000, async () => (await (await ask(`/api/v1/recordings/${id}`)).json()).state === 'deleted');
+    say(`${tag}: pause, resume, stop, record again; axe has nothing to say`);
+  });
+}
+
+await scenario('by keyboard alone, with a limit of two seconds, saved by itself', async (browser) => {
+  const { page, faults, button } = await newPage(browser);
+  await page.goto(`${base}/?env_id=demo&hash=demo&max_seconds=2&auto_save`);
+  await recorderOf(page).waitFor();
+  for (let i = 0; i < 12 && !await page.evaluate(() => document.activeElement?.localName === 'holdfast-recorder'); i += 1) await page.keyboard.press('Tab');
+  await page.keyboard.press('Enter');
+  await button('Record').waitFor();
+  await page.keyboard.press('r');
+  await until('saved', 15_000, async () => await stateOf(page) === 'saved');
+  const recording = await ended(await recorderOf(page).evaluate((element) => element.recordingId));
+  check(Math.abs(recording.media.duration_ms - 2_000) < 700, `it lasts ${recording.media.duration_ms} ms instead of 2000`);
+  check(!faults.length, faults.join(' · '));
+});
+
+await scenario('the screen, with a voice', async (browser) => {
+  const { page, faults, button } = await newPage(browser);
+  await page.goto(base);
+  await recorderOf(page).locator('button[data-source=screen]').click();
+  await button('Record').waitFor();
+  await button('Record').click();
+  await page.waitForTimeout(2_500);
+  await screenshot(page, 'wide-screen');
+  await button('Stop').click();
+  await button('Save recording').click();
+  await until('saved', 15_000, async () => await stateOf(page) === 'saved');
+  const recording = await ended(await recorderOf(page).evaluate((element) => element.recordingId));
+  check(recording.media.video && recording.media.audio, `picture and sound were expected, it has ${JSON.stringify(recording.media)}`);
+  check(!faults.length, faults.join(' · '));
+});
+
+await scenario('a page closed in the middle can be finished after a reload', async (browser) => {
+  const place = await newPage(browser);
+  const { page, button } = place;
+  page.on('dialog', (dialog) => dialog.accept());
+  await page.goto(base);
+  await openCamera(page);
+  await button('Record').click();
+  await button('Stop').waitFor();
+  await until('something acknowledged', 10_000, () => recorderOf(page).evaluate((element) => element.session.acked > 0));
+  const id = await recorderOf(page).evaluate((element) => element.recordingId);
+  await page.reload();
+  await button('Save it').waitFor();
+  await screenshot(page, 'wide-unfinished');
+  await sound(place, 'unfinished');
+  await button('Save it').click();
+  await until('saved', 15_000, async () => await stateOf(page) === 'saved');
+  check(await recorderOf(page).evaluate((element) => element.recordingId) === id, 'another recording was saved');
+  const recording = await ended(id);
+  check(['stored', 'delivered'].includes(recording.state), `it became ${recording.state}: ${recording.explain}`);
+  await page.goto('about:blank');
+  await page.goto(base);
+  await until('the choice', 5_000, async () => await stateOf(page) === 'choose');
+});
+
+await scenario('what goes wrong is said', async (browser) => {
+  const place = await newPage(browser);
+  const { page, button } = place;
+  const panel = recorderOf(page).locator('.panel');
+  await page.goto(`${base}/?env_id=demo&hash=wrong`);
+  await openCamera(page);
+  await button('Record').click();
+  await until('a wrong hash is said', 8_000, async () => /does not know this recorder/.test(await panel.textContent()));
+  await screenshot(page, 'wide-wrong-hash');
+  await sound(place, 'wrong hash');
+  await page.goto(base);
+  await recorderOf(page).locator('input[type=file]').setInputFiles({ name: 'notes.txt', mimeType: 'text/plain', buffer: Buffer.alloc(40_000, 'no recording ') });
+  await until('a text file is refused', 8_000, async () => /not a recording/i.test(await panel.textContent()));
+  const denied = await newPage(browser, { permissions: [] });
+  await denied.context.addInitScript(() => {
+    navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('no', 'NotAllowedError'); };
+  });
+  await denied.page.goto(base);
+  await openCamera(denied.page);
+  await until('a refused camera is said', 8_000, async () => /camera is not allowed/.test(await recorderOf(denied.page).locator('.panel').textContent()));
+  check(!denied.faults.length, denied.faults.join(' · '));
+});
+
+await scenario('a file by the picker, then the list: watch, scrub, filter, delete', async (browser) => {
+  const place = await newPage(browser);
+  const { page, button } = place;
+  await page.goto(base);
+  const file = await makeFile(page);
+  await recorderOf(page).locator('input[type=file]').setInputFiles({ name: 'two seconds.webm', mimeType: 'video/webm', buffer: file });
+  await until('saved', 20_000, async () => await stateOf(page) === 'saved');
+  const id = await recorderOf(page).evaluate((element) => element.recordingId);
+  check((await ended(id)).source === 'upload', 'it is not listed as an upload');
+
+  await page.goto(`${base}/recordings`);
+  await page.getByLabel('Key').fill('wrong');
+  await button('Open').click();
+  await until('a wrong key is said', 8_000, async () => /does not know this key/.test(await page.locator('#notice').textContent()));
+  await sound(place, 'the key form');
+  await page.goto(`${base}/recordings?again#key=${encodeURIComponent(key)}`);
+  const card = page.locator(`.recording[data-id="${id}"]`);
+  await card.waitFor();
+  check(!page.url().includes(key), 'the key stays in the address');
+  await card.scrollIntoViewIfNeeded();
+  await card.locator('.thumb img').waitFor();
+  check(await variance(page, card.locator('.thumb img')) > 20, 'the thumbnail is blank');
+  await screenshot(page, 'wide-list');
+  await sound(place, 'the list');
+  const unencrypted = (await (await ask('/api/v1/status')).json()).vault.some((volume) => !volume.encrypted);
+  check(!unencrypted || /unencrypted/.test(await page.locator('#node').textContent()), 'an unencrypted vault is not called so');
+
+  const box = await card.locator('.thumb').boundingBox();
+  const pictures = [];
+  for (const part of [0.05, 0.55, 0.95]) {
+    await page.mouse.move(box.x + box.width * part, box.y + box.height / 2);
+    await page.waitForTimeout(400);
+    pictures.push(await card.locator('.strip').evaluate((strip) => strip.style.backgroundPosition));
+  }
+  check(new Set(pictures).size === 3 && pictures.every(Boolean), `scrubbing shows the same picture: ${pictures.join(', ')}`);
+  await card.locator('.thumb').click();
+  const video = page.locator('dialog video');
+  await until('the player plays', 15_000, () => video.evaluate((element) => element.currentTime > 0.2));
+  await screenshot(page, 'wide-player');
+  await sound(place, 'the player');
+  await page.keyboard.press('Escape');
+
+  await page.getByLabel('Show').selectOption('garbage');
+  await until('the filter hides it', 8_000, async () => await card.count() === 0);
+  await page.getByLabel('Show').selectOption('');
+  await card.waitFor();
+  await card.getByRole('button', { name: /^Delete/ }).click();
+  await button('Keep it').click();
+  await card.waitFor();
+  await card.getByRole('button', { name: /^Delete/ }).click();
+  await screenshot(page, 'wide-delete');
+  await page.locator('dialog').getByRole('button', { name: 'Delete', exact: true }).click();
+  await until('it is gone from the list', 8_000, async () => await card.count() === 0);
+  check((await (await ask(`/api/v1/recordings/${id}`)).json()).state === 'deleted', 'the node still has it');
+  check(!place.faults.length, place.faults.join(' · '));
+
+  const phone = await newPage(browser, { ...PHONE, colorScheme: 'dark' });
+  await phone.page.goto(`${base}/recordings#key=${encodeURIComponent(key)}`);
+  await phone.page.locator('.recording, .empty').first().waitFor();
+  await phone.page.waitForTimeout(500);
+  await screenshot(phone.page, 'phone-list');
+  await sound(phone, 'the list on a phone');
+});
+
+await scenario('embedded in a foreign page with a strict policy of its own', async (browser) => {
+  const line = await Line.to(base);
+  const wss = line.url.replace('https', 'wss');
+  const foreign = await foreignPage(
+    `<h1>Tell us</h1><holdfast-recorder env-id="demo" hash="demo" node="${line.url}" sources="camera"></holdfast-recorder><script type="module" src="${line.url}/recorder/v1/holdfast-recorder.js"></script>`,
+    `default-src 'none'; script-src ${line.url}; connect-src ${line.url} ${wss}; media-src ${line.url} blob:; img-src blob:; require-trusted-types-for 'script'`,
+  );
+  const { page, faults, button } = await newPage(browser);
+  await page.goto(foreign.url);
+  await openCamera(page);
+  await button('Record').click();
+  await button('Stop').waitFor();
+  await page.waitForTimeout(1_500);
+  await screenshot(page, 'wide-embedded');
+  await button('Stop').click();
+  await button('Save recording').waitFor();
+  const playback = recorderOf(page).locator('video.playback');
+  await until('playback across origins', 10_000, () => playback.evaluate((video) => video.dataset.from === 'node' && video.readyState >= 2));
+  await button('Save recording').click();
+  await until('the finished file across origins', 60_000, () => playback.evaluate((video) => video.dataset.from === 'result' && video.readyState >= 2));
+  check(!faults.length, faults.join(' · '));
+  foreign.close();
+  line.close();
+});
