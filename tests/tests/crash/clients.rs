@@ -112,8 +112,7 @@ impl Book {
         self.sent.lock().expect("no client panics").contains(sha256)
     }
 
-    /// Whether a file is the beginning of what some client sent and never finished: all clips begin
-    /// alike, so this is the clip's beginning.
+    /// Whether a file is the beginning of what some client sent and never finished.
     pub(crate) fn is_piece_of_an_abandoned(&self, path: &Path) -> Result<bool> {
         let bytes = std::fs::read(path)?;
         Ok(!bytes.is_empty() && self.clip.starts_with(&bytes[..bytes.len().min(self.clip.len())]))
