@@ -31,7 +31,7 @@ impl Nginx {
         let tls = node.state().join("tls");
         let (dir, tls) = (dir.display(), tls.display());
         let config = format!(
-            "worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log;
+            "user root; worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log;
             events {{ worker_connections 1024; }}
             http {{
                 access_log off;
