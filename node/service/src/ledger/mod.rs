@@ -185,7 +185,8 @@ impl Ledger {
         self.ask(|reply| Op::Offsets { offsets, now, reply }).await
     }
 
-    /// Claims the work in a lane that has been due longest, if any is due.
+    /// Claims the work in a lane that has been due longest, if any is due. Where it answers without
+    /// effects there was nothing to do after all, and there may be more that is due.
     ///
     /// # Errors
     /// [`LedgerError`] when nothing was claimed.

@@ -118,37 +118,31 @@ pub(super) fn note_instant(write: &WriteTransaction, now: Timestamp) -> Result<(
     Ok(())
 }
 
-/// Claims the work in a lane that has been due longest.
+/// Claims the work in a lane that has been due longest. Without effects, there was nothing to do for
+/// it after all, and nothing is claimed.
 pub(super) fn claim(
     write: &WriteTransaction,
     lane: Lane,
     now: Timestamp,
     lease_until: Timestamp,
 ) -> Result<Option<(State, Stepped)>, LedgerError> {
-    while let Some(id) = first_due(write, lane, now)? {
-        let Some(mut entry) = entry(write, id)? else {
-            forget_due(write, lane, id)?;
-            continue;
-        };
-        let before = entry.recording.state;
-        if entry.slots[usize::from(lane_key(lane))].claimed {
-            entry.recording = step(&entry.recording, Event::Interrupted(lane), now).0;
-        }
-        let (recording, effects) = step(&entry.recording, Event::Due(lane), now);
-        entry.recording = recording.clone();
-        if effects.is_empty() {
-            put(write, entry, Some(lane))?;
-            if before != recording.state {
-                return Ok(Some((before, (recording, effects))));
-            }
-        } else {
-            let slot = Slot { at_ms: Some(lease_until.as_millisecond()), claimed: true };
-            set_slot(write, &mut entry, lane, slot)?;
-            put(write, entry, None)?;
-            return Ok(Some((before, (recording, effects))));
-        }
+    let Some(id) = first_due(write, lane, now)? else { return Ok(None) };
+    let no_such = LedgerError::NoSuchRecording(RecordingId::from_bytes(id));
+    let mut entry = entry(write, id)?.ok_or(no_such)?;
+    let before = entry.recording.state;
+    if entry.slots[usize::from(lane_key(lane))].claimed {
+        entry.recording = step(&entry.recording, Event::Interrupted(lane), now).0;
     }
-    Ok(None)
+    let (recording, effects) = step(&entry.recording, Event::Due(lane), now);
+    entry.recording = recording.clone();
+    if effects.is_empty() {
+        put(write, entry, Some(lane))?;
+    } else {
+        let slot = Slot { at_ms: Some(lease_until.as_millisecond()), claimed: true };
+        set_slot(write, &mut entry, lane, slot)?;
+        put(write, entry, None)?;
+    }
+    Ok(Some((before, (recording, effects))))
 }
 
 fn first_due(
@@ -161,11 +155,6 @@ fn first_due(
     let first =
         due.range((key, i64::MIN, [0; 16])..=(key, now.as_millisecond(), [0xff; 16]))?.next();
     Ok(first.transpose()?.map(|(key, _)| key.value().2))
-}
-
-fn forget_due(write: &WriteTransaction, lane: Lane, id: Id) -> Result<(), LedgerError> {
-    write.open_table(DUE)?.retain(|(of, _, whose), ()| of != lane_key(lane) || whose != id)?;
-    Ok(())
 }
 
 /// Moves the end of a claim's lease.

@@ -106,6 +106,21 @@ async fn work_is_claimed_once_and_comes_due_again_when_its_lease_ends() {
 }
 
 #[tokio::test]
+async fn asking_for_work_that_is_not_there_commits_nothing_and_wakes_nobody() {
+    let path = folder("idle").join("ledger.redb");
+    let now = at("2026-01-01T00:00:00Z");
+    let ledger = Ledger::open(&path, now).unwrap();
+    saved(&ledger, 1, now).await;
+    let mut changes = ledger.changes();
+    // An answer comes before its wake-up; the answer after it makes sure that it has come.
+    assert_eq!(ledger.claim(Lane::Deliver, now, now).await.unwrap(), None);
+    changes.mark_unchanged();
+    assert_eq!(ledger.claim(Lane::Deliver, now, now).await.unwrap(), None);
+    assert_eq!(ledger.claim(Lane::Deliver, now, now).await.unwrap(), None);
+    assert!(!changes.has_changed().unwrap());
+}
+
+#[tokio::test]
 async fn a_restart_makes_interrupted_work_due_at_once() {
     let path = folder("restart").join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");

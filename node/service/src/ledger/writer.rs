@@ -59,6 +59,8 @@ type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
 struct Batch {
     answers: Vec<Answer>,
     moves: Vec<(Option<State>, State)>,
+    /// Whether anything is to be written at all.
+    is_dirty: bool,
 }
 
 impl Batch {
@@ -99,10 +101,12 @@ pub(super) fn run(shared: &Arc<Shared>, mut ops: mpsc::Receiver<Op>) {
                 counts[store::index(*after)] += 1;
             }
         }
-        for answer in batch.answers {
+        for answer in std::mem::take(&mut batch.answers) {
             answer(committed.clone());
         }
-        shared.changed.send_modify(|commits| *commits = commits.wrapping_add(1));
+        if batch.is_dirty {
+            shared.changed.send_modify(|commits| *commits = commits.wrapping_add(1));
+        }
     }
 }
 
@@ -110,6 +114,9 @@ fn commit(shared: &Arc<Shared>, waiting: Vec<Op>, batch: &mut Batch) -> Result<(
     let write = begin(shared, REOPENS_MAX)?;
     for op in waiting {
         perform(&write, op, batch);
+    }
+    if !batch.is_dirty {
+        return write.abort().map_err(|error| error.to_string());
     }
     let result = write.commit().map_err(|error| error.to_string());
     if let Err(error) = &result {
@@ -148,6 +155,7 @@ pub(super) fn transaction(database: &redb::Database) -> Result<WriteTransaction,
 }
 
 fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
+    batch.is_dirty |= !matches!(op, Op::Claim { .. });
     match op {
         Op::Insert { recording, reply } => {
             batch.moved(None, recording.state);
@@ -173,6 +181,7 @@ fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
             if let Ok(Some((before, (recording, _)))) = &result {
                 batch.moved(Some(*before), recording.state);
             }
+            batch.is_dirty |= !matches!(result, Ok(None));
             batch.answer(reply, result.map(|found| found.map(|(_, stepped)| stepped)));
         }
         Op::Extend { id, lane, until, reply } => {

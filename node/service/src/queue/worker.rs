@@ -79,6 +79,10 @@ async fn once<W: Work>(node: &Arc<Node>, work: &W) -> Result<bool, NodeError> {
     if !work.is_open() {
         return Ok(false);
     }
+    // Reading is cheap; a claim is a commit.
+    if node.ledger.next_due(lane)?.is_none_or(|at| at > node.clock.now()) {
+        return Ok(false);
+    }
     let claimed = node.ledger.claim(lane, node.clock.now(), lease_end(node)).await?;
     let Some((recording, effects)) = claimed else { return Ok(false) };
     if effects.is_empty() {
