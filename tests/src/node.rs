@@ -66,6 +66,7 @@ impl Node {
         put(&mut config, "node.listen", vec![format!("127.0.0.1:{}", self.port)].into());
         put(&mut config, "vault.path", text(&self.vault()));
         put(&mut config, "vault.free_bytes_min", (1 << 20).into());
+        put(&mut config, "transcode.program", text(&bin_dir().join("holdfast-transcode")));
         let mut key = Table::new();
         key.insert("name".into(), "tests".into());
         key.insert("sha256".into(), sha256(self.key.as_bytes()).into());
@@ -105,8 +106,10 @@ impl Node {
     pub fn spawn(&mut self) -> Result<()> {
         ensure!(self.child.is_none(), "the node runs already");
         let log = File::options().create(true).append(true).open(self.log_path())?;
-        let mut command = self.command(&["run", "--config"]);
-        command.arg(self.config()).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let mut command = Command::new(self.program());
+        command.args(["run", "--config"]).arg(self.config());
+        self.surround(&mut command);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(command.spawn().with_context(|| format!("starting {command:?}"))?);
         Ok(())
     }
@@ -137,16 +140,27 @@ impl Node {
         Ok(())
     }
 
-    /// A command of the node's own program, such as `status`.
-    #[must_use]
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    fn program(&self) -> PathBuf {
         let usual = || bin_dir().join("holdfast");
-        let mut command = Command::new(self.settings.program.clone().unwrap_or_else(usual));
-        command.args(arguments).current_dir(self.dir.path()).env("HOLDFAST_LOG", "info");
+        self.settings.program.clone().unwrap_or_else(usual)
+    }
+
+    fn surround(&self, command: &mut Command) {
+        command.current_dir(self.dir.path()).env("HOLDFAST_LOG", "info");
         if let Ok(log) = std::env::var("HOLDFAST_TEST_LOG") {
             command.env("HOLDFAST_LOG", log);
         }
         command.envs(self.settings.variables.iter().map(|(name, value)| (name, value)));
+    }
+
+    /// A command of the node's own program that comes to an end, such as `status`, with this node's
+    /// configuration. It is ended if it does not.
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("timeout");
+        command.arg("120").arg(self.program()).args(words).arg("--config").arg(self.config());
+        self.surround(&mut command);
+        command.stdin(Stdio::null());
         command
     }
 

@@ -157,7 +157,7 @@ async fn what_cannot_be_taken_is_refused_with_a_reason_and_leaves_nothing() -> R
         (with(""), good.clone(), 400),
         (with("?env_hash=raw-hash"), good.clone(), 400),
         (with("?env_id=raw&env_hash=wrong"), good.clone(), 401),
-        (with("?env_id=raw"), good.clone(), 401),
+        (with("?env_id=raw"), good.clone(), 400),
         (with("?env_id=nobody&env_hash=raw-hash"), good.clone(), 401),
     ] {
         let answer = node.request(Method::POST, &path)?.body(body).send().await?;

@@ -81,9 +81,7 @@ async fn a_lost_ledger_is_rebuilt_from_the_vault_alone() -> Result<()> {
     fs::rename(away, node.storage())?;
     fs::remove_file(ledger(&node)?)?;
 
-    let mut rebuild = node.command(&["ledger", "rebuild", "--config"]);
-    rebuild.arg(node.config());
-    let said = String::from_utf8(output_of(rebuild).await?)?;
+    let said = String::from_utf8(output_of(node.command(&["ledger", "rebuild"])).await?)?;
     ensure!(said.contains('3'), "it does not say how many it found: {said}");
 
     node.launch().await?;
@@ -138,10 +136,7 @@ async fn without_its_ledger_a_node_does_not_take_the_vault_for_garbage() -> Resu
 #[tokio::test(flavor = "multi_thread")]
 async fn a_configuration_with_a_slip_is_refused_with_its_line() -> Result<()> {
     let node = Node::lay_out(settings())?;
-    let check = || {
-        let mut check = node.command(&["check-config", "--config"]);
-        check.arg(node.config()).output()
-    };
+    let check = || node.command(&["check-config"]).output();
     ensure!(check()?.status.success(), "{:?}", check()?);
     let text = fs::read_to_string(node.config())?;
     let slip = format!("{text}\n[ingest]\nstal_ms_max = 5\n");
@@ -152,7 +147,7 @@ async fn a_configuration_with_a_slip_is_refused_with_its_line() -> Result<()> {
     ensure!(!refused.status.success(), "taken: {said}");
     ensure!(said.contains(&format!("line {line}")) && said.contains("stal_ms_max"), "{said}");
     ensure!(said.contains("node.toml"), "which file? {said}");
-    let run = node.command(&["run", "--config"]).arg(node.config()).output()?;
+    let run = node.command(&["run"]).output()?;
     ensure!(!run.status.success(), "it started all the same");
     Ok(())
 }
@@ -160,9 +155,7 @@ async fn a_configuration_with_a_slip_is_refused_with_its_line() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vault_on_a_plain_folder_is_called_unencrypted() -> Result<()> {
     let node = Node::start(settings()).await?;
-    let mut status = node.command(&["status", "--config"]);
-    status.arg(node.config());
-    let said = String::from_utf8(output_of(status).await?)?;
+    let said = String::from_utf8(output_of(node.command(&["status"])).await?)?;
     ensure!(said.to_lowercase().contains("unencrypted"), "{said}");
     let status = node.get("/status").await?;
     ensure!(status["vault"]["encrypted"] == Value::Bool(false), "{status}");

@@ -10,10 +10,34 @@ use crate::retention::{Fate, Hold, fate, zone};
 #[must_use]
 pub fn explain(rec: &Recording, now: Timestamp) -> String {
     let mut sentences = vec![state_sentence(rec, now)];
+    // Files that share a fate share a sentence.
+    let mut told: Vec<(String, Vec<&str>)> = Vec::new();
     for file in &rec.files {
-        sentences.extend(file_sentence(rec, file.kind, now));
+        let Some(fate) = file_fate(rec, file.kind, now) else { continue };
+        match told.iter_mut().find(|(same, _)| *same == fate) {
+            Some((_, names)) => names.push(noun(file.kind)),
+            None => told.push((fate, vec![noun(file.kind)])),
+        }
     }
+    sentences.extend(told.into_iter().map(|(fate, names)| file_sentence(&names, &fate)));
     sentences.join(" ")
+}
+
+fn noun(kind: FileKind) -> &'static str {
+    match kind {
+        FileKind::Main => ".mp4",
+        FileKind::Raw => "raw file",
+        FileKind::Snapshot => "snapshot",
+        FileKind::Filmstrip => "filmstrip",
+    }
+}
+
+fn file_sentence(names: &[&str], fate: &str) -> String {
+    match names {
+        [] => String::new(),
+        [name] => format!("The {name}: {fate}."),
+        [first @ .., last] => format!("The {} and {last}: {fate}.", first.join(", ")),
+    }
 }
 
 fn state_sentence(rec: &Recording, now: Timestamp) -> String {
@@ -50,7 +74,10 @@ fn state_sentence(rec: &Recording, now: Timestamp) -> String {
 }
 
 fn attempt_sentence(what: &str, step: &Attempts, rec: &Recording) -> String {
-    let error = step.error.as_ref().map(|e| format!(" Last failure: {}.", e.sentence));
+    let error = step
+        .error
+        .as_ref()
+        .map(|e| format!(" Last failure: {}.", e.sentence.trim_end_matches('.')));
     let error = error.unwrap_or_default();
     match step.next_at {
         Some(at) if step.made > 0 => format!(
@@ -63,33 +90,24 @@ fn attempt_sentence(what: &str, step: &Attempts, rec: &Recording) -> String {
 }
 
 fn exhausted_sentence(what: &str, step: &Attempts) -> String {
-    let error = step.error.as_ref().map_or("", |e| e.sentence.as_str());
+    let error = step.error.as_ref().map_or("", |e| e.sentence.trim_end_matches('.'));
     format!("{what} failed after {} attempts: {error}.", step.made)
 }
 
-fn file_sentence(rec: &Recording, kind: FileKind, now: Timestamp) -> Option<String> {
-    let name = match kind {
-        FileKind::Main => "The .mp4",
-        FileKind::Raw => "The raw file",
-        FileKind::Snapshot => "The snapshot",
-        FileKind::Filmstrip => "The filmstrip",
-    };
+fn file_fate(rec: &Recording, kind: FileKind, now: Timestamp) -> Option<String> {
     match fate(rec, kind) {
         Fate::Gone => {
             let file = rec.file(kind)?;
             let at = local(rec, file.deleted_at?);
-            Some(format!(
-                "{name} was deleted here at {at} by {}.",
-                file.doomed.as_ref()?.rule.describe()
-            ))
+            Some(format!("deleted here at {at} by {}", file.doomed.as_ref()?.rule.describe()))
         }
         Fate::Until { at, rule } if at > now => {
-            Some(format!("{name} is kept until {} by {}.", local(rec, at), rule.describe()))
+            Some(format!("kept until {} by {}", local(rec, at), rule.describe()))
         }
         Fate::Until { rule, .. } | Fate::Now(rule) => {
-            Some(format!("{name} is being deleted by {}.", rule.describe()))
+            Some(format!("being deleted by {}", rule.describe()))
         }
-        Fate::Kept(Hold::StoredHere) => Some(format!("{name} is kept until someone deletes it.")),
+        Fate::Kept(Hold::StoredHere) => Some("kept until someone deletes it".into()),
         Fate::Kept(_) => None,
     }
 }

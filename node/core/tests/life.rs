@@ -374,7 +374,9 @@ fn rule_6_a_failed_push_keeps_only_what_is_missing_for_28_days_from_its_making()
         life.fate(FileKind::Filmstrip),
         Fate::Until { at: expected, rule: Rule::PushFailed }
     );
-    assert!(explain(&life.rec, life.now).contains("2026-01-29 00:00:00 EET by rule 6"));
+    let said = explain(&life.rec, life.now);
+    assert!(said.contains("The filmstrip: kept until 2026-01-29 00:00:00 EET by rule 6"), "{said}");
+    assert!(said.contains("The .mp4 and snapshot: deleted here at "), "{said}");
 }
 
 #[test]

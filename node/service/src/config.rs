@@ -374,6 +374,13 @@ impl Config {
         self.environments.iter().find(|environment| environment.id == id)
     }
 
+    /// The node's name: the configured one, else the host's.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        self.node.name.clone().or_else(host).unwrap_or_else(|| "holdfast".into())
+    }
+
     /// The rules that a new recording of an environment lives by.
     #[must_use]
     pub fn policy(&self, environment: &Environment) -> Policy {

@@ -45,7 +45,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         sockets.push(socket.with_context(|| format!("cannot listen at {address}"))?);
     }
     let tasks = TaskTracker::new();
-    let workers = start_workers(&node, &streams);
+    let transcoder = Arc::new(Transcoder::new(Arc::clone(&node)));
+    if let Err(error) = transcoder.warm().await {
+        tracing::error!(%error, "transcoding will fail until this is mended");
+    }
+    let workers = start_workers(&node, &streams, &transcoder);
     let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), tasks.clone());
     let router = ingest::router(ingest)
         .merge(web::router())
@@ -169,11 +173,15 @@ async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()
     Ok(())
 }
 
-fn start_workers(node: &Arc<Node>, streams: &Arc<Streams>) -> TaskTracker {
+fn start_workers(
+    node: &Arc<Node>,
+    streams: &Arc<Streams>,
+    transcoder: &Arc<Transcoder>,
+) -> TaskTracker {
     let workers = TaskTracker::new();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = node.config.transcode.jobs_max.unwrap_or(cores / 2).max(1);
-    start(&workers, node, jobs, &Arc::new(Transcoder::new(Arc::clone(node))));
+    start(&workers, node, jobs, transcoder);
     start(
         &workers,
         node,

@@ -82,7 +82,7 @@ fn self_made(config: &Config) -> Result<(PathBuf, PathBuf), TlsError> {
     let names = names(config);
     tracing::info!(?names, "no certificate is configured; making one");
     let mut params = CertificateParams::new(names).map_err(make)?;
-    params.distinguished_name.push(DnType::CommonName, name(config));
+    params.distinguished_name.push(DnType::CommonName, config.node_name());
     params.extended_key_usages.push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
     let pair = KeyPair::generate().map_err(make)?;
     let signed = params.self_signed(&pair).map_err(make)?;
@@ -104,15 +104,8 @@ fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// The node's name: the configured one, else the host's.
-#[must_use]
-pub fn name(config: &Config) -> String {
-    let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    config.node.name.clone().or_else(host).unwrap_or_else(|| "holdfast".into())
-}
-
 fn names(config: &Config) -> Vec<String> {
-    let mut names = vec![name(config), "localhost".into(), "127.0.0.1".into(), "::1".into()];
+    let mut names = vec![config.node_name(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
     names.extend(config.tls.names.iter().cloned());
     for interface in nix::ifaddrs::getifaddrs().into_iter().flatten() {
         let Some(address) = interface.address else { continue };

@@ -44,6 +44,12 @@ impl Ingest {
         Ok(self.node.config.policy(environment))
     }
 
+    /// Whether the vault has room for so many bytes more.
+    pub(super) async fn check_room(&self, bytes: u64) -> Result<(), Problem> {
+        let placed = self.node.with_vault(move |vault| vault.place(bytes).map(|_| ())).await;
+        placed.map_err(|error| failed(&error))
+    }
+
     /// Enters a new recording into the ledger, then makes its folder.
     pub(super) async fn begin(
         &self,

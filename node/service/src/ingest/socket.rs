@@ -329,9 +329,7 @@ impl Connection {
                 "a recording has at most {most} bytes; what came before stays, and is saved unless you discard it"
             )));
         }
-        let vault = Arc::clone(&self.ingest.node.vault);
-        vault.place(0).map_err(|error| failed(&error.into()))?;
-        match owned.stream.lay(owned.epoch, offset, bytes).await {
+        match owned.stream.lay(&self.ingest.node.vault, owned.epoch, offset, bytes).await {
             Ok(Laid::Received(_)) => {
                 self.ingest.streams.touch(&owned.stream);
                 Ok(())
@@ -348,11 +346,7 @@ impl Connection {
                 self.ingest.reject(id).await;
                 Err(not_a_recording())
             }
-            Err(source) => {
-                let path = vault.folder(owned.stream.id);
-                let error = crate::vault::VaultError::Io { action: "write", path, source };
-                Err(failed(&error.into()))
-            }
+            Err(error) => Err(failed(&error.into())),
         }
     }
 

@@ -16,7 +16,7 @@ use holdfast_core::names::Container;
 use tokio::sync::{Notify, watch};
 
 use crate::digest::{self, Sha256};
-use crate::vault::sniff;
+use crate::vault::{Vault, VaultError, sniff};
 
 /// A stream's standing on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,14 +123,20 @@ impl Stream {
     /// Lays a chunk down. Trims what was there before; refuses to leave a hole.
     ///
     /// # Errors
-    /// Whatever writing answers; the stream is then to be failed.
-    pub(super) async fn lay(&self, epoch: u64, offset: u64, bytes: Bytes) -> io::Result<Laid> {
+    /// [`VaultError`] when it could not be written, or there is no room for it. What was received
+    /// before stands.
+    pub(super) async fn lay(
+        &self,
+        vault: &Arc<Vault>,
+        epoch: u64,
+        offset: u64,
+        bytes: Bytes,
+    ) -> Result<Laid, VaultError> {
         let mut guard = self.writer.lock().await;
         if *self.epoch.borrow() != epoch {
             return Ok(Laid::TakenOver);
         }
-        let closed = || io::Error::other("the stream is closed");
-        let received = guard.as_ref().ok_or_else(closed)?.received;
+        let received = guard.as_ref().ok_or_else(|| self.closed(vault))?.received;
         if offset > received {
             return Ok(Laid::Gap(received));
         }
@@ -138,15 +144,19 @@ impl Stream {
         if known >= bytes.len() {
             return Ok(Laid::Received(received));
         }
-        let raw = Arc::clone(self.raw.as_ref().ok_or_else(closed)?);
-        let mut writer = guard.take().ok_or_else(closed)?;
+        let raw = Arc::clone(self.raw.as_ref().ok_or_else(|| self.closed(vault))?);
+        let mut writer = guard.take().ok_or_else(|| self.closed(vault))?;
         let fresh = bytes.slice(known..);
-        let (writer, result) = tokio::task::spawn_blocking(move || {
-            let result = writer.write(&raw, &fresh);
+        let room = Arc::clone(vault);
+        let written = tokio::task::spawn_blocking(move || {
+            let result = match room.place(0) {
+                Ok(_) => writer.write(&raw, &fresh).map_err(Ok),
+                Err(no_room) => Err(Err(no_room)),
+            };
             (writer, result)
-        })
-        .await
-        .map_err(io::Error::other)?;
+        });
+        let (writer, result) =
+            written.await.map_err(|e| self.failed(vault, io::Error::other(e)))?;
         self.received.store(writer.received, Ordering::Release);
         let laid = if writer.is_surely_no_recording() {
             Laid::NotARecording
@@ -154,7 +164,19 @@ impl Stream {
             Laid::Received(writer.received)
         };
         *guard = Some(writer);
-        result.map(|()| laid)
+        match result {
+            Ok(()) => Ok(laid),
+            Err(Ok(source)) => Err(self.failed(vault, source)),
+            Err(Err(no_room)) => Err(no_room),
+        }
+    }
+
+    fn closed(&self, vault: &Vault) -> VaultError {
+        self.failed(vault, io::Error::other("the stream is closed; resume it"))
+    }
+
+    fn failed(&self, vault: &Vault, source: io::Error) -> VaultError {
+        VaultError::Io { action: "write to", path: vault.folder(self.id), source }
     }
 
     /// Digest and container of what was received.
@@ -168,8 +190,11 @@ impl Stream {
         self.raw.as_ref().map_or(Ok(()), |raw| raw.sync_data())
     }
 
-    /// Cuts the file back to its durable bytes after the disk refused. Blocks.
+    /// Cuts the file back to its durable bytes after the disk refused, and closes it. Blocks.
     pub(super) fn fail(&self, no_space: bool) {
+        // Whoever writes now ends first, and nobody writes afterwards: that would leave a hole.
+        let mut guard = self.writer.blocking_lock();
+        *guard = None;
         let durable = match *self.standing.borrow() {
             Standing::Durable(offset) => offset,
             Standing::Failed { .. } => return,
@@ -178,6 +203,10 @@ impl Stream {
             tracing::error!(recording = %self.id, %error, "could not cut back to the durable bytes");
         }
         self.standing.send_replace(Standing::Failed { no_space });
+    }
+
+    fn is_failed(&self) -> bool {
+        matches!(*self.standing.borrow(), Standing::Failed { .. })
     }
 }
 
@@ -212,13 +241,17 @@ impl Streams {
     }
 
     pub(super) fn get(&self, id: RecordingId) -> Option<Arc<Stream>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.get(&id).filter(|stream| !stream.is_failed()).cloned()
     }
 
-    /// Enters a stream; the one that is there already stands.
+    /// Enters a stream; the one that is there already stands, unless its disk failed it.
     pub(super) fn enter(&self, stream: Arc<Stream>) -> Arc<Stream> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(open.entry(stream.id).or_insert(stream))
+        if open.get(&stream.id).is_none_or(|there| there.is_failed()) {
+            open.insert(stream.id, Arc::clone(&stream));
+        }
+        open.get(&stream.id).cloned().unwrap_or(stream)
     }
 
     pub(super) fn leave(&self, id: RecordingId) {
@@ -263,19 +296,20 @@ impl Streams {
 mod tests {
     use super::*;
 
-    fn stream(name: &str) -> (std::path::PathBuf, Arc<Stream>) {
-        let path =
-            std::env::temp_dir().join(format!("holdfast-stream-{}-{name}", std::process::id()));
-        let file = File::options().read(true).write(true).create(true).truncate(true).open(&path);
-        (path, Stream::new(RecordingId::new(1, [1; 10]), file.unwrap()))
+    fn stream(name: &str) -> (std::path::PathBuf, Arc<Vault>, Arc<Stream>) {
+        let folder = tempfile::tempdir().unwrap().keep();
+        let path = folder.join(name);
+        let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+        let vault = Arc::new(Vault::open(&folder, 0).unwrap());
+        (path, vault, Stream::new(RecordingId::new(1, [1; 10]), file))
     }
 
     #[tokio::test]
     async fn chunks_twice_overlapping_or_early_never_corrupt_the_file() {
-        let (path, stream) = stream("chunks");
+        let (path, vault, stream) = stream("chunks");
         let epoch = stream.take_over();
         let lay = async |offset, bytes: &'static [u8]| {
-            stream.lay(epoch, offset, Bytes::from_static(bytes)).await.unwrap()
+            stream.lay(&vault, epoch, offset, Bytes::from_static(bytes)).await.unwrap()
         };
         assert_eq!(lay(0, b"abcd").await, Laid::Received(4));
         assert_eq!(lay(0, b"XXXX").await, Laid::Received(4));
@@ -290,22 +324,47 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_disk_that_refuses_takes_the_stream_back_to_its_durable_bytes() {
+        let (path, vault, stream) = stream("refused");
+        let streams = Streams::new();
+        streams.enter(Arc::clone(&stream));
+        let epoch = stream.take_over();
+        stream.lay(&vault, epoch, 0, Bytes::from_static(b"durable")).await.unwrap();
+        stream.standing.send_replace(Standing::Durable(7));
+        stream.lay(&vault, epoch, 7, Bytes::from_static(b" lost")).await.unwrap();
+        let failing = Arc::clone(&stream);
+        tokio::task::spawn_blocking(move || failing.fail(true)).await.unwrap();
+        assert!(stream.lay(&vault, epoch, 12, Bytes::from_static(b"!")).await.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"durable");
+        assert!(streams.get(stream.id).is_none());
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let again = streams.enter(Stream::reopen(stream.id, file).unwrap());
+        assert_eq!(again.received(), 7);
+    }
+
+    #[tokio::test]
     async fn one_connection_writes() {
-        let (_, stream) = stream("takeover");
+        let (_, vault, stream) = stream("takeover");
         let first = stream.take_over();
         let second = stream.take_over();
-        let late = stream.lay(first, 0, Bytes::from_static(b"late")).await.unwrap();
+        let late = stream.lay(&vault, first, 0, Bytes::from_static(b"late")).await.unwrap();
         assert_eq!(late, Laid::TakenOver);
-        let mine = stream.lay(second, 0, Bytes::from_static(b"mine")).await.unwrap();
+        let mine = stream.lay(&vault, second, 0, Bytes::from_static(b"mine")).await.unwrap();
         assert_eq!(mine, Laid::Received(4));
     }
 
     #[tokio::test]
     async fn what_is_surely_no_recording_is_said_at_once() {
-        let (_, stream) = stream("zeros");
+        let (_, vault, stream) = stream("zeros");
         let epoch = stream.take_over();
         let zeros = Bytes::from_static(&[0; sniff::HEAD_BYTES]);
-        assert_eq!(stream.lay(epoch, 0, zeros.slice(..100)).await.unwrap(), Laid::Received(100));
-        assert_eq!(stream.lay(epoch, 100, zeros.slice(100..)).await.unwrap(), Laid::NotARecording);
+        assert_eq!(
+            stream.lay(&vault, epoch, 0, zeros.slice(..100)).await.unwrap(),
+            Laid::Received(100)
+        );
+        assert_eq!(
+            stream.lay(&vault, epoch, 100, zeros.slice(100..)).await.unwrap(),
+            Laid::NotARecording
+        );
     }
 }

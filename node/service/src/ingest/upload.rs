@@ -231,6 +231,7 @@ async fn receive(
     if length.is_some_and(|length| length > most) {
         return Err(too_large(most));
     }
+    ingest.check_room(length.unwrap_or(0)).await?;
     let mut reader = Reader {
         pieces,
         stall: Duration::from_millis(ingest.node.config.ingest.stall_ms_max),
@@ -295,8 +296,7 @@ async fn keep(
         if piece.is_empty() {
             break;
         }
-        let vault = Arc::clone(&node.vault);
-        vault.place(0).map_err(|error| failed(&error.into()))?;
+        ingest.check_room(0).await?;
     }
     let synced = tokio::task::spawn_blocking(move || writer.finish()).await;
     let (bytes, sha256) = synced

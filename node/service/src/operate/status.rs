@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::health::{ANSWER_MAX, Missing, missing};
-use crate::config::{Config, Destination};
+use crate::config::Destination;
 use crate::node::Node;
 use crate::vault::{Encryption, Vault, Volume};
 
@@ -83,7 +83,7 @@ pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
     let now = node.clock.now();
     let trusted = node.ledger.latest_instant().is_ok_and(|latest| now >= latest);
     StatusView {
-        node: node_name(&node.config),
+        node: node.config.node_name(),
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: node.clock.boottime().saturating_sub(started).as_secs(),
         zone: node.config.node.zone.clone(),
@@ -95,14 +95,6 @@ pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
         ready: missing.is_empty(),
         missing,
     }
-}
-
-/// The node's name: the configured one, or the host's.
-#[must_use]
-pub fn node_name(config: &Config) -> String {
-    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname");
-    let named = config.node.name.clone();
-    named.or_else(|| host().ok().map(|name| name.trim().to_owned())).unwrap_or_default()
 }
 
 async fn volumes(node: &Node) -> Vec<VolumeView> {

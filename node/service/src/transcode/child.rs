@@ -22,6 +22,8 @@ use super::TranscodeError;
 const SILENCE_FACTOR: u64 = 30;
 /// Most bytes of a child's complaints that are logged.
 const STDERR_BYTES_MAX: u64 = 64 * 1024;
+/// Longest that listing GStreamer's plugins may take.
+const WARM_MAX: Duration = Duration::from_secs(120);
 /// How long a child that closed its socket may take to be gone.
 const EXIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -81,6 +83,27 @@ impl Spawn<'_> {
     }
 
     fn command(&self, socket: OwnedFd) -> Command {
+        let mut command = self.bare();
+        command.env("GST_REGISTRY_UPDATE", "no").stdin(Stdio::from(socket)).stderr(Stdio::piped());
+        command
+    }
+
+    /// Makes the list of GStreamer's plugins that the children read. A child without it makes its
+    /// own, which takes it longer.
+    pub(super) async fn warm(&self) -> Result<(), TranscodeError> {
+        let failed = |source| TranscodeError::Start { program: self.program.into(), source };
+        let mut command = self.bare();
+        command.arg("--warm").stdin(Stdio::null()).stderr(Stdio::null());
+        let status = tokio::time::timeout(WARM_MAX, command.status()).await;
+        let status = status.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(TranscodeError::Crashed { how: status.to_string() })
+        }
+    }
+
+    fn bare(&self) -> Command {
         let mut command = Command::new(self.program);
         command
             .env_clear()
@@ -90,9 +113,7 @@ impl Spawn<'_> {
             .env("GST_REGISTRY_FORK", "no")
             .env("GST_DEBUG_NO_COLOR", "1")
             .current_dir("/")
-            .stdin(Stdio::from(socket))
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
             .kill_on_drop(true);
         command
     }

@@ -97,6 +97,18 @@ impl Transcoder {
         Self { node, program }
     }
 
+    fn spawn(&self) -> child::Spawn<'_> {
+        child::Spawn { program: &self.program, state_path: &self.node.config.node.state_path }
+    }
+
+    /// Makes ready what every child needs. Without it they start more slowly.
+    ///
+    /// # Errors
+    /// [`TranscodeError`] where the transcoding program cannot be run.
+    pub async fn warm(&self) -> Result<(), TranscodeError> {
+        self.spawn().warm().await
+    }
+
     async fn attempt(
         &self,
         recording: &Recording,
@@ -116,9 +128,7 @@ impl Transcoder {
                 ..Limits::default()
             },
         };
-        let spawn =
-            child::Spawn { program: &self.program, state_path: &self.node.config.node.state_path };
-        let mut child = spawn.start(&job, &raw, &work)?;
+        let mut child = self.spawn().start(&job, &raw, &work)?;
         let made = loop {
             let report = tokio::select! {
                 report = child.next() => report?,
