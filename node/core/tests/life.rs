@@ -129,9 +129,12 @@ fn rule_1_a_life_from_receiving_to_stored() {
     assert_eq!(life.rec.state, State::Delivering);
     life.push(&[]);
     assert_eq!(life.rec.state, State::Stored);
+    life.rec.metadata.title = Some("A talk".into());
     assert_eq!(life.sweep().len(), 4);
     assert_eq!(life.rec.state, State::Stored);
     assert_eq!(next_deadline(&life.rec), None);
+    let title_alone = Metadata { title: Some("A talk".into()), ..Metadata::default() };
+    assert_eq!(life.rec.metadata, title_alone);
 }
 
 #[test]
