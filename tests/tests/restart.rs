@@ -167,3 +167,33 @@ async fn a_vault_on_a_plain_folder_is_called_unencrypted() -> Result<()> {
     ensure!(status["vault"][0]["encrypted"] == Value::Bool(false), "{status}");
     Ok(())
 }
+
+/// Bytes and calls with which the node has written so far, sockets and pipes included.
+fn written(node: &Node) -> Result<(u64, u64)> {
+    let io = fs::read_to_string(format!("/proc/{}/io", node.pid()?))?;
+    let number = |name: &str| {
+        let line = io.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+        Ok::<u64, anyhow::Error>(line.trim().parse()?)
+    };
+    Ok((number("wchar:")?, number("syscw:")?))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_at_rest_writes_nothing() -> Result<()> {
+    let here = Environment::raw_only("here").set("destinations", Vec::<String>::new());
+    let node = Node::start(settings().environment(here)).await?;
+    for environment in ["here", "demo"] {
+        let uploaded = node.upload(environment, small_webm(node.dir(), 1.0)?).await?;
+        node.wait_for(&uploaded.id, "stored").await?;
+    }
+    until("the node to come to rest", async || {
+        let before = written(&node)?;
+        node.for_a_while(2_000).await;
+        let (bytes, calls) = written(&node)?;
+        // Now and then a node looks whether there is something to do; that is no work.
+        let busy = bytes - before.0 > 100_000 || calls - before.1 > 100;
+        ensure!(!busy, "{} bytes in {} calls in two seconds", bytes - before.0, calls - before.1);
+        Ok(Some(()))
+    })
+    .await
+}
