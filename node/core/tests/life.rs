@@ -1,4 +1,5 @@
 //! The life of a recording, rule by rule, lived through without waiting.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use holdfast_core::RecordingId;
 use holdfast_core::attempts::{ATTEMPTS_MAX, Failure, Fault, INTERRUPTIONS_MAX};
