@@ -5,7 +5,7 @@
 //! bytes were found to be a recording's.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
@@ -24,18 +24,19 @@ use holdfast_core::Event;
 use holdfast_core::names::Container;
 use holdfast_core::recording::Source;
 use serde::{Deserialize, Serialize};
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 
 use super::Ingest;
 use super::admit::{Admitted, failed, metadata};
 use super::messages::ClientMetadata;
 use crate::digest::Sha256;
-use crate::node::NodeError;
 use crate::problem::Problem;
 use crate::vault::{VaultError, sniff};
 
 /// Bytes that are written and digested at a time.
 const PIECE_BYTES: usize = 1 << 20;
+/// Most buffers that the kernel takes in one call (`IOV_MAX`).
+const SLICES_MAX: usize = 1024;
 /// Largest form field other than the file, in bytes.
 const FIELD_BYTES_MAX: usize = 1024;
 /// Most form fields before the file.
@@ -276,32 +277,31 @@ async fn keep(
 ) -> Result<Accepted, Problem> {
     let id = admitted.recording.id;
     let node = &ingest.node;
-    let io_failed = |action, source| {
-        failed(&NodeError::Vault(VaultError::Io { action, path: node.vault.folder(id), source }))
-    };
+    let path = node.vault.folder(id);
+    let io = |action, source| VaultError::Io { action, path: path.clone(), source };
+    let ended = |error| failed(&io("write to", io::Error::other::<JoinError>(error)).into());
     let mut writer = Writer { raw: admitted.raw, at: 0, digest: Sha256::new() };
     let mut piece = vec![head];
     loop {
-        let writing: JoinHandle<(Writer, io::Result<()>)> =
-            tokio::task::spawn_blocking(move || {
-                let result = writer.write(&piece);
-                (writer, result)
-            });
+        let room = Arc::clone(&node.vault);
+        let writing = tokio::task::spawn_blocking(move || {
+            let result = match room.place(0) {
+                Ok(_) => writer.write(&piece).map_err(Ok),
+                Err(no_room) => Err(Err(no_room)),
+            };
+            (writer, result)
+        });
         let next = reader.piece().await;
-        let (back, result) =
-            writing.await.map_err(|error| io_failed("write", io::Error::other(error)))?;
-        result.map_err(|error| io_failed("write", error))?;
+        let (back, result) = writing.await.map_err(ended)?;
+        result.map_err(|error| failed(&error.map_or_else(|e| e, |e| io("write to", e)).into()))?;
         writer = back;
         piece = next?;
         if piece.is_empty() {
             break;
         }
-        ingest.check_room(0).await?;
     }
-    let synced = tokio::task::spawn_blocking(move || writer.finish()).await;
-    let (bytes, sha256) = synced
-        .map_err(|error| io_failed("sync", io::Error::other(error)))?
-        .map_err(|error| io_failed("sync", error))?;
+    let synced = tokio::task::spawn_blocking(move || writer.finish()).await.map_err(ended)?;
+    let (bytes, sha256) = synced.map_err(|error| failed(&io("sync", error).into()))?;
     let stopped = Event::Stopped { bytes, sha256: sha256.clone(), container: Some(container) };
     node.step_all(id, [stopped, Event::Saved]).await.map_err(|error| failed(&error))?;
     Ok(Accepted {
@@ -383,9 +383,16 @@ struct Writer {
 }
 
 impl Writer {
+    /// One system call for the whole piece where the kernel takes it whole, as it mostly does.
     fn write(&mut self, piece: &[Bytes]) -> io::Result<()> {
+        let slices: Vec<IoSlice<'_>> = piece.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let offset = i64::try_from(self.at).map_err(io::Error::other)?;
+        let slices_at_once = &slices[..slices.len().min(SLICES_MAX)];
+        let mut written = nix::sys::uio::pwritev(&self.raw, slices_at_once, offset)?;
         for bytes in piece {
-            self.raw.write_all_at(bytes, self.at)?;
+            let done = written.min(bytes.len());
+            written -= done;
+            self.raw.write_all_at(&bytes[done..], self.at + done as u64)?;
             self.digest.update(bytes);
             self.at += bytes.len() as u64;
         }
