@@ -61,6 +61,8 @@ impl Problem {
         too_many = 429, "too-many", "Too many at once";
         /// Our own fault.
         internal = 500, "internal", "The node failed";
+        /// A destination failed.
+        bad_gateway = 502, "bad-gateway", "A destination failed";
         /// Not now.
         unavailable = 503, "unavailable", "Not now";
         /// No space left.

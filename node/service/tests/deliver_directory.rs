@@ -8,7 +8,7 @@ use std::process::Command;
 
 use holdfast::config::DirectoryDestination;
 use holdfast::deliver::directory::Directory;
-use holdfast::deliver::{Destination, FileToPush, Located, PushError};
+use holdfast::deliver::{Destination, FileToPush, PushError, Reading};
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
 
@@ -88,7 +88,8 @@ async fn a_file_arrives_whole_and_again_and_anew() {
         let location = directory.push(&file(dir.path(), name, content)).await.unwrap();
         assert_eq!(location, root.join(name).to_str().unwrap());
         assert!(std::fs::read(&location).unwrap() == content);
-        assert_eq!(directory.locate(&location).unwrap(), Located::Path(root.join(name)));
+        let reading = directory.read(&location, None).await.unwrap();
+        assert!(matches!(reading, Reading::Path(path) if path == root.join(name)));
     }
     assert_eq!(names(&root), [name]);
 }
@@ -162,7 +163,7 @@ async fn links_are_not_followed_out_of_the_directory() {
         assert_eq!(error.fault, Fault::Ours, "{error}");
     }
     for location in [root.join("../a.mp4"), outside.join("a.mp4"), root.clone()] {
-        let error = directory.locate(location.to_str().unwrap()).unwrap_err();
+        let error = directory.read(location.to_str().unwrap(), None).await.unwrap_err();
         assert_eq!(error.fault, Fault::Customers, "{error}");
     }
     let link = dir.path().join("link to the root");

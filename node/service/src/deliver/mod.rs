@@ -2,7 +2,7 @@
 //!
 //! A destination is a folder in here with the same set of files as its neighbours:
 //!
-//! - `mod.rs`: the destination, and how it pushes a file;
+//! - `mod.rs`: the destination, and how it pushes a file and reads it again;
 //! - `client.rs`: how it talks to the other side;
 //! - `error.rs`: its errors, each with whose fault it is and a sentence for the customer's admin.
 //!
@@ -19,9 +19,13 @@ mod progress;
 pub mod s3;
 pub mod worker;
 
+use std::fmt;
+use std::ops::Range;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
 
@@ -44,16 +48,51 @@ pub struct FileToPush {
     pub media_type: &'static str,
 }
 
-/// Where a pushed file can be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Located {
-    /// On this machine.
+/// The bytes of a file at a destination, piece by piece, as they are asked for.
+pub type Pieces = BoxStream<'static, Result<Bytes, PushError>>;
+
+/// What a destination has of a file, or of the part that was asked for.
+pub enum Reading {
+    /// It lies on this machine, if it is still there: for the caller to open.
     Path(PathBuf),
-    /// At an address that needs no further key and holds for some minutes.
-    Url(String),
+    /// All of it.
+    Whole {
+        /// Its size in bytes.
+        size: u64,
+        /// As many bytes.
+        pieces: Pieces,
+    },
+    /// A part of it.
+    Part {
+        /// Which bytes.
+        part: Range<u64>,
+        /// The size of the whole, in bytes.
+        size: u64,
+        /// The part's bytes.
+        pieces: Pieces,
+    },
+    /// It has nothing of what was asked for.
+    Beyond {
+        /// The size of the whole in bytes, where the destination says it.
+        size: Option<u64>,
+    },
+    /// It is not there any more.
+    Gone,
 }
 
-/// Why a push failed.
+impl fmt::Debug for Reading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "Path({path:?})"),
+            Self::Whole { size, .. } => write!(f, "Whole({size})"),
+            Self::Part { part, size, .. } => write!(f, "Part({part:?} of {size})"),
+            Self::Beyond { size } => write!(f, "Beyond({size:?})"),
+            Self::Gone => write!(f, "Gone"),
+        }
+    }
+}
+
+/// Why a push or a reading failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{sentence}")]
 pub struct PushError {
@@ -64,7 +103,7 @@ pub struct PushError {
 }
 
 /// Somewhere files are pushed to.
-pub trait Destination: Send + Sync + std::fmt::Debug {
+pub trait Destination: Send + Sync + fmt::Debug {
     /// The name by which environments speak of it.
     fn name(&self) -> &str;
 
@@ -77,11 +116,18 @@ pub trait Destination: Send + Sync + std::fmt::Debug {
     /// [`PushError`], classified by the destination.
     fn push<'a>(&'a self, file: &'a FileToPush) -> BoxFuture<'a, Result<String, PushError>>;
 
-    /// Where a file that was pushed to `location` can be read.
+    /// Opens a file that was pushed to `location`, to hand it on.
+    ///
+    /// `range` is one range as in HTTP's `Range`; a destination may leave it out of account and
+    /// answer with the whole.
     ///
     /// # Errors
-    /// [`PushError`] where it cannot be told.
-    fn locate(&self, location: &str) -> Result<Located, PushError>;
+    /// [`PushError`], classified by the destination.
+    fn read<'a>(
+        &'a self,
+        location: &'a str,
+        range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Reading, PushError>>;
 }
 
 /// Builds a destination from its configuration.

@@ -2,26 +2,29 @@
 //!
 //! Whatever was uploaded is untrusted: it is served under its sniffed type, with sniffing turned
 //! off and in a sandbox, so that nothing in it runs in this node's name. A file is read in pieces,
-//! off the async threads; memory does not grow with its size.
+//! off the async threads, or taken from a store in pieces; memory does not grow with its size.
 
 use std::io::{self, SeekFrom};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::{Stream, TryStreamExt};
 use holdfast_core::names::{Container, at_destination, media_type};
 use holdfast_core::push_order::{ORDER, main_kind};
-use holdfast_core::recording::{File, FileKind, Recording, State};
+use holdfast_core::recording::{File, FileKind, Pushed, Recording, State};
 use holdfast_core::retention::Rule;
 use nix::fcntl::OFlag;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
-use super::range::{Asked, asked};
+use super::range::{Asked, Wanted, asked};
 use super::view::is_deleted;
-use crate::deliver::Located;
+use crate::deliver::{Destination, Pieces, PushError, Reading};
 use crate::node::Node;
 use crate::problem::Problem;
 
@@ -115,7 +118,10 @@ async fn find_and_serve(
     from_destinations(node, rec, file, headers, method).await
 }
 
-/// Serves a file from the first destination that can say where it is.
+/// Serves a file from the first destination that can be read.
+///
+/// What lies at a store comes through this node: pages may only ask this node, and the store may be
+/// reachable from here only.
 async fn from_destinations(
     node: &Node,
     rec: &Recording,
@@ -125,29 +131,76 @@ async fn from_destinations(
 ) -> Result<Response, Problem> {
     let media_type = media_type(file.kind, rec.container);
     let mut problem = None;
+    let mut without = Vec::new();
     for pushed in &file.pushed {
         let Some(destination) = node.destinations.get(&pushed.destination) else { continue };
-        let path = match destination.locate(&pushed.location) {
-            Ok(Located::Url(url)) => return redirect(&url),
-            Ok(Located::Path(path)) => path,
-            Err(error) => {
-                tracing::warn!(recording = %rec.id, "cannot locate a pushed file: {error}");
-                problem = Some(Problem::unavailable(error.sentence));
-                continue;
-            }
-        };
-        // No ETag: what others did to the file over there is unknown here.
-        match try_serve_file(&path, None, media_type, None, headers, method).await {
-            Ok(response) => return Ok(response),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => {
-                tracing::warn!(recording = %rec.id, path = %path.display(), "cannot read: {error}");
-                let detail = format!("destination {} cannot be read now", pushed.destination);
-                problem = Some(Problem::unavailable(detail));
+        match from_destination(&**destination, pushed, file, media_type, headers, method).await {
+            Ok(Some(response)) => return Ok(response),
+            Ok(None) => without.push(pushed.destination.as_str()),
+            Err(failed) => {
+                tracing::warn!(recording = %rec.id, "cannot read what was pushed: {}", failed.detail);
+                problem = Some(failed);
             }
         }
     }
-    Err(problem.unwrap_or_else(|| gone(rec, file)))
+    Err(problem.unwrap_or_else(|| {
+        let mut gone = gone(rec, file);
+        if !without.is_empty() {
+            let names = without.join(", ");
+            gone.detail.push_str(&format!("; it is not there any more: {names}"));
+        }
+        gone
+    }))
+}
+
+/// `None` where the destination has it no more.
+async fn from_destination(
+    destination: &dyn Destination,
+    pushed: &Pushed,
+    file: &File,
+    media_type: &str,
+    headers: &HeaderMap,
+    method: &Method,
+) -> Result<Option<Response>, Problem> {
+    // No ETag: what others did to the file over there is unknown here.
+    let wanted = Wanted::read(headers, None);
+    let range = wanted.map(|wanted| wanted.to_string());
+    let reading = destination.read(&pushed.location, range.as_deref()).await;
+    let (part, size, pieces) =
+        match reading.map_err(|error| Problem::bad_gateway(error.sentence))? {
+            Reading::Path(path) => {
+                return match try_serve_file(&path, None, media_type, None, headers, method).await {
+                    Ok(response) => Ok(Some(response)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+                    Err(error) => {
+                        tracing::warn!(path = %path.display(), "cannot read: {error}");
+                        let name = &pushed.destination;
+                        let detail = format!("destination {name} cannot be read now");
+                        Err(Problem::unavailable(detail))
+                    }
+                };
+            }
+            Reading::Gone => return Ok(None),
+            Reading::Beyond { size } => return Ok(Some(beyond(size.unwrap_or(file.bytes)))),
+            Reading::Whole { size, pieces } => (None, size, pieces),
+            Reading::Part { part, size, pieces } => (Some(part), size, pieces),
+        };
+    // A store may leave a range out of account, but not answer with another one.
+    if let Some(part) = &part
+        && wanted.map(|wanted| wanted.of(size)) != Some(Asked::Part(part.clone()))
+    {
+        let name = &pushed.destination;
+        let detail = format!("destination {name} answers with another part than it was asked for");
+        return Err(Problem::bad_gateway(detail));
+    }
+    let body =
+        if method == Method::HEAD { Body::empty() } else { Body::from_stream(logged(pieces)) };
+    Ok(Some(respond(part.as_ref(), size, media_type, None, body)))
+}
+
+/// Once the answer has begun, only the log can say why it broke off.
+fn logged(pieces: Pieces) -> impl Stream<Item = Result<Bytes, PushError>> {
+    pieces.inspect_err(|error| tracing::warn!("a file broke off on its way through: {error}"))
 }
 
 async fn try_serve_file(
@@ -161,22 +214,36 @@ async fn try_serve_file(
     let (file, len) = open(path).await?;
     let size = len.min(size_limit.unwrap_or(u64::MAX));
     let etag = etag.and_then(|digest| HeaderValue::try_from(format!("\"{digest}\"")).ok());
-    let (status, start, bytes) = match asked(headers, size, etag.as_ref()) {
-        Asked::Whole => (StatusCode::OK, 0, size),
-        Asked::Part(part) => (StatusCode::PARTIAL_CONTENT, part.start, part.end - part.start),
+    let part = match asked(headers, size, etag.as_ref()) {
+        Asked::Whole => None,
+        Asked::Part(part) => Some(part),
         Asked::Beyond => return Ok(beyond(size)),
     };
+    let Range { start, end } = part.clone().unwrap_or(0..size);
     let body =
-        if method == Method::HEAD { Body::empty() } else { body(file, start, bytes).await? };
-    let mut response = (status, body).into_response();
-    let out = response.headers_mut();
-    out.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
-    if status == StatusCode::PARTIAL_CONTENT {
-        let last = start + bytes - 1;
+        if method == Method::HEAD { Body::empty() } else { body(file, start, end - start).await? };
+    Ok(respond(part.as_ref(), size, media_type, etag, body))
+}
+
+/// Answers with a file of `size` bytes, or with a part of it, at least one byte.
+fn respond(
+    part: Option<&Range<u64>>,
+    size: u64,
+    media_type: &str,
+    etag: Option<HeaderValue>,
+    body: Body,
+) -> Response {
+    let mut response = body.into_response();
+    let bytes = part.map_or(size, |part| part.end - part.start);
+    if let Some(&Range { start, end }) = part {
+        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+        let last = end - 1;
         if let Ok(value) = HeaderValue::try_from(format!("bytes {start}-{last}/{size}")) {
-            out.insert(header::CONTENT_RANGE, value);
+            response.headers_mut().insert(header::CONTENT_RANGE, value);
         }
     }
+    let out = response.headers_mut();
+    out.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes));
     let fallback = HeaderValue::from_static("application/octet-stream");
     let media_type = HeaderValue::from_str(media_type).unwrap_or(fallback);
     out.insert(header::CONTENT_TYPE, media_type);
@@ -184,7 +251,7 @@ async fn try_serve_file(
         out.insert(header::ETAG, etag);
     }
     guard(out);
-    Ok(response)
+    response
 }
 
 fn guard(headers: &mut HeaderMap) {
@@ -233,17 +300,6 @@ fn beyond(size: u64) -> Response {
         problem.headers_mut().insert(header::CONTENT_RANGE, value);
     }
     problem
-}
-
-fn redirect(url: &str) -> Result<Response, Problem> {
-    let location = HeaderValue::try_from(url)
-        .map_err(|_| Problem::internal("the destination handed out an address that is none"))?;
-    let headers = [
-        (header::LOCATION, location),
-        (header::CACHE_CONTROL, HeaderValue::from_static("private, no-store")),
-        (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    ];
-    Ok((StatusCode::FOUND, headers).into_response())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Problem {

@@ -3,9 +3,13 @@
 //! A `Range` that is malformed, in other units or of several ranges is ignored, as the RFC allows:
 //! the whole file is a right answer to it.
 
+use std::fmt;
 use std::ops::Range;
 
 use axum::http::{HeaderMap, HeaderValue, header};
+
+/// Largest number in a range that is passed on.
+const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,43 +22,79 @@ pub(super) enum Asked {
     Beyond,
 }
 
-/// Which bytes of a file of `size` bytes are asked for.
-pub(super) fn asked(headers: &HeaderMap, size: u64, etag: Option<&HeaderValue>) -> Asked {
-    // Without a date of its own a file matches no If-Range but its ETag.
-    if headers.get(header::IF_RANGE).is_some_and(|condition| Some(condition) != etag) {
-        return Asked::Whole;
+/// A range as a request has it, before it is known how large the file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// From this byte to the end.
+    From(u64),
+    /// From this byte to this one.
+    FromTo(u64, u64),
+    /// The last so many bytes.
+    Last(u64),
+}
+
+impl Wanted {
+    /// What a request wants, unless it is the whole.
+    pub(super) fn read(headers: &HeaderMap, etag: Option<&HeaderValue>) -> Option<Self> {
+        // Without a date of its own a file matches no If-Range but its ETag.
+        if headers.get(header::IF_RANGE).is_some_and(|condition| Some(condition) != etag) {
+            return None;
+        }
+        let mut ranges = headers.get_all(header::RANGE).iter();
+        match (ranges.next().and_then(|range| range.to_str().ok()), ranges.next()) {
+            (Some(range), None) => parse(range),
+            _ => None,
+        }
     }
-    let mut ranges = headers.get_all(header::RANGE).iter();
-    match (ranges.next().and_then(|range| range.to_str().ok()), ranges.next()) {
-        (Some(range), None) => parse(range, size).unwrap_or(Asked::Whole),
-        _ => Asked::Whole,
+
+    /// Which bytes of a file of `size` bytes this is.
+    pub(super) fn of(self, size: u64) -> Asked {
+        let part = match self {
+            Self::From(first) => first..size,
+            Self::FromTo(first, last) => first..last.saturating_add(1).min(size),
+            Self::Last(bytes) => size.saturating_sub(bytes)..size,
+        };
+        if part.start < part.end { Asked::Part(part) } else { Asked::Beyond }
     }
 }
 
-fn parse(range: &str, size: u64) -> Option<Asked> {
+/// As in `Range`.
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::From(first) => write!(f, "bytes={first}-"),
+            Self::FromTo(first, last) => write!(f, "bytes={first}-{last}"),
+            Self::Last(bytes) => write!(f, "bytes=-{bytes}"),
+        }
+    }
+}
+
+/// Which bytes of a file of `size` bytes are asked for.
+pub(super) fn asked(headers: &HeaderMap, size: u64, etag: Option<&HeaderValue>) -> Asked {
+    Wanted::read(headers, etag).map_or(Asked::Whole, |wanted| wanted.of(size))
+}
+
+fn parse(range: &str) -> Option<Wanted> {
     let (unit, range) = range.split_once('=')?;
     if !unit.trim().eq_ignore_ascii_case("bytes") {
         return None;
     }
     let (first, last) = range.trim().split_once('-')?;
-    let part = match (first, last) {
-        ("", suffix) => size.saturating_sub(number(suffix)?)..size,
-        (first, "") => number(first)?..size,
+    match (first, last) {
+        ("", suffix) => Some(Wanted::Last(number(suffix)?)),
+        (first, "") => Some(Wanted::From(number(first)?)),
         (first, last) => {
             let (first, last) = (number(first)?, number(last)?);
-            if last < first {
-                return None;
-            }
-            first..last.saturating_add(1).min(size)
+            (first <= last).then_some(Wanted::FromTo(first, last))
         }
-    };
-    Some(if part.start < part.end { Asked::Part(part) } else { Asked::Beyond })
+    }
 }
 
-/// Digits only; a number too large for the machine is beyond every file.
+/// Digits only. A number beyond every file may be too large for a store, and becomes the largest
+/// that any takes.
 fn number(digits: &str) -> Option<u64> {
     let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain.then(|| digits.parse().unwrap_or(u64::MAX))
+    plain.then(|| digits.parse().unwrap_or(NUMBER_MAX).min(NUMBER_MAX))
 }
 
 #[cfg(test)]
@@ -92,6 +132,23 @@ mod tests {
             assert_eq!(range(value, 10), expected, "{value}");
         }
         assert_eq!(range("bytes=0-", 0), Asked::Beyond);
+    }
+
+    #[test]
+    fn a_range_is_passed_on_in_one_form() {
+        for (value, expected) in [
+            ("Bytes = 5-7", Some("bytes=5-7")),
+            ("bytes=05-", Some("bytes=5-")),
+            ("bytes=-3", Some("bytes=-3")),
+            ("bytes=1-99999999999999999999", Some("bytes=1-9223372036854775807")),
+            ("bytes=0-1,4-5", None),
+            ("lines=0-1", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RANGE, value.parse().unwrap());
+            let wanted = Wanted::read(&headers, None).map(|wanted| wanted.to_string());
+            assert_eq!(wanted.as_deref(), expected, "{value}");
+        }
     }
 
     #[test]

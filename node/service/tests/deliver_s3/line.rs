@@ -63,6 +63,11 @@ impl Line {
         self.state.then.store(Then::Good as u8, Ordering::SeqCst);
     }
 
+    /// The line carries no answers from now on, nor the rest of those under way.
+    pub(crate) fn fall_silent(&self) {
+        self.state.then.store(Then::Mute as u8, Ordering::SeqCst);
+    }
+
     /// Bytes carried to the store.
     pub(crate) fn carried(&self) -> u64 {
         self.state.carried.load(Ordering::SeqCst)

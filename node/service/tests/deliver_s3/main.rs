@@ -4,13 +4,16 @@
 
 mod line;
 mod lines;
+#[path = "../operate_node/mod.rs"]
+mod operate_node;
+mod reads;
 mod store;
 
 use std::path::Path;
 
 use holdfast::config::S3Destination;
 use holdfast::deliver::s3::{Limits, S3};
-use holdfast::deliver::{Destination, FileToPush, Located, PushError};
+use holdfast::deliver::{Destination, FileToPush, PushError};
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
 
@@ -90,7 +93,7 @@ async fn a_small_file_goes_whole_and_again_and_anew() {
 }
 
 #[tokio::test]
-async fn a_large_file_goes_in_parts_and_can_be_read_from_its_address() {
+async fn a_large_file_goes_in_parts() {
     let store = Store::get().await;
     let held = store.make_bucket("large").await;
     let dir = tempfile::tempdir().unwrap();
@@ -103,9 +106,7 @@ async fn a_large_file_goes_in_parts_and_can_be_read_from_its_address() {
         assert!(held.header(name, "etag").await.unwrap().contains('-'), "it went in one request");
         assert_eq!(held.header(name, "content-type").await.unwrap(), "video/mp4");
         assert_eq!(held.header(name, "x-amz-storage-class").await.unwrap(), "STANDARD_IA");
-        let Located::Url(url) = s3.locate(&location).unwrap() else { panic!("no address") };
-        assert!(url.contains("X-Amz-Expires=900"), "{url}");
-        assert!(store::download(&url).await == content);
+        assert_eq!(location, format!("s3://large/{name}"));
     }
     let small = file(dir.path(), "demo/a.jpg", &bytes(10));
     s3.push(&small).await.unwrap();
@@ -204,7 +205,8 @@ async fn wrong_keys_are_the_customers_to_mend_and_read_anew() {
         let error = fails(&s3, &file(dir.path(), "a", b"x")).await;
         assert_eq!(error.fault, Fault::Customers);
         assert!(error.sentence.contains(problem), "{error}");
-        assert!(s3.locate("s3://keys/a").unwrap_err().sentence.contains(problem));
+        let error = s3.read("s3://keys/a", None).await.unwrap_err();
+        assert!(error.sentence.contains(problem), "{error}");
     }
     std::fs::write(&settings.secret_key_file, SECRET).unwrap();
     s3.push(&file(dir.path(), "a", b"x")).await.unwrap();
@@ -283,6 +285,7 @@ async fn settings_that_make_no_sense_are_refused_at_once() {
     }
     let s3 = S3::new(&good()).unwrap();
     for location in ["s3://elsewhere/a", "s3://settings/../a", "/a", ""] {
-        assert_eq!(s3.locate(location).unwrap_err().fault, Fault::Customers, "{location}");
+        let error = s3.read(location, None).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Customers, "{location}");
     }
 }

@@ -84,7 +84,7 @@ impl Store {
             let made = try_send(bucket.create_bucket(&key), Method::PUT, String::new()).await;
             if made.is_ok_and(|r| r.status().is_success() || r.status() == 409) {
                 let put = bucket.put_object(Some(&key), "probe");
-                let put = try_send(put, Method::PUT, "probe".into()).await;
+                let put = try_send(put, Method::PUT, "probe").await;
                 if put.is_ok_and(|answer| answer.status().is_success()) {
                     return;
                 }
@@ -152,6 +152,21 @@ impl Held {
         answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
     }
 
+    /// Puts an object there, or takes it away, as anybody may.
+    pub(crate) async fn put(&self, key: &str, content: Option<Vec<u8>>) {
+        let answer = match content {
+            Some(content) => {
+                let put = self.bucket.put_object(Some(&self.key), key);
+                send(put, Method::PUT, content).await
+            }
+            None => {
+                let delete = self.bucket.delete_object(Some(&self.key), key);
+                send(delete, Method::DELETE, String::new()).await
+            }
+        };
+        assert!(answer.status().is_success(), "{}", answer.status());
+    }
+
     /// Begins an upload, as a node that is then killed.
     pub(crate) async fn begin_upload(&self, key: &str) {
         let create = self.bucket.create_multipart_upload(Some(&self.key), key);
@@ -174,22 +189,18 @@ pub(crate) fn credentials() -> Credentials {
     Credentials::new(KEY_ID, SECRET)
 }
 
-/// What an address gives to whoever has it.
-pub(crate) async fn download(url: &str) -> Vec<u8> {
-    let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
-    let answer = http.get(url).send().await.unwrap();
-    assert!(answer.status().is_success(), "{}", answer.status());
-    answer.bytes().await.unwrap().to_vec()
-}
-
-async fn send<'a>(action: impl S3Action<'a>, method: Method, body: String) -> Response {
+async fn send<'a>(
+    action: impl S3Action<'a>,
+    method: Method,
+    body: impl Into<reqwest::Body>,
+) -> Response {
     try_send(action, method, body).await.unwrap()
 }
 
 async fn try_send<'a>(
     action: impl S3Action<'a>,
     method: Method,
-    body: String,
+    body: impl Into<reqwest::Body>,
 ) -> reqwest::Result<Response> {
     let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
     let url = action.sign(Duration::from_secs(60));

@@ -72,13 +72,21 @@ impl Home {
     /// A node with the environments `demo` (kept here), `shelf` (a directory), `store` (S3) and
     /// `plain` (no `.mp4`).
     pub fn new() -> Self {
+        // Nothing listens there.
+        Self::with_store("http://127.0.0.1:1", "id", "secret")
+    }
+
+    /// The same with a store, and the keys to it.
+    pub fn with_store(endpoint: &str, id: &str, secret: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();
         for folder in ["state", "vault", "shelf"] {
             std::fs::create_dir(at.join(folder)).unwrap();
         }
-        std::fs::write(at.join("secret"), "secret").unwrap();
+        std::fs::write(at.join("id"), id).unwrap();
+        std::fs::write(at.join("secret"), secret).unwrap();
         let text = TEXT
+            .replace("{endpoint}", endpoint)
             .replace("{at}", at.to_str().unwrap())
             .replace("{sha256}", &digest::of(KEY.as_bytes()));
         let file = at.join("node.toml");
@@ -255,10 +263,11 @@ path = "{at}/shelf"
 [[destinations]]
 kind = "s3"
 name = "store"
-endpoint = "https://s3.example.invalid"
-region = "nowhere-1"
+endpoint = "{endpoint}"
+region = "us-east-1"
 bucket = "bucket"
-access_key_file = "{at}/secret"
+path_style = true
+access_key_file = "{at}/id"
 secret_key_file = "{at}/secret"
 
 [[environments]]

@@ -23,7 +23,7 @@ use tokio::sync::Notify;
 
 use self::error::Error;
 use super::progress::{Progress, Stalled};
-use super::{Destination, FileToPush, Located, PushError, names};
+use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::DirectoryDestination;
 
 /// Longest a push may stand still, in milliseconds. A share whose server is gone hangs for ever.
@@ -81,6 +81,14 @@ impl Directory {
         }
         Ok(self.root.join(&file.name).to_string_lossy().into_owned())
     }
+
+    fn path(&self, location: &str) -> Result<Reading, Error> {
+        let elsewhere = || Error::Elsewhere { location: location.into() };
+        let rest = Path::new(location).strip_prefix(&self.root).map_err(|_| elsewhere())?;
+        let rest = rest.to_str().ok_or_else(elsewhere)?;
+        names::parts(rest).map_err(|_| elsewhere())?;
+        Ok(Reading::Path(self.root.join(rest)))
+    }
 }
 
 impl Destination for Directory {
@@ -92,12 +100,12 @@ impl Destination for Directory {
         async move { self.copy(file).await.map_err(|error| self.failure(error)) }.boxed()
     }
 
-    fn locate(&self, location: &str) -> Result<Located, PushError> {
-        let elsewhere = || self.failure(Error::Elsewhere { location: location.into() });
-        let rest = Path::new(location).strip_prefix(&self.root).map_err(|_| elsewhere())?;
-        let rest = rest.to_str().ok_or_else(elsewhere)?;
-        names::parts(rest).map_err(|_| elsewhere())?;
-        Ok(Located::Path(self.root.join(rest)))
+    fn read<'a>(
+        &'a self,
+        location: &'a str,
+        _range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Reading, PushError>> {
+        std::future::ready(self.path(location).map_err(|error| self.failure(error))).boxed()
     }
 }
 

@@ -12,7 +12,7 @@ use super::source::{Md5Sum, Range, Source};
 use crate::deliver::progress::{Progress, Stalled};
 
 /// How long the signature of a request holds. Stores look at it when a request begins.
-const SIGNATURE_VALID: Duration = Duration::from_secs(3600);
+pub(super) const SIGNATURE_VALID: Duration = Duration::from_secs(3600);
 
 /// What a push may take and how patient it is. The defaults are right but for tests.
 #[derive(Debug, Clone)]
@@ -99,11 +99,22 @@ impl Client {
             action.headers_mut().insert(*name, value.clone());
         }
         let method = method(A::METHOD);
+        let once = || {
+            let url = action.sign(SIGNATURE_VALID);
+            Box::pin(self.send_once(stall_ms_max, what, (&method, url), headers, &payload))
+        };
+        self.over_hiccups(what, once).await
+    }
+
+    /// Makes a request, and makes it again after a hiccup.
+    pub(super) async fn over_hiccups<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        what: &'static str,
+        once: impl Fn() -> F,
+    ) -> Result<T, Error> {
         let mut hiccups = 0;
         loop {
-            let url = action.sign(SIGNATURE_VALID);
-            let once = self.send_once(stall_ms_max, what, (&method, url), headers, &payload);
-            match Box::pin(once).await {
+            match once().await {
                 Err(error) if error.is_hiccup() && hiccups < self.limits.hiccups_max => {
                     hiccups += 1;
                     tracing::debug!(what, %error, "a hiccup of the store");
@@ -263,7 +274,8 @@ pub(super) fn hex(md5: &Md5Sum) -> String {
     md5.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn read(
+/// Reads a short body.
+pub(super) async fn read(
     what: &'static str,
     mut response: reqwest::Response,
     progress: &Progress,

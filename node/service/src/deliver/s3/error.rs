@@ -7,13 +7,13 @@ use std::path::PathBuf;
 
 use holdfast_core::attempts::Fault;
 
-pub(super) use self::refusal::Refusal;
+pub(super) use self::refusal::{READ, Refusal};
 pub(super) use self::transport::{Transport, innermost};
 use super::source::SourceError;
 use crate::config::S3Destination;
 use crate::deliver::PushError;
 
-/// Why a file did not get into the bucket. Never holds a key, a signature or an address with one.
+/// Why a file did not get into the bucket, or out of it. Never holds a key, a signature or an address with one.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     /// The configuration makes no sense.

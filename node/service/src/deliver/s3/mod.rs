@@ -12,6 +12,7 @@ mod answer;
 mod client;
 mod error;
 mod multipart;
+mod read;
 mod source;
 
 use std::io::Read;
@@ -24,18 +25,15 @@ use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use reqwest::Url;
-use rusty_s3::{Bucket, BucketError, Credentials, S3Action, UrlStyle};
+use rusty_s3::{Bucket, BucketError, Credentials, UrlStyle};
 
 pub use self::client::Limits;
 use self::client::{Client, Header, Payload, hex};
 use self::error::Error;
 use self::multipart::{PART_BYTES_MAX, PART_BYTES_MIN};
 use self::source::Source;
-use super::{Destination, FileToPush, Located, PushError, names};
+use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::S3Destination;
-
-/// How long an address from [`Destination::locate`] holds.
-const LOCATED_VALID: Duration = Duration::from_secs(15 * 60);
 
 /// Largest file with a key, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4 << 10;
@@ -116,12 +114,11 @@ impl S3 {
         format!("s3://{}/", self.settings.bucket)
     }
 
-    fn address(&self, location: &str) -> Result<Url, Error> {
+    async fn open(&self, location: &str, range: Option<&str>) -> Result<Reading, Error> {
         let elsewhere = || Error::Elsewhere { location: location.into() };
         let key = location.strip_prefix(&self.location_prefix()).ok_or_else(elsewhere)?;
         names::parts(key).map_err(|_| elsewhere())?;
-        let credentials = self.credentials()?;
-        Ok(self.client.bucket.get_object(Some(&credentials), key).sign(LOCATED_VALID))
+        read::open(&self.client, &self.credentials()?, key, range, &self.settings).await
     }
 }
 
@@ -137,11 +134,16 @@ impl Destination for S3 {
         upload.boxed()
     }
 
-    fn locate(&self, location: &str) -> Result<Located, PushError> {
-        match self.address(location) {
-            Ok(url) => Ok(Located::Url(url.into())),
-            Err(error) => Err(error.into_push_error(&self.settings)),
-        }
+    fn read<'a>(
+        &'a self,
+        location: &'a str,
+        range: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Reading, PushError>> {
+        let open = async move {
+            let opened = self.open(location, range).await;
+            opened.map_err(|error| error.into_push_error(&self.settings))
+        };
+        open.boxed()
     }
 }
 

@@ -11,6 +11,9 @@ use crate::deliver::s3::answer;
 /// Most characters of a store's own words.
 const MESSAGE_CHARS_MAX: usize = 200;
 
+/// Reading a file, as a request that may fail. It takes another right than pushing does.
+pub(in crate::deliver::s3) const READ: &str = "read the file";
+
 /// What a store says when it says no.
 #[derive(Debug)]
 pub(in crate::deliver::s3) struct Refusal {
@@ -41,6 +44,7 @@ pub(super) enum Meaning {
     Interrupted,
     Altered,
     Gone,
+    Archived,
     Misused,
     NotAStore,
     Other,
@@ -77,6 +81,11 @@ impl Refusal {
                 | Meaning::WrongRegion
                 | Meaning::Account
         )
+    }
+
+    /// Whether a store said that the object is not there, while its bucket is.
+    pub(in crate::deliver::s3) fn is_gone(&self) -> bool {
+        self.code == "NoSuchKey"
     }
 
     /// Whose fault it is, and what it means.
@@ -133,6 +142,7 @@ impl Refusal {
             "RequestTimeout" | "IncompleteBody" => Meaning::Interrupted,
             "BadDigest" | "XAmzContentChecksumMismatch" => Meaning::Altered,
             "NoSuchUpload" | "NoSuchKey" => Meaning::Gone,
+            "InvalidObjectState" => Meaning::Archived,
             "EntityTooSmall"
             | "InvalidPart"
             | "InvalidPartOrder"
@@ -149,7 +159,8 @@ impl Refusal {
         match self.status {
             301 | 307 | 308 => Meaning::WrongRegion,
             401 | 403 => Meaning::Denied,
-            404 if self.code.is_empty() => Meaning::Gone,
+            // To a read a store says which of key and bucket is missing; others do not.
+            404 if self.code.is_empty() && self.what != READ => Meaning::Gone,
             402 => Meaning::Account,
             408 => Meaning::Interrupted,
             413 => Meaning::TooLarge,
@@ -179,6 +190,10 @@ impl Refusal {
             Meaning::NoBucket => {
                 format!("make the bucket {bucket:?}, or check bucket, endpoint and path_style")
             }
+            Meaning::Denied if self.what == READ => format!(
+                "allow the key in {id} to s3:GetObject in {bucket:?}; to a key without \
+                 s3:ListBucket some stores also say this of a file that is gone"
+            ),
             Meaning::Denied => format!(
                 "allow the key in {id} to s3:PutObject and s3:AbortMultipartUpload in {bucket:?}"
             ),
@@ -206,6 +221,9 @@ impl Refusal {
             Meaning::Interrupted => "the line is too slow or broke off".into(),
             Meaning::Altered => "what arrived is not what was sent: check the line".into(),
             Meaning::Gone => "something removed it meanwhile; the next attempt starts over".into(),
+            Meaning::Archived => {
+                "it lies in an archive: restore it there, or use another storage_class".into()
+            }
             Meaning::Misused => "please report this to the node's vendor".into(),
             Meaning::NotAStore => {
                 "this does not look like a store: check endpoint, its port, and http or https"
