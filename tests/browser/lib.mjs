@@ -7,6 +7,9 @@ import net from 'node:net';
 import path from 'node:path';
 import { chromium } from 'playwright-core';
 
+/** What a scenario opened and its end closes, however it ends. */
+const open = new Set();
+
 const FLAGS = [
   '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
   '--disable-component-update', '--disable-sync', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream',
@@ -79,6 +82,7 @@ export class Line {
     await new Promise((resolve) => {
       line.server.listen(0, '127.0.0.1', resolve);
     });
+    open.add(line);
     line.url = `https://127.0.0.1:${line.server.address().port}`;
     return line;
   }
@@ -105,7 +109,8 @@ export async function foreignPage(body, policy) {
   await new Promise((resolve) => {
     server.listen(0, '127.0.0.1', resolve);
   });
-  return { url: `http://127.0.0.1:${server.address().port}/`, close: () => server.close() };
+  open.add(server);
+  return `http://127.0.0.1:${server.address().port}/`;
 }
 
 export async function screenshot(page, name) {
@@ -169,5 +174,7 @@ export async function scenario(name, act) {
     }
   } finally {
     await browser.close();
+    for (const each of open) each.close();
+    open.clear();
   }
 }

@@ -260,7 +260,7 @@ await scenario('embedded in a foreign page with a strict policy of its own', asy
     `default-src 'none'; script-src ${line.url}; connect-src ${line.url} ${wss}; media-src ${line.url} blob:; img-src blob:; require-trusted-types-for 'script'`,
   );
   const { page, faults, button } = await newPage(browser);
-  await page.goto(foreign.url);
+  await page.goto(foreign);
   await openCamera(page);
   await button('Record').click();
   await button('Stop').waitFor();
@@ -273,6 +273,4 @@ await scenario('embedded in a foreign page with a strict policy of its own', asy
   await button('Save recording').click();
   await until('the finished file across origins', 60_000, () => playback.evaluate((video) => video.dataset.from === 'result' && video.readyState >= 2));
   check(!faults.length, faults.join(' · '));
-  foreign.close();
-  line.close();
 });

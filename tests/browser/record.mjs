@@ -146,7 +146,6 @@ await scenario('a recording outlives its line', async (browser) => {
   await until('the element says that it is done', 20_000, () => page.evaluate(() => globalThis.events.some(([what]) => what === 'done')));
   await screenshot(page, 'record-6-done');
   check(!faults.length, `the page has faults: ${faults.join(' · ')}`);
-  line.close();
 });
 
 /** The files at a directory destination, where the caller says which folder that is. */
@@ -155,7 +154,7 @@ function compareStored(rec, local) {
   if (!folder) return;
   for (const file of rec.files) {
     for (const { location } of file.pushed ?? []) {
-      const stored = fs.readFileSync(path.join(folder, location));
+      const stored = fs.readFileSync(path.resolve(folder, location));
       check(stored.length > 0, `${location} is empty`);
       if (file.sha256) check(sha256(stored) === file.sha256, `${location} is not what the ledger says`);
       if (file.kind === 'raw') check(stored.equals(local), `${location} is not what MediaRecorder produced`);

@@ -48,6 +48,7 @@ button { cursor: pointer; }
 .stage > * { grid-area: 1 / 1; }
 video { width: 100%; height: 100%; min-height: 0; object-fit: contain; background: #0d1214; display: block; }
 .live.mirrored { transform: scaleX(-1); }
+[data-state="paused"] .stage { background: #0d1214; }
 [data-state="paused"] .live { opacity: .45; }
 
 /* What stands on the stage while there is no picture. */
