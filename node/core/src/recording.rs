@@ -203,7 +203,8 @@ pub struct Policy {
     pub zone: String,
 }
 
-/// What can identify a person. It goes when the last file goes (rule 8).
+/// What can identify a person. It goes when the last file goes (rule 8); the title stays with a
+/// recording that is stored elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Address the recording came from.
@@ -721,7 +722,9 @@ fn deleted(rec: &mut Recording, kinds: &[FileKind], now: Timestamp) {
         }
     }
     if rec.files.iter().all(|file| file.deleted_at.is_some()) {
-        rec.metadata = Metadata::default();
+        // What is stored elsewhere keeps the name people know it by.
+        let title = rec.metadata.title.take().filter(|_| rec.state == State::Stored);
+        rec.metadata = Metadata { title, ..Metadata::default() };
     }
 }
 

@@ -1,4 +1,5 @@
 //! The life of a recording, rule by rule, lived through without waiting.
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 use holdfast_core::RecordingId;
 use holdfast_core::attempts::{ATTEMPTS_MAX, Failure, Fault, INTERRUPTIONS_MAX};
@@ -129,9 +130,12 @@ fn rule_1_a_life_from_receiving_to_stored() {
     assert_eq!(life.rec.state, State::Delivering);
     life.push(&[]);
     assert_eq!(life.rec.state, State::Stored);
+    life.rec.metadata.title = Some("A talk".into());
     assert_eq!(life.sweep().len(), 4);
     assert_eq!(life.rec.state, State::Stored);
     assert_eq!(next_deadline(&life.rec), None);
+    let title_alone = Metadata { title: Some("A talk".into()), ..Metadata::default() };
+    assert_eq!(life.rec.metadata, title_alone);
 }
 
 #[test]

@@ -37,8 +37,10 @@ pub struct Node {
     pub running: Running,
     /// One change of a recording's folder at a time.
     pub locks: Locks,
-    /// Cancelled when the node is to stop.
+    /// Cancelled when the node is to stop: nothing new is begun.
     pub stop: CancellationToken,
+    /// Cancelled a while later: what still runs is broken off, and goes on at the next start.
+    pub halt: CancellationToken,
 }
 
 /// Something that a room could not do.

@@ -1,6 +1,6 @@
 //! Problem documents (RFC 9457): what went wrong, with what, and what to do about it.
 
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
@@ -85,6 +85,16 @@ impl Problem {
         self.expected = Some(offset);
         self
     }
+}
+
+/// Answers a method that an address does not take.
+pub async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    Problem::method_not_allowed(format!("{} does not take {method}", uri.path()))
+}
+
+/// Answers an address at which there is nothing.
+pub async fn no_such_address(uri: Uri) -> Problem {
+    Problem::not_found(format!("there is nothing at {}", uri.path()))
 }
 
 impl IntoResponse for Problem {

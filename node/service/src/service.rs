@@ -1,7 +1,6 @@
 //! Building a node from its configuration, running it, and bringing it to an orderly end.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,6 +113,7 @@ fn build(config: Config) -> anyhow::Result<Arc<Node>> {
         running: Running::default(),
         locks: Locks::default(),
         stop: CancellationToken::new(),
+        halt: CancellationToken::new(),
     }))
 }
 
@@ -209,26 +209,33 @@ async fn asked_to_stop() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Clients are told to come back, requests finish, work that runs is left for the next start.
+/// Clients are told to come back, requests finish, work that runs is given most of the time there is
+/// and then left for the next start. Being asked once more to stop ends the wait.
 async fn drain(node: &Arc<Node>, tasks: TaskTracker, workers: TaskTracker) {
     drop(sd_notify::notify(&[sd_notify::NotifyState::Stopping]));
     tracing::info!("stopping");
     node.stop.cancel();
+    tasks.close();
+    workers.close();
     let most = Duration::from_millis(node.config.node.stop_ms_max);
-    let left = within(most, async {
-        tasks.close();
-        workers.close();
+    let ended = async || {
         tasks.wait().await;
         workers.wait().await;
-    });
-    if left.await.is_none() {
+    };
+    let patient = async {
+        tokio::select! {
+            () = ended() => {}
+            _ = asked_to_stop() => {}
+        }
+    };
+    if tokio::time::timeout(most * 3 / 4, patient).await.is_err() {
+        tracing::info!("breaking off what still runs; it goes on at the next start");
+    }
+    node.halt.cancel();
+    if tokio::time::timeout(most / 4, ended()).await.is_err() {
         tracing::warn!(
             "not everything came to an end in time; what is durable goes on at the next start"
         );
     }
     tracing::info!("stopped");
-}
-
-async fn within<T>(most: Duration, work: impl Future<Output = T>) -> Option<T> {
-    tokio::time::timeout(most, work).await.ok()
 }

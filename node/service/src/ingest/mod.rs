@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::node::Node;
+use crate::problem::no_such_method;
 
 pub use commit::run as run_commits;
 pub use stream::Streams;
@@ -57,6 +58,8 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
         .route("/api/v1/ingest/recordings/{id}", get(outcome::status))
         .route("/api/v1/ingest/recordings/{id}/files/{kind}", get(outcome::file))
         .route("/recorder/v1/demo.json", get(outcome::demo))
+        // Before the layer, or preflights of foreign pages would be answered without it.
+        .method_not_allowed_fallback(no_such_method)
         .layer(cors)
         .layer(axum::extract::DefaultBodyLimit::disable())
         .with_state(ingest)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
@@ -19,7 +19,7 @@ use super::view::{RecordingView, files_base, view};
 use super::{files, health};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
-use crate::problem::Problem;
+use crate::problem::{Problem, no_such_address, no_such_method};
 
 /// Recordings on a page where the request does not say.
 const LIMIT_DEFAULT: usize = 50;
@@ -91,13 +91,7 @@ pub(super) fn router_without_key(node: Arc<Node>) -> Router {
 ///
 /// Goes around the node's whole router: it covers the routes that are there already.
 pub fn with_fallbacks(router: Router) -> Router {
-    router
-        .fallback(|uri: Uri| async move {
-            Problem::not_found(format!("there is nothing at {}", uri.path()))
-        })
-        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
-            Problem::method_not_allowed(format!("{} does not take {method}", uri.path()))
-        })
+    router.fallback(no_such_address).method_not_allowed_fallback(no_such_method)
 }
 
 fn routes(node: Arc<Node>) -> Router {

@@ -89,7 +89,7 @@ async fn once<W: Work>(node: &Arc<Node>, work: &W) -> Result<bool, NodeError> {
         return Ok(true);
     }
     let id = recording.id;
-    let cancel = node.running.begin(id, lane, &node.stop);
+    let cancel = node.running.begin(id, lane, &node.halt);
     let working = work.work(recording, effects, cancel.clone());
     tokio::pin!(working);
     let event = loop {

@@ -99,6 +99,7 @@ impl Home {
             running: Running::default(),
             locks: Default::default(),
             stop: CancellationToken::new(),
+            halt: CancellationToken::new(),
         });
         Self { dir, node }
     }

@@ -30,8 +30,10 @@ impl Nginx {
         let port = free_port()?;
         let tls = node.state().join("tls");
         let (dir, tls) = (dir.display(), tls.display());
+        // Started by root it would give up its rights, and with them its folders here.
+        let user = if nix::unistd::getuid().is_root() { "user root;" } else { "" };
         let config = format!(
-            "user root; worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log;
+            "{user} worker_processes 1; daemon off; pid {dir}/nginx.pid; error_log {dir}/error.log;
             events {{ worker_connections 1024; }}
             http {{
                 access_log off;
