@@ -52,11 +52,19 @@ static H264: Codec = video("h264", Some("h264parse"), &["avdec_h264", "openh264d
 static H265: Codec = video("h265", Some("h265parse"), &["avdec_h265", "libde265dec"]);
 static MPEG4: Codec = video("mpeg4", Some("mpeg4videoparse"), &["avdec_mpeg4"]);
 static MPEG2: Codec = video("mpeg2", Some("mpegvideoparse"), &["avdec_mpeg2video", "mpeg2dec"]);
+static WMV1: Codec = video("wmv1", None, &["avdec_wmv1"]);
+static WMV2: Codec = video("wmv2", None, &["avdec_wmv2"]);
+static WMV3: Codec = video("wmv3", None, &["avdec_wmv3"]);
+static VC1: Codec = video("vc1", Some("vc1parse"), &["avdec_vc1"]);
 static MJPEG: Codec = video("mjpeg", None, &["jpegdec", "avdec_mjpeg"]);
 static OPUS: Codec = audio("opus", None, &["opusdec"]);
 static VORBIS: Codec = audio("vorbis", None, &["vorbisdec"]);
 static AAC: Codec = audio("aac", Some("aacparse"), &["avdec_aac", "faad"]);
 static MP3: Codec = audio("mp3", Some("mpegaudioparse"), &["mpg123audiodec", "avdec_mp3"]);
+static MP2: Codec = audio("mp2", Some("mpegaudioparse"), &["mpg123audiodec", "avdec_mp2float"]);
+static WMA1: Codec = audio("wma1", None, &["avdec_wmav1"]);
+static WMA2: Codec = audio("wma2", None, &["avdec_wmav2"]);
+static WMA_PRO: Codec = audio("wmapro", None, &["avdec_wmapro"]);
 static FLAC: Codec = audio("flac", Some("flacparse"), &["flacdec"]);
 static AC3: Codec = audio("ac3", Some("ac3parse"), &["avdec_ac3"]);
 static ALAW: Codec = audio("alaw", None, &["alawdec"]);
@@ -66,7 +74,8 @@ static PCM: Codec = audio("pcm", None, &["identity"]);
 /// The codec that caps name, if it is one this node reads.
 pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
     let s = caps.structure(0)?;
-    let version = s.get::<i32>("mpegversion").ok();
+    let number = |name| s.get::<i32>(name).ok();
+    let version = number("mpegversion");
     Some(match (s.name().as_str(), version) {
         ("video/x-vp8", _) => &VP8,
         ("video/x-vp9", _) => &VP9,
@@ -75,11 +84,25 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
         ("video/x-h265", _) => &H265,
         ("video/mpeg", Some(4)) => &MPEG4,
         ("video/mpeg", Some(1 | 2)) => &MPEG2,
+        ("video/x-wmv", _) => match (number("wmvversion")?, s.get::<&str>("format").ok()) {
+            (1, _) => &WMV1,
+            (2, _) => &WMV2,
+            (3, Some("WMV3")) => &WMV3,
+            (3, Some("WVC1")) => &VC1,
+            _ => return None,
+        },
         ("image/jpeg", _) => &MJPEG,
         ("audio/x-opus", _) => &OPUS,
         ("audio/x-vorbis", _) => &VORBIS,
         ("audio/mpeg", Some(2 | 4)) => &AAC,
+        ("audio/mpeg", Some(1)) if number("layer").is_some_and(|l| l < 3) => &MP2,
         ("audio/mpeg", Some(1)) => &MP3,
+        ("audio/x-wma", _) => match number("wmaversion")? {
+            1 => &WMA1,
+            2 => &WMA2,
+            3 => &WMA_PRO,
+            _ => return None,
+        },
         ("audio/x-flac", _) => &FLAC,
         ("audio/x-ac3", _) => &AC3,
         ("audio/x-alaw", _) => &ALAW,
@@ -90,6 +113,11 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
 }
 
 impl Codec {
+    /// Whether its pictures may come as two half pictures woven into one.
+    pub(crate) fn weaves(&self) -> bool {
+        ["h264", "h265", "mpeg2", "mpeg4", "wmv3", "vc1"].contains(&self.name)
+    }
+
     /// The parser that a stream with these caps needs. AAC that comes in whole frames needs none,
     /// and aacparse would throw the lead-in away.
     pub(crate) fn parser_for(&self, caps: &gst::CapsRef) -> Option<&'static str> {

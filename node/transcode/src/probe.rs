@@ -15,7 +15,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::codec::{self, Codec, Kind};
-use crate::container::{Container, HEAD_BYTES, Sniffed, sniff};
+use crate::container::{self, Container};
 use crate::error::{Error, at};
 use crate::source::{self, Input};
 use crate::stream::{Packets, Stream};
@@ -109,22 +109,7 @@ impl Scan {
 
 /// Reads a recording to its end.
 pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, Error> {
-    let container = match sniff(&input.head(HEAD_BYTES)?) {
-        Sniffed::Known(c) => c,
-        Sniffed::Nothing if input.bytes == 0 => {
-            return Err(Error::NoMedia("The recording is empty (0 bytes).".into()));
-        }
-        Sniffed::Nothing => {
-            return Err(Error::NoMedia("The recording begins with nothing but zeros.".into()));
-        }
-        Sniffed::Unknown => {
-            return Err(Error::Unsupported(
-                "This is no recording in a container that this node reads (WebM, Matroska, MP4, \
-                 Ogg, MPEG-TS, FLV, AVI)."
-                    .into(),
-            ));
-        }
-    };
+    let container = container::identify(input)?;
     let shape = shape(&input.file, input.bytes, container);
     if shape.header_only && matches!(container, Container::Quicktime | Container::Matroska) {
         return Err(header_only(input));
@@ -313,7 +298,7 @@ fn video_scan(codec: &'static Codec, s: &Stream) -> VideoScan {
         pad: s.pad.clone(),
         packets: p.count,
         first_ns: p.first_ns,
-        end_ns: p.last_ns + last_frame_ns,
+        end_ns: p.end_ns(),
         last_frame_ns,
         keyframes: s.keyframes.clone(),
         sizes: s.sizes.clone(),
@@ -333,7 +318,7 @@ fn audio_scan(codec: &'static Codec, s: &Stream) -> AudioScan {
         codec,
         pad: s.pad.clone(),
         first_ns: p.first_ns,
-        end_ns: p.last_ns + p.last_frame_ns(),
+        end_ns: p.end_ns(),
         channels: s.channels,
         rate_hz: s.rate_hz,
         pts_missing: p.pts_missing,

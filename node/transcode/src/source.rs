@@ -1,5 +1,5 @@
 //! Where a pipeline's bytes come from: an element that reads the descriptor handed over by the
-//! service, and the demuxer that [`crate::container`] chose behind it.
+//! service, and behind it what [`crate::container`] chose to take them apart.
 //!
 //! The descriptor is read by position and never reopened by a path, so this process needs no
 //! right to any name in the file system.
@@ -14,7 +14,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_base as gst_base;
 
-use crate::container::Container;
+use crate::container::{Container, Front};
 use crate::error::Error;
 
 /// A recording opened for reading.
@@ -24,6 +24,8 @@ pub(crate) struct Input {
     pub(crate) file: File,
     /// Its size in bytes when the job began.
     pub(crate) bytes: u64,
+    /// Where what is to be read begins: behind a tag.
+    pub(crate) start: AtomicU64,
     /// Where its last element was meant to end, if its end is missing.
     pub(crate) meant_end: AtomicU64,
     /// Bytes read so far, by anyone; a sign of life.
@@ -37,6 +39,7 @@ impl Input {
         Ok(Arc::new(Self {
             file,
             bytes,
+            start: AtomicU64::new(0),
             meant_end: AtomicU64::new(0),
             bytes_read: AtomicU64::new(0),
         }))
@@ -45,9 +48,10 @@ impl Input {
     /// The first bytes, at most `max`.
     pub(crate) fn head(&self, max: usize) -> Result<Vec<u8>, Error> {
         let mut head = vec![0; max];
+        let start = self.start.load(Ordering::Relaxed);
         let mut len = 0;
         while len < max {
-            match self.file.read_at(&mut head[len..], len as u64) {
+            match self.file.read_at(&mut head[len..], start + len as u64) {
                 Ok(0) => break,
                 Ok(n) => len += n,
                 Err(e) => return Err(Error::disk("cannot read the recording")(e)),
@@ -137,7 +141,8 @@ mod element {
 
         fn size(&self) -> Option<u64> {
             // A demuxer leaves a whole fragment out where the file is shorter than the fragment says.
-            self.input.get().map(|i| i.bytes.max(i.meant_end.load(Ordering::Relaxed)))
+            let end = |i: &Arc<Input>| i.bytes.max(i.meant_end.load(Ordering::Relaxed));
+            self.input.get().map(|i| end(i).saturating_sub(i.start.load(Ordering::Relaxed)))
         }
 
         fn fill(
@@ -149,9 +154,10 @@ mod element {
             let input = self.input.get().ok_or(gst::FlowError::Error)?;
             let mut map = buffer.map_writable().map_err(|_| gst::FlowError::Error)?;
             let bytes = map.get_mut(..length as usize).ok_or(gst::FlowError::Error)?;
+            let start = input.start.load(Ordering::Relaxed);
             let mut len = 0;
             while len < bytes.len() {
-                match input.file.read_at(&mut bytes[len..], offset + len as u64) {
+                match input.file.read_at(&mut bytes[len..], start + offset + len as u64) {
                     Ok(0) => break,
                     Ok(n) => len += n,
                     Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
@@ -202,7 +208,8 @@ pub(crate) fn make(factory: &str) -> Result<gst::Element, Error> {
     })
 }
 
-/// Puts source and demuxer into a pipeline; `on_pad` sees each stream's pad as it appears.
+/// Puts source and demuxer into a pipeline; `on_pad` sees each stream's pad as it appears. Gives
+/// the element that has these pads.
 pub(crate) fn attach(
     pipeline: &gst::Pipeline,
     input: &Arc<Input>,
@@ -212,19 +219,52 @@ pub(crate) fn attach(
     use gst::subclass::prelude::ObjectSubclassIsExt as _;
     let src: DescriptorSrc = glib::Object::new();
     let _ = src.imp().input.set(Arc::clone(input));
-    let demuxer = make(container.demuxer())?;
-    demuxer.connect_pad_added(move |_, pad| {
-        if pad.direction() == gst::PadDirection::Src {
-            without_alpha(pad);
-            without_missing(pad);
-            on_pad(pad);
+    let on_pad = move |pad: &gst::Pad| {
+        without_alpha(pad);
+        without_missing(pad);
+        on_pad(pad);
+    };
+    let mut row = vec![src.upcast()];
+    match container.front() {
+        Front::Demuxer(name) => {
+            let demuxer = make(name)?;
+            demuxer.connect_pad_added(move |_, pad| {
+                if pad.direction() == gst::PadDirection::Src {
+                    on_pad(pad);
+                }
+            });
+            row.push(demuxer);
         }
+        Front::Parser(name, caps) => {
+            row.push(make(name)?);
+            if let Some(caps) = caps {
+                let filter = make("capsfilter")?;
+                filter.set_property_from_str("caps", caps);
+                row.push(filter);
+            }
+            when_known(&row[row.len() - 1], on_pad)?;
+        }
+    }
+    pipeline.add_many(&row).map_err(Error::internal("cannot build the pipeline"))?;
+    gst::Element::link_many(&row).map_err(Error::internal("cannot link the demuxer"))?;
+    Ok(row[row.len() - 1].clone())
+}
+
+/// Shows the pad of an element that always has one as soon as it has caps, as a demuxer would.
+fn when_known(
+    element: &gst::Element,
+    on_pad: impl Fn(&gst::Pad) + Send + Sync + 'static,
+) -> Result<(), Error> {
+    let pad = element.static_pad("src");
+    let pad = pad.ok_or_else(|| Error::Internal("a parser without a pad".into()))?;
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+        if info.event().is_some_and(|e| e.type_() == gst::EventType::Caps) {
+            on_pad(pad);
+            return gst::PadProbeReturn::Remove;
+        }
+        gst::PadProbeReturn::Ok
     });
-    pipeline
-        .add_many([src.upcast_ref(), &demuxer])
-        .map_err(Error::internal("cannot build the pipeline"))?;
-    src.link(&demuxer).map_err(Error::internal("cannot link the demuxer"))?;
-    Ok(demuxer)
+    Ok(())
 }
 
 /// Takes the mark of an alpha channel off a stream's caps: Chrome sets it without having one, and

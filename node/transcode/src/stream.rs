@@ -27,12 +27,20 @@ pub(crate) struct Packets {
     /// Some came without a time.
     pub(crate) pts_missing: bool,
     last_duration_ns: Option<i64>,
+    last_dts_ns: i64,
+    least_delay_ns: Option<i64>,
     recent: Vec<i64>,
 }
 
 impl Packets {
-    fn add(&mut self, pts: Option<i64>, duration: Option<i64>) {
+    fn add(&mut self, pts: Option<i64>, dts: Option<i64>, duration: Option<i64>) {
         self.count += 1;
+        if let Some(dts) = dts {
+            self.last_dts_ns = dts;
+            if let Some(delay) = pts.map(|pts| pts - dts) {
+                self.least_delay_ns = Some(self.least_delay_ns.map_or(delay, |d| d.min(delay)));
+            }
+        }
         let Some(pts) = pts else {
             self.pts_missing = true;
             return;
@@ -49,6 +57,14 @@ impl Packets {
             self.recent.remove(0);
         }
         self.recent.push(pts);
+    }
+
+    /// When the last packet ends. Where packets come without times (MPEG program streams write one
+    /// for a few frames) the last of them are counted on by when they are decoded.
+    pub(crate) fn end_ns(&self) -> i64 {
+        let counted = self.least_delay_ns.filter(|_| self.pts_missing);
+        let last = counted.map_or(self.last_ns, |d| self.last_ns.max(self.last_dts_ns + d));
+        last + self.last_frame_ns()
     }
 
     /// How long the last packet lasts: as declared where that is credible (recorders write 1 ms
@@ -141,8 +157,9 @@ impl Stream {
         match &info.data {
             Some(gst::PadProbeData::Buffer(buffer)) => {
                 let segment = pad.sticky_event::<gst::event::Segment>(0);
-                let pts = segment.and_then(|s| running_ns(s.segment(), buffer.pts()));
-                self.packet(buffer, pts, pixels_max)?;
+                let time = |t| segment.as_ref().and_then(|s| running_ns(s.segment(), t));
+                let pts = time(buffer.pts());
+                self.packet(buffer, pts, time(buffer.dts()), pixels_max)?;
                 activity.saw(pts);
             }
             Some(gst::PadProbeData::Event(event)) => match event.view() {
@@ -159,10 +176,11 @@ impl Stream {
         &mut self,
         buffer: &gst::Buffer,
         pts: Option<i64>,
+        dts: Option<i64>,
         pixels_max: u64,
     ) -> Result<(), Error> {
         let duration = buffer.duration().map(|d| d.nseconds() as i64);
-        self.packets.add(pts, duration);
+        self.packets.add(pts, dts, duration);
         let Some(codec) = self.codec.filter(|c| c.kind == Kind::Video) else { return Ok(()) };
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         if let Some(pts) = pts.filter(|_| key) {
@@ -301,11 +319,21 @@ mod tests {
     fn an_incredible_last_duration_is_replaced_by_the_usual_distance() {
         let mut p = Packets::default();
         for i in 0..10 {
-            p.add(Some(i * 40 * MS), Some(MS));
+            p.add(Some(i * 40 * MS), None, Some(MS));
         }
         assert_eq!(p.last_frame_ns(), 40 * MS);
-        p.add(Some(400 * MS), Some(20 * MS));
+        p.add(Some(400 * MS), None, Some(20 * MS));
         assert_eq!(p.last_frame_ns(), 20 * MS);
+    }
+
+    #[test]
+    fn packets_without_times_are_counted_to_the_end() {
+        let mut p = Packets::default();
+        for i in 0..10i64 {
+            let pts = (i + 1) * 40 * MS;
+            p.add((i < 8).then_some(pts), Some(i * 40 * MS), Some(40 * MS));
+        }
+        assert_eq!((p.last_ns, p.end_ns()), (320 * MS, 440 * MS));
     }
 
     #[test]

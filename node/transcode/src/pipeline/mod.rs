@@ -15,6 +15,7 @@
 //! no data is never built.
 
 mod audio;
+mod pace;
 mod pictures;
 mod video;
 

@@ -7,7 +7,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::pictures::{gate, look_at};
-use super::{Shared, queue};
+use super::{Shared, pace, queue};
 use crate::encoders;
 use crate::error::Error;
 use crate::h264::{self, AvcConfig};
@@ -39,6 +39,15 @@ fn pad(element: &gst::Element, name: &str) -> Result<gst::Pad, Error> {
     element
         .static_pad(name)
         .ok_or_else(|| Error::Internal(format!("an element without {name} pad")))
+}
+
+/// Where decoded frames come out, each with a time.
+fn decoded_pad(decoder: &gst::Element, v: &VideoScan) -> Result<gst::Pad, Error> {
+    let pad = pad(decoder, "src")?;
+    if v.pts_missing {
+        pace::count(&pad, v.last_frame_ns);
+    }
+    Ok(pad)
 }
 
 /// Takes the packets over; decodes beside it what the pictures need.
@@ -79,7 +88,7 @@ pub(super) fn pictures_only(
     elements.push(sink);
     let head = row(pipeline, &elements)?;
     gate(&pad(&head, "sink")?, shared);
-    look_at(&pad(&decoded, "src")?, shared);
+    look_at(&decoded_pad(&decoded, v)?, shared);
     Ok(head)
 }
 
@@ -114,12 +123,24 @@ pub(super) fn convert(
             .field("framerate", gst::Fraction::new(target.fps as i32, 1))
             .build(),
     )?;
-    elements.extend([queue(0, 0, FRAMES)?, make("videoconvert")?, scale, size, rate]);
+    elements.push(queue(0, 0, FRAMES)?);
+    if v.codec.weaves() {
+        elements.push(unweave()?);
+    }
+    elements.extend([make("videoconvert")?, scale, size, rate]);
     elements.extend([encoders::make_h264(target.encoder)?, make("h264parse")?, avc_filter()?]);
     elements.push(mux_sink(v, track, shared, v.rotation, (1, 1)).upcast());
     let head = row(pipeline, &elements)?;
-    look_at(&pad(&decoded, "src")?, shared);
+    look_at(&decoded_pad(&decoded, v)?, shared);
     Ok(head)
+}
+
+/// One whole picture out of two half ones; whole ones pass untouched.
+fn unweave() -> Result<gst::Element, Error> {
+    let element = make("deinterlace")?;
+    // Both fields would make two frames of each.
+    element.set_property_from_str("fields", "top");
+    Ok(element)
 }
 
 fn set_caps(caps: &gst::Caps) -> Result<gst::Element, Error> {
