@@ -14,6 +14,7 @@ pub mod names;
 pub mod push_order;
 pub mod recording;
 pub mod retention;
+pub mod sniff;
 
 pub use names::RecordingId;
 pub use recording::{Effect, Event, Lane, Recording, due, next_deadline, step};

@@ -13,10 +13,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use holdfast_core::RecordingId;
 use holdfast_core::names::Container;
+use holdfast_core::sniff;
 use tokio::sync::{Notify, watch};
 
 use crate::digest::{self, Sha256};
-use crate::vault::{Vault, VaultError, sniff};
+use crate::vault::{Vault, VaultError};
 
 /// A stream's standing on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]

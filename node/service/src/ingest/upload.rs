@@ -23,6 +23,7 @@ use futures_util::{Stream, StreamExt};
 use holdfast_core::Event;
 use holdfast_core::names::Container;
 use holdfast_core::recording::Source;
+use holdfast_core::sniff;
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinError;
 
@@ -31,7 +32,7 @@ use super::admit::{Admitted, failed, metadata};
 use super::messages::ClientMetadata;
 use crate::digest::Sha256;
 use crate::problem::Problem;
-use crate::vault::{VaultError, sniff};
+use crate::vault::VaultError;
 
 /// Bytes that are written and digested at a time.
 const PIECE_BYTES: usize = 1 << 20;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use holdfast_core::recording::{Event, Recording};
+use holdfast_core::sniff;
 use holdfast_core::{Effect, Lane, RecordingId};
 use tokio_util::sync::CancellationToken;
 
@@ -12,7 +13,7 @@ use crate::digest;
 use crate::ingest::Streams;
 use crate::node::{Node, NodeError};
 use crate::queue::Work;
-use crate::vault::{VaultError, sniff};
+use crate::vault::VaultError;
 
 /// The worker of the lane [`Lane::Retain`].
 #[derive(Debug)]

@@ -13,7 +13,6 @@
 
 mod delete;
 mod manifest;
-pub mod sniff;
 mod volume;
 
 use std::fs::{DirBuilder, File, OpenOptions};

@@ -1,6 +1,8 @@
 //! What a recording is, told by its first bytes; the name's ending is not believed.
+//!
+//! The service asks at its door and the transcoder once more, before any demuxer sees a byte.
 
-use holdfast_core::names::Container;
+use crate::names::Container;
 
 /// Bytes that are enough to tell every container.
 pub const HEAD_BYTES: usize = 4_096;
@@ -46,7 +48,9 @@ fn iso_bmff(head: &[u8]) -> Option<Container> {
             _ => Container::Mp4,
         }),
         // QuickTime files of before 2001 have no `ftyp`.
-        b"moov" | b"mdat" | b"wide" | b"pnot" if size == 1 || size >= 8 => Some(Container::Mov),
+        b"moov" | b"mdat" | b"wide" | b"pnot" | b"free" | b"skip" if size == 1 || size >= 8 => {
+            Some(Container::Mov)
+        }
         b"styp" | b"moof" | b"sidx" if size >= 8 => Some(Container::Mp4),
         _ => None,
     }
@@ -61,16 +65,27 @@ fn transport_stream(head: &[u8]) -> Option<Container> {
     (repeats(0, 188) || repeats(4, 192)).then_some(Container::MpegTs)
 }
 
+/// What follows a tag that may be longer than the head is mostly MPEG audio.
 fn after_id3(head: &[u8]) -> Container {
-    let size = head[6..10].iter().fold(0_usize, |sum, byte| (sum << 7) | usize::from(byte & 0x7f));
-    match head.get(10 + size..) {
+    let start = id3_bytes(head).and_then(|bytes| usize::try_from(bytes).ok());
+    match start.and_then(|start| head.get(start..)) {
         Some([0xff, second, ..]) if second & 0xf6 == 0xf0 => Container::Adts,
         _ => Container::Mp3,
     }
 }
 
-/// MPEG audio has no magic number: two frames must stand where the first one says.
-fn audio_frames(head: &[u8]) -> Option<Container> {
+/// Length in bytes of the ID3 tag that the head begins with, if it begins with one.
+#[must_use]
+pub fn id3_bytes(head: &[u8]) -> Option<u64> {
+    let [b'I', b'D', b'3', 2..=4, _, flags, size @ ..] = head else { return None };
+    let size = size.get(..4)?.iter().fold(0u64, |sum, &b| (sum << 7) | u64::from(b & 0x7f));
+    let footer = if flags & 0x10 == 0 { 0 } else { 10 };
+    Some(10 + size + footer)
+}
+
+/// MPEG audio and ADTS have no magic number: two frames must stand where the first one says.
+#[must_use]
+pub fn audio_frames(head: &[u8]) -> Option<Container> {
     let (container, length) = audio_frame(head)?;
     let next = head.get(length..)?;
     audio_frame(next).filter(|(same, _)| *same == container).map(|_| container)
@@ -139,12 +154,22 @@ mod tests {
     }
 
     #[test]
+    fn tags_are_measured() {
+        assert_eq!(id3_bytes(b"ID3\x03\0\0\0\0\x01\x02rest"), Some(140));
+        assert_eq!(id3_bytes(b"ID3\x04\0\x10\0\0\0\x05"), Some(25));
+        assert_eq!(id3_bytes(b"ID3\x03\0\0\0"), None);
+    }
+
+    #[test]
     fn streams_without_a_magic_number_must_repeat() {
         let mut packets = vec![0; 188 * 4];
         packets.iter_mut().step_by(188).for_each(|byte| *byte = 0x47);
         assert_eq!(sniff(&packets), Some(Container::MpegTs));
         packets[188] = 0;
         assert_eq!(sniff(&packets), None);
+        let mut timed = vec![0; 192 * 4];
+        timed.iter_mut().skip(4).step_by(192).for_each(|byte| *byte = 0x47);
+        assert_eq!(sniff(&timed), Some(Container::MpegTs));
         let mut frames = vec![0; 1_000];
         for at in [0, 417] {
             frames[at..at + 4].copy_from_slice(&[0xff, 0xfb, 0x90, 0x00]);
