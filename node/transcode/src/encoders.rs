@@ -21,8 +21,8 @@ struct Candidate {
 
 /// Hardware joins at the front of this list.
 ///
-/// x264enc: these settings equal ffmpeg's `-preset veryfast -crf 23` in size and quality; without
-/// the last one the rate is capped.
+/// x264enc: these settings equal ffmpeg's `-preset veryfast -crf 23` in size and quality; with a
+/// buffer of any size the rate is capped.
 static H264: [Candidate; 2] = [
     Candidate {
         element: "x264enc",
@@ -31,6 +31,7 @@ static H264: [Candidate; 2] = [
             ("quantizer", "23"),
             ("speed-preset", "veryfast"),
             ("vbv-buf-capacity", "0"),
+            ("key-int-max", "250"),
         ],
     },
     Candidate {
@@ -93,7 +94,7 @@ pub(crate) fn aac() -> Result<AacEncoder, Error> {
 /// Makes an AAC encoder for so many channels.
 pub(crate) fn make_aac(encoder: AacEncoder, channels: u32) -> Result<gst::Element, Error> {
     let element = make(encoder.element)?;
-    let bitrate = if channels > 1 { 160_000 } else { 96_000 };
+    let bitrate = if channels > 1 { 128_000 } else { 96_000 };
     element.set_property_from_str("bitrate", &bitrate.to_string());
     Ok(element)
 }

@@ -149,7 +149,9 @@ fn average_fps(v: &VideoScan) -> u32 {
     if span <= 0 {
         return 30;
     }
-    let fps = i128::from(v.packets) * 1_000_000_000 / i128::from(span);
+    let (packets, span) = (i128::from(v.packets), i128::from(span));
+    // To the nearest: x264 spends more on each frame the fewer there are in a second.
+    let fps = (packets * 1_000_000_000 + span / 2) / span;
     // 25 is x264's own middle: below it more bits go into each frame, for no gain to the eye.
     fps.clamp(25, 120) as u32
 }
