@@ -29,12 +29,22 @@ fn main() -> ExitCode {
 }
 
 fn run(config: &Path) -> anyhow::Result<()> {
+    keep_freed_memory();
     log::start()?;
     let config = Config::load(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = runtime.block_on(service::run(config));
     runtime.shutdown_timeout(THREADS_WAIT);
     done
+}
+
+/// Teaches the allocator to keep buffers that an upload frees and takes again at once.
+///
+/// glibc hands freed memory back to the kernel above a threshold that grows with the largest block
+/// freed so far (mallopt(3), `M_MMAP_THRESHOLD`). Without this an upload of 1 GiB takes 100,000
+/// page faults, which cost a sixth of its CPU time.
+fn keep_freed_memory() {
+    drop(std::hint::black_box(vec![0_u8; 8 << 20]));
 }
 
 /// An error with its causes, as far as it does not name them itself.

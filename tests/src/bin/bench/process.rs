@@ -3,6 +3,8 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// CPU time of a process, all its threads and the children it has waited for, in seconds.
@@ -14,6 +16,13 @@ pub(crate) fn cpu_seconds(pid: Pid) -> Result<f64> {
     let ticks: u64 = fields[11..15].iter().map(|field| field.parse::<u64>().unwrap_or(0)).sum();
     let per_second = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
     Ok(ticks as f64 / per_second as f64)
+}
+
+/// CPU time of all children that this process has waited for, in seconds.
+pub(crate) fn cpu_seconds_of_children() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let seconds = |time: TimeVal| time.num_microseconds() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }
 
 /// A figure in KiB of `/proc/PID/status`, such as `VmRSS`.
