@@ -242,3 +242,34 @@ async fn old_tls_is_refused_and_new_tls_accepted() -> Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_form_is_limited_before_its_file_and_answered_after_a_refusal() -> Result<()> {
+    let node = Node::start(raw().set("ingest.stall_ms_max", 1_500)).await?;
+    let url = "/api/v1/ingest/upload";
+    let form = |body: Body| -> Result<_> {
+        let request = node.request(Method::POST, url)?;
+        Ok(request.header("content-type", "multipart/form-data; boundary=x").body(body))
+    };
+    // Megabytes in which no boundary ever comes would all have to be kept in memory.
+    let endless = problem(form(chunked(&vec![b'a'; 4 << 20]))?.send().await?, 400).await?;
+    ensure!(endless["detail"].as_str().is_some_and(|d| d.contains("form")), "{endless}");
+
+    // A form that stops before its file.
+    let start =
+        Bytes::from_static(b"--x\r\ncontent-disposition: form-data; name=\"env_id\"\r\n\r\nra");
+    let stalls = stream::iter([Ok::<_, std::io::Error>(start)]).chain(stream::pending());
+    problem(form(Body::wrap_stream(stalls))?.send().await?, 408).await?;
+
+    // A refusal is answered while the client still sends.
+    let wrong = format!(
+        "--x\r\ncontent-disposition: form-data; name=\"env_id\"\r\n\r\nraw\r\n\
+         --x\r\ncontent-disposition: form-data; name=\"env_hash\"\r\n\r\nwrong\r\n\
+         --x\r\ncontent-disposition: form-data; name=\"file\"; filename=\"a\"\r\n\r\n{}",
+        "z".repeat(50_000)
+    );
+    let sends_on =
+        stream::iter([Ok::<_, std::io::Error>(Bytes::from(wrong))]).chain(stream::pending());
+    problem(form(Body::wrap_stream(sends_on))?.send().await?, 401).await?;
+    nothing_is_left(&node).await
+}

@@ -15,7 +15,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::attempts::{Attempts, Failure};
+use crate::attempts::{Attempts, Failure, Fault};
 use crate::job::{Outputs, SourceFacts};
 use crate::names::{Container, RecordingId};
 use crate::push_order::{self, Success};
@@ -397,7 +397,7 @@ pub enum Event {
         bytes: u64,
         /// SHA-256 of its bytes, in hex.
         sha256: String,
-        /// What its first bytes say it is.
+        /// What its first bytes say it is; garbage where that is nothing.
         container: Option<Container>,
     },
     /// It is no recording, or its body never came to an end.
@@ -509,7 +509,12 @@ fn apply(rec: &mut Recording, event: Event, now: Timestamp) -> Vec<Effect> {
             }
         }
         Event::Recovered { bytes, sha256, container } => {
-            if matches!(rec.state, State::Receiving | State::Stopped) && !rec.attached {
+            // A client that came back meanwhile, or brought more, keeps its recording.
+            let is_over = rec.reconnect_until().is_some_and(|until| until <= now);
+            if is_over && bytes >= rec.bytes {
+                if container.is_none() {
+                    return end(rec, State::Garbage);
+                }
                 close(rec, bytes, sha256, container, now);
                 rec.recovered = true;
                 save(rec, now);
@@ -663,6 +668,12 @@ fn transcoded(
     if rec.state != State::Processing || !rec.transcode.running {
         return;
     }
+    let has_main = files.iter().any(|file| file.kind == FileKind::Main && file.bytes > 0);
+    if rec.policy.outputs.mp4 && !has_main {
+        // The raw file would go next, and be the last of it.
+        let sentence = "the transcoder reported success without an .mp4".into();
+        return transcode_failed(rec, Failure { fault: Fault::Ours, sentence, at: now });
+    }
     rec.transcode.succeed();
     rec.media = media;
     rec.remarks = remarks;
@@ -695,7 +706,7 @@ fn push_ended(rec: &mut Recording, failure: Option<Failure>, now: Timestamp) {
         conclude(rec);
     } else {
         let failure = failure.unwrap_or_else(|| Failure {
-            fault: crate::attempts::Fault::Ours,
+            fault: Fault::Ours,
             sentence: format!("the push ended with {} files still to go", pending.len()),
             at: now,
         });

@@ -5,6 +5,7 @@ use holdfast_core::RecordingId;
 use holdfast_core::attempts::{ATTEMPTS_MAX, Failure, Fault, INTERRUPTIONS_MAX};
 use holdfast_core::explain::explain;
 use holdfast_core::job::Outputs;
+use holdfast_core::names::Container;
 use holdfast_core::push_order::Success;
 use holdfast_core::recording::{
     Effect, Event, FileKind, Lane, Metadata, NewFile, Policy, Recording, Source, State, due,
@@ -116,6 +117,10 @@ impl Life {
     fn fate(&self, kind: FileKind) -> Fate {
         fate(&self.rec, kind)
     }
+}
+
+fn recovered(bytes: u64) -> Event {
+    Event::Recovered { bytes, sha256: "00".into(), container: Some(Container::Webm) }
 }
 
 #[test]
@@ -245,7 +250,7 @@ fn rule_3_1_reconnect_and_resume_have_their_chance_then_recovery() {
     life.happen(Event::Detached);
     life.now += SignedDuration::from_secs(300);
     assert_eq!(life.happen(Event::Due(Lane::Retain)), [Effect::Recover]);
-    life.happen(Event::Recovered { bytes: 9, sha256: "00".into(), container: None });
+    life.happen(recovered(9));
     assert_eq!((life.rec.state, life.rec.recovered), (State::Saved, true));
     assert_eq!(life.rec.saved_at, Some(life.now));
     // Nobody is there to play it back.
@@ -260,8 +265,47 @@ fn rule_3_1_a_client_that_comes_back_while_it_is_recovered_keeps_its_recording()
     life.happen(Event::Detached);
     assert_eq!(life.due(Lane::Retain), [Effect::Recover]);
     life.happen(Event::Attached);
-    life.happen(Event::Recovered { bytes: 9, sha256: "00".into(), container: None });
+    life.happen(recovered(9));
     assert_eq!((life.rec.state, life.rec.recovered), (State::Receiving, false));
+}
+
+#[test]
+fn rule_3_1_a_recovery_that_is_out_of_date_changes_nothing() {
+    let mut life = Life::begin(Source::Stream, policy());
+    life.rec.bytes = 9;
+    life.happen(Event::Detached);
+    assert_eq!(life.due(Lane::Retain), [Effect::Recover]);
+    // The client came back, brought more, and was lost again while the file was read.
+    life.happen(Event::Attached);
+    life.rec.bytes = 12;
+    life.now += SignedDuration::from_secs(1);
+    life.happen(Event::Detached);
+    life.happen(recovered(9));
+    assert_eq!(life.rec.state, State::Receiving);
+    life.now += SignedDuration::from_secs(300);
+    life.happen(recovered(9));
+    assert_eq!(life.rec.state, State::Receiving);
+    life.happen(recovered(12));
+    assert_eq!((life.rec.state, life.rec.bytes), (State::Saved, 12));
+}
+
+#[test]
+fn rule_3_2_what_is_no_recording_is_not_recovered() {
+    let mut life = Life::begin(Source::Stream, policy());
+    life.rec.bytes = 9;
+    life.happen(Event::Detached);
+    life.due(Lane::Retain);
+    life.happen(Event::Recovered { bytes: 9, sha256: "00".into(), container: None });
+    assert_eq!(life.rec.state, State::Garbage);
+}
+
+#[test]
+fn a_success_without_an_mp4_is_a_failed_attempt() {
+    let mut life = Life::saved(Source::Upload, policy());
+    life.due(Lane::Process);
+    life.happen(Event::Transcoded { media: None, files: vec![], remarks: vec![] });
+    assert_eq!(life.rec.state, State::Processing);
+    assert_eq!(life.fate(FileKind::Raw), Fate::Kept(Hold::Processing));
 }
 
 #[test]

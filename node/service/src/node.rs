@@ -105,6 +105,22 @@ impl Node {
         Ok(self.ledger.settle(id, lane, event, now).await?)
     }
 
+    /// Deletes a recording: commits the intent, stops what runs for it, and notes the intent in its
+    /// folder. That note may fail, on a full disk for one: the ledger's word is enough.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was done.
+    pub async fn delete(&self, id: RecordingId) -> Result<Stepped, LedgerError> {
+        let _lock = self.locks.lock(id).await;
+        let stepped = self.ledger.apply(id, Event::DeleteRequested, self.clock.now()).await?;
+        self.running.cancel(id);
+        let recording = stepped.0.clone();
+        if let Err(error) = self.with_vault(move |vault| vault.note(&recording)).await {
+            tracing::warn!(recording = %id, %error, "its folder does not say yet that it was deleted");
+        }
+        Ok(stepped)
+    }
+
     /// Writes what a recording is about to become into its folder, if it still has one.
     async fn note(
         &self,
@@ -194,17 +210,22 @@ impl Progress {
 pub struct Running(Mutex<HashMap<(RecordingId, Lane), CancellationToken>>);
 
 impl Running {
-    /// Notes that work begins; it is to stop when the token is cancelled.
+    /// Notes that work begins; it is to stop when the token is cancelled. `None` where such work runs
+    /// already: its lease ended because the clock was set, not because it died.
     #[must_use]
     pub fn begin(
         &self,
         id: RecordingId,
         lane: Lane,
         stop: &CancellationToken,
-    ) -> CancellationToken {
+    ) -> Option<CancellationToken> {
+        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if running.contains_key(&(id, lane)) {
+            return None;
+        }
         let token = stop.child_token();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert((id, lane), token.clone());
-        token
+        running.insert((id, lane), token.clone());
+        Some(token)
     }
 
     /// Notes that it has ended.

@@ -90,7 +90,8 @@ fn build(config: Config) -> anyhow::Result<Arc<Node>> {
         tracing::warn!(path = %volume.path().display(), "the vault is {}", volume.encryption().describe());
     }
     let ledger_path = ledger::path(&config);
-    if !ledger_path.exists() && !vault.ids()?.is_empty() {
+    let is_missing = std::fs::metadata(&ledger_path).map_or(true, |data| data.len() == 0);
+    if is_missing && !vault.ids()?.is_empty() {
         bail!(
             "the vault {} has recordings, but there is no ledger {}; make a new one from the vault \
              with `holdfast ledger rebuild`, or every recording would be of unknown status",
@@ -134,7 +135,7 @@ async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
     }
     for id in node.with_vault(Vault::ids).await? {
         if node.ledger.get(id)?.is_none() {
-            take_in_unknown(node, id).await?;
+            take_in(node, id).await?;
         }
     }
     Ok(())
@@ -152,6 +153,20 @@ async fn note_length(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<
         node.ledger.note_offsets(vec![(id, length)], node.clock.now()).await?;
     }
     Ok(())
+}
+
+/// A folder that the ledger does not know. Its manifest tells what it is; without one its status is
+/// unknown (rule 3.3).
+async fn take_in(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
+    let manifest = node.with_vault(move |vault| Ok(vault.manifest(id))).await?;
+    match manifest {
+        Ok(recording) if recording.id == id => {
+            tracing::warn!(recording = %id, "in the vault, but not in the ledger: taken in again");
+            node.ledger.insert(ledger::after_restart(&recording, node.clock.now())).await?;
+            Ok(())
+        }
+        _ => take_in_unknown(node, id).await,
+    }
 }
 
 async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {

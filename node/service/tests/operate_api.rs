@@ -272,7 +272,7 @@ async fn a_deleted_recording_is_gone_at_once_and_for_good() {
 async fn deleting_stops_work_that_runs() {
     let home = Home::new();
     let id = home.saved(1, "demo").await;
-    let work = home.node.running.begin(id, Lane::Process, &home.node.stop);
+    let work = home.node.running.begin(id, Lane::Process, &home.node.stop).unwrap();
     home.ask("DELETE", &at(id)).await;
     assert!(work.is_cancelled() && !home.node.stop.is_cancelled());
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
+use holdfast_core::RecordingId;
 use holdfast_core::admission::{self, Refusal};
 use holdfast_core::recording::{Metadata, Policy, Recording, Source};
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,6 +25,30 @@ pub(super) struct Admitted {
     pub(super) recording: Recording,
     pub(super) secrets: Secrets,
     pub(super) raw: std::fs::File,
+    /// Until it is disarmed, whatever ends this makes the recording garbage.
+    pub(super) guard: Guard,
+}
+
+/// Marks a recording as garbage unless it was disarmed: by an error, or by its client going away.
+pub(super) struct Guard {
+    ingest: Arc<Ingest>,
+    id: RecordingId,
+    armed: bool,
+}
+
+impl Guard {
+    pub(super) fn disarm(mut self) {
+        self.armed = false;
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.armed {
+            let (ingest, id) = (Arc::clone(&self.ingest), self.id);
+            self.ingest.tasks.spawn(async move { ingest.reject(id).await });
+        }
+    }
 }
 
 impl Ingest {
@@ -51,8 +76,24 @@ impl Ingest {
     }
 
     /// Enters a new recording into the ledger, then makes its folder.
+    ///
+    /// It runs to its end also when its caller goes away: what it began is then garbage, and known.
     pub(super) async fn begin(
-        &self,
+        self: &Arc<Self>,
+        env_id: String,
+        source: Source,
+        policy: Policy,
+        metadata: Metadata,
+        bytes: u64,
+    ) -> Result<Admitted, Problem> {
+        let ingest = Arc::clone(self);
+        let begun = async move { ingest.begin_now(env_id, source, policy, metadata, bytes).await };
+        let begun = self.tasks.spawn(begun).await;
+        begun.map_err(|error| Problem::internal(error.to_string()))?
+    }
+
+    async fn begin_now(
+        self: &Arc<Self>,
         env_id: String,
         source: Source,
         policy: Policy,
@@ -70,19 +111,16 @@ impl Ingest {
         let mut recording = Recording::new(id, env_id, source, policy, metadata, now);
         recording.access = secrets.access();
         node.ledger.insert(recording.clone()).await.map_err(|e| failed(&e.into()))?;
+        let guard = Guard { ingest: Arc::clone(self), id, armed: true };
         let made = recording.clone();
+        let _lock = node.locks.lock(id).await;
         let raw = node.with_vault(move |vault| vault.create(&made, bytes)).await;
-        match raw {
-            Ok(raw) => Ok(Admitted { recording, secrets, raw }),
-            Err(error) => {
-                self.reject(id).await;
-                Err(failed(&error))
-            }
-        }
+        let raw = raw.map_err(|error| failed(&error))?;
+        Ok(Admitted { recording, secrets, raw, guard })
     }
 
     /// Nothing is to be kept of a recording. What cannot be noted now is found at the next start.
-    pub(super) async fn reject(&self, id: holdfast_core::RecordingId) {
+    pub(super) async fn reject(&self, id: RecordingId) {
         let now = self.node.clock.now();
         let event = holdfast_core::Event::Rejected;
         if let Err(error) = self.node.ledger.apply(id, event, now).await {

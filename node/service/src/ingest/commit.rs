@@ -6,6 +6,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::stream::{Standing, Stream, Streams};
@@ -37,6 +38,7 @@ pub(super) async fn now(node: &Arc<Node>, streams: &Arc<Streams>) {
 }
 
 async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
+    let _round = streams.rounds.lock().await;
     let dirty = streams.take_dirty();
     if dirty.is_empty() {
         return;
@@ -44,7 +46,8 @@ async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
     let synced = {
         let vault = Arc::clone(&node.vault);
         let files: Vec<Arc<Stream>> = dirty.iter().map(|(stream, _)| Arc::clone(stream)).collect();
-        tokio::task::spawn_blocking(move || sync(&vault, &files)).await
+        let all = Arc::clone(streams);
+        tokio::task::spawn_blocking(move || sync(&vault, &all, &files)).await
     };
     let results = synced.unwrap_or_else(|error| {
         tracing::error!(%error, "a sync round ended early");
@@ -74,7 +77,7 @@ async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
     }
 }
 
-/// Never backwards: rounds may overlap.
+/// Never backwards, and not once the disk refused.
 fn advance(stream: &Stream, received: u64) {
     stream.standing.send_if_modified(|standing| match standing {
         Standing::Durable(before) if *before < received => {
@@ -94,13 +97,23 @@ async fn refuse(stream: &Arc<Stream>, error: &io::Error) {
     }
 }
 
-fn sync(vault: &crate::vault::Vault, streams: &[Arc<Stream>]) -> Vec<io::Result<()>> {
-    if streams.len() > SINGLE_SYNCS_MAX {
-        let all = vault.volumes().iter().try_for_each(crate::vault::Volume::sync);
-        if all.is_ok() {
-            return streams.iter().map(|_| Ok(())).collect();
-        }
-        // Something could not be written; ask each file whether it was one of these.
+/// A sync of the whole volume says once that something was lost, not what: it may have been bytes
+/// of a stream of the next round. From then on each file is asked once for itself, which knows.
+fn sync(
+    vault: &crate::vault::Vault,
+    all: &Streams,
+    streams: &[Arc<Stream>],
+) -> Vec<io::Result<()>> {
+    let is_whole = streams.len() > SINGLE_SYNCS_MAX;
+    if is_whole && vault.volumes().iter().try_for_each(crate::vault::Volume::sync).is_err() {
+        all.volume_failures.fetch_add(1, Ordering::AcqRel);
     }
-    streams.iter().map(|stream| stream.sync()).collect()
+    let failures = all.volume_failures.load(Ordering::Acquire);
+    let ask = |stream: &Arc<Stream>| {
+        if is_whole && stream.failures_checked.swap(failures, Ordering::AcqRel) == failures {
+            return Ok(());
+        }
+        stream.sync()
+    };
+    streams.iter().map(ask).collect()
 }

@@ -116,7 +116,7 @@ struct Owned {
     epochs: watch::Receiver<u64>,
     standing: watch::Receiver<Standing>,
     state: recording::State,
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What a connection wakes up for.
@@ -137,9 +137,12 @@ impl Connection {
             let deadline = heard + if is_asked { stall } else { stall / 2 };
             match self.wake(deadline).await {
                 Wake::Message(Some(Ok(message))) => {
-                    (heard, is_asked) = (Instant::now(), false);
                     if self.take(message).await?.is_break() {
                         return Ok(());
+                    }
+                    // Pongs keep a recording's connection alive, not one that never begins any.
+                    if self.owned.is_some() {
+                        (heard, is_asked) = (Instant::now(), false);
                     }
                 }
                 // The line broke, or the client closed it: either may come back.
@@ -239,6 +242,7 @@ impl Connection {
         let admitted =
             Box::pin(ingest.begin(start.env_id, Source::Stream, policy, metadata, 0)).await?;
         let id = admitted.recording.id;
+        admitted.guard.disarm();
         let stream = ingest.streams.enter(Stream::new(id, admitted.raw));
         let terms = self.terms(&admitted.secrets, &admitted.recording, 0);
         self.own(stream, &admitted.recording, permit);
@@ -252,25 +256,26 @@ impl Connection {
         let unknown =
             || Problem::not_found("no such recording; it may have been deleted. Record again");
         let id = id.parse().map_err(|_| unknown())?;
+        // From here on the older connection's end, a recovery and a deletion wait, or have happened.
+        let lock = ingest.node.locks.lock(id).await;
         let recording =
             ingest.node.ledger.get(id).map_err(|e| failed(&e.into()))?.ok_or_else(unknown)?;
         let secrets = Secrets::of(&recording, token)
             .ok_or_else(|| Problem::unauthorized("this is not the token of that recording"))?;
         use recording::State::{Deleted, Garbage, Receiving, Stopped, Unknown};
-        let stream = match recording.state {
-            Receiving | Stopped => reopen(&ingest, &recording).await?,
-            Deleted | Garbage | Unknown => return Err(unknown()),
-            // Saved already, by an answer that got lost: there is nothing left to write.
-            _ => Stream::saved(id, recording.bytes),
-        };
-        let recording = match recording.state {
+        let (stream, recording) = match recording.state {
             Receiving | Stopped => {
-                let attached =
-                    ingest.node.ledger.apply(id, Event::Attached, ingest.node.clock.now()).await;
-                attached.map_err(|e| failed(&e.into()))?.0
+                let stream = reopen(&ingest, &recording).await?;
+                let now = ingest.node.clock.now();
+                let attached = ingest.node.ledger.apply(id, Event::Attached, now).await;
+                (stream, attached.map_err(|e| failed(&e.into()))?.0)
             }
-            _ => recording,
+            // Saved already, by an answer that got lost: there is nothing left to write.
+            _ => (Stream::saved(id, recording.bytes), recording),
         };
+        if matches!(recording.state, Deleted | Garbage | Unknown) {
+            return Err(unknown());
+        }
         let offset = stream.received();
         let state = match recording.state {
             Receiving => "receiving",
@@ -279,6 +284,7 @@ impl Connection {
         };
         let terms = self.terms(&secrets, &recording, offset);
         self.own(stream, &recording, permit);
+        drop(lock);
         self.say(&FromNode::Resumed { recording_id: id, state, terms }).await
     }
 
@@ -293,7 +299,7 @@ impl Connection {
         }
         let state = recording.state;
         self.owned =
-            Some(Box::new(Owned { stream, epoch, epochs, standing, state, _permit: permit }));
+            Some(Box::new(Owned { stream, epoch, epochs, standing, state, permit: Some(permit) }));
     }
 
     fn terms(&self, secrets: &Secrets, recording: &Recording, offset: u64) -> Terms {
@@ -397,7 +403,7 @@ impl Connection {
         }
         let event = Event::Stopped { bytes: size, sha256: sha256.clone(), container };
         let (recording, _) = node.step(stream.id, event).await.map_err(|e| failed(&e))?;
-        self.set_state(recording.state);
+        self.set_state(recording.state)?;
         self.say(&FromNode::Stopped { size, sha256: &sha256 }).await
     }
 
@@ -438,10 +444,14 @@ impl Connection {
             recording::State::Stopped => {
                 let node = Arc::clone(&self.ingest.node);
                 let (recording, _) = node.step(id, Event::Saved).await.map_err(|e| failed(&e))?;
-                self.set_state(recording.state);
+                self.set_state(recording.state)?;
                 self.ingest.streams.leave(id);
             }
             _ => {}
+        }
+        // A page that stays open after its recording is saved takes nobody's place.
+        if let Some(owned) = self.owned.as_deref_mut() {
+            owned.permit = None;
         }
         self.say(&FromNode::Saved { recording_id: id }).await
     }
@@ -450,9 +460,7 @@ impl Connection {
         let Some(owned) = self.owned.as_deref() else { return Ok(()) };
         let id = owned.stream.id;
         let node = Arc::clone(&self.ingest.node);
-        let deleted = node.ledger.apply(id, Event::DeleteRequested, node.clock.now()).await;
-        deleted.map_err(|e| failed(&e.into()))?;
-        node.running.cancel(id);
+        node.delete(id).await.map_err(|e| failed(&e.into()))?;
         self.ingest.streams.leave(id);
         self.owned = None;
         self.say(&FromNode::Discarded { recording_id: id }).await?;
@@ -460,10 +468,15 @@ impl Connection {
         Ok(())
     }
 
-    fn set_state(&mut self, state: recording::State) {
+    /// Notes what the recording has become; it may have been deleted meanwhile.
+    fn set_state(&mut self, state: recording::State) -> Outcome {
+        if matches!(state, recording::State::Deleted | recording::State::Garbage) {
+            return Err(unknown());
+        }
         if let Some(owned) = self.owned.as_deref_mut() {
             owned.state = state;
         }
+        Ok(())
     }
 
     async fn say(&mut self, message: &FromNode<'_>) -> Outcome {
@@ -494,6 +507,11 @@ impl Connection {
         let node = &self.ingest.node;
         let id = owned.stream.id;
         commit::now(node, &self.ingest.streams).await;
+        // Whoever resumes does so under this lock, and takes over before it lets go.
+        let _lock = node.locks.lock(id).await;
+        if *owned.stream.epoch.borrow() != owned.epoch {
+            return;
+        }
         if let Err(error) = node.ledger.apply(id, Event::Detached, node.clock.now()).await {
             tracing::error!(recording = %id, %error, "could not note that its client is gone");
         }
@@ -515,6 +533,10 @@ async fn reopen(ingest: &Ingest, recording: &Recording) -> Outcome<Arc<Stream>> 
     });
     let stream = reopened.await.map_err(|error| failed(&error))?;
     Ok(ingest.streams.enter(stream))
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("no such recording; it may have been deleted. Record again")
 }
 
 fn not_a_recording() -> Problem {

@@ -52,6 +52,8 @@ pub(super) struct Stream {
     writer: tokio::sync::Mutex<Option<Writer>>,
     received: AtomicU64,
     dirty: AtomicBool,
+    /// The volume's failures that this file was asked about.
+    pub(super) failures_checked: AtomicU64,
     pub(super) standing: watch::Sender<Standing>,
     pub(super) epoch: watch::Sender<u64>,
 }
@@ -101,6 +103,7 @@ impl Stream {
             writer: tokio::sync::Mutex::new(writer),
             received: AtomicU64::new(received),
             dirty: AtomicBool::new(false),
+            failures_checked: AtomicU64::new(0),
             standing: watch::Sender::new(Standing::Durable(received)),
             epoch: watch::Sender::new(0),
         })
@@ -232,6 +235,10 @@ pub struct Streams {
     open: Mutex<HashMap<RecordingId, Arc<Stream>>>,
     dirty: Mutex<Vec<Arc<Stream>>>,
     pub(super) wake: Notify,
+    /// One round at a time, so that none takes another's errors or goes back behind its offsets.
+    pub(super) rounds: tokio::sync::Mutex<()>,
+    /// How often a sync of a whole volume failed.
+    pub(super) volume_failures: AtomicU64,
 }
 
 impl Streams {
@@ -265,8 +272,11 @@ impl Streams {
         self.get(id).map(|stream| stream.received())
     }
 
-    /// Forgets a stream whose recording was closed or deleted.
+    /// Forgets a stream whose recording was deleted, and sends away who still writes to it.
     pub fn forget(&self, id: RecordingId) {
+        if let Some(stream) = self.get(id) {
+            stream.take_over();
+        }
         self.leave(id);
     }
 

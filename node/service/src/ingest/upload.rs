@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -40,6 +41,8 @@ const PIECE_BYTES: usize = 1 << 20;
 const SLICES_MAX: usize = 1024;
 /// Largest form field other than the file, in bytes.
 const FIELD_BYTES_MAX: usize = 1024;
+/// Most bytes of a form before its file, in bytes: the parser keeps them in memory.
+const BEFORE_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most form fields before the file.
 const FIELDS_MAX: usize = 8;
 /// After a refusal, so much is still read and thrown away, that the client sees the answer.
@@ -142,11 +145,15 @@ async fn form(
     mut claim: Claim,
     request: Request,
 ) -> Result<Response, Problem> {
+    let budget = Arc::new(AtomicU64::new(BEFORE_FILE_BYTES_MAX));
+    let request = within(request, &budget);
+    let stall = Duration::from_millis(ingest.node.config.ingest.stall_ms_max);
     let mut form = Multipart::from_request(request, &())
         .await
         .map_err(|error| Problem::bad_request(format!("malformed form: {}", error.body_text())))?;
     for _ in 0..FIELDS_MAX {
-        let Some(mut field) = form.next_field().await.map_err(|e| malformed(&e))? else { break };
+        let next = in_time(stall, form.next_field()).await?;
+        let Some(mut field) = next.map_err(|e| malformed(&e))? else { break };
         let name = field.name().unwrap_or("").to_owned();
         if name == "file" {
             let (sender, receiver) = tokio::sync::mpsc::channel::<Result<Bytes, Problem>>(1);
@@ -157,11 +164,21 @@ async fn form(
                 }));
                 Box::pin(receive(ingest, peer, headers, claim, None, &mut pieces)).await
             };
-            let (result, ()) = tokio::join!(receiving, pump(&mut field, sender));
+            budget.store(u64::MAX, Ordering::Relaxed);
+            let mut pumping = pin!(pump(&mut field, sender));
+            let mut receiving = pin!(receiving);
+            let (result, is_pumped) = tokio::select! {
+                result = &mut receiving => (result, false),
+                () = &mut pumping => (receiving.await, true),
+            };
+            if result.is_err() && !is_pumped {
+                // So that a client still sending gets to see the answer.
+                drop(tokio::time::timeout(Duration::from_millis(LINGER_MS_MAX), pumping).await);
+            }
             return result;
         }
         let mut value = BytesMut::new();
-        while let Some(piece) = field.chunk().await.map_err(|e| malformed(&e))? {
+        while let Some(piece) = in_time(stall, field.chunk()).await?.map_err(|e| malformed(&e))? {
             value.extend_from_slice(&piece);
             if value.len() > FIELD_BYTES_MAX {
                 return Err(Problem::bad_request(format!(
@@ -183,6 +200,28 @@ async fn form(
         }
     }
     Err(Problem::bad_request("the form has no field \"file\"; put it after env_id and env_hash"))
+}
+
+/// Ends a body that is longer than what is left of a budget.
+fn within(request: Request, budget: &Arc<AtomicU64>) -> Request {
+    let budget = Arc::clone(budget);
+    let (parts, body) = request.into_parts();
+    let counted = body.into_data_stream().map(move |piece| {
+        let piece = piece?;
+        let length = piece.len() as u64;
+        let take = |left: u64| left.checked_sub(length);
+        match budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => Ok(piece),
+            Err(_) => Err(axum::Error::new("too much before the file")),
+        }
+    });
+    Request::from_parts(parts, Body::from_stream(counted))
+}
+
+async fn in_time<T>(stall: Duration, next: impl Future<Output = T>) -> Result<T, Problem> {
+    tokio::time::timeout(stall, next).await.map_err(|_| {
+        Problem::stalled(format!("nothing came for {} ms; send it again", stall.as_millis()))
+    })
 }
 
 /// Hands the file's pieces over; once nobody takes them, throws a limited number of them away.
@@ -256,11 +295,8 @@ async fn receive(
     let admitted =
         Box::pin(ingest.begin(env_id, Source::Upload, policy, metadata, length.unwrap_or(0)))
             .await?;
-    let id = admitted.recording.id;
-    // If the client goes, hyper drops this future: the guard then marks what came as garbage.
-    let guard = Guard { ingest: Arc::clone(ingest), id, armed: true };
+    // If the client goes, hyper drops this future, and the guard in it marks what came as garbage.
     let accepted = Box::pin(keep(ingest, admitted, container, head, &mut reader)).await?;
-    guard.disarm();
     let location = HeaderValue::from_str(&accepted.status_url);
     let mut response = (StatusCode::CREATED, axum::Json(accepted)).into_response();
     if let Ok(location) = location {
@@ -304,7 +340,11 @@ async fn keep(
     let synced = tokio::task::spawn_blocking(move || writer.finish()).await.map_err(ended)?;
     let (bytes, sha256) = synced.map_err(|error| failed(&io("sync", error).into()))?;
     let stopped = Event::Stopped { bytes, sha256: sha256.clone(), container: Some(container) };
-    node.step_all(id, [stopped, Event::Saved]).await.map_err(|error| failed(&error))?;
+    let saved = node.step_all(id, [stopped, Event::Saved]).await.map_err(|error| failed(&error))?;
+    if saved.0.saved_at.is_none() {
+        return Err(Problem::gone("the recording was deleted while it arrived"));
+    }
+    admitted.guard.disarm();
     Ok(Accepted {
         id: id.to_string(),
         state: "saved",
@@ -403,27 +443,5 @@ impl Writer {
     fn finish(self) -> io::Result<(u64, String)> {
         self.raw.sync_all()?;
         Ok((self.at, self.digest.finish()))
-    }
-}
-
-/// Marks an upload as garbage unless it was disarmed: by an error, or by its client going away.
-struct Guard {
-    ingest: Arc<Ingest>,
-    id: holdfast_core::RecordingId,
-    armed: bool,
-}
-
-impl Guard {
-    fn disarm(mut self) {
-        self.armed = false;
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if self.armed {
-            let (ingest, id) = (Arc::clone(&self.ingest), self.id);
-            self.ingest.tasks.spawn(async move { ingest.reject(id).await });
-        }
     }
 }

@@ -23,7 +23,7 @@ use jiff::Timestamp;
 use redb::Database;
 use tokio::sync::{mpsc, oneshot, watch};
 
-pub use rebuild::{RebuildError, RebuildReport, rebuild};
+pub use rebuild::{RebuildError, RebuildReport, after_restart, rebuild};
 pub use schema::VERSION;
 use writer::Op;
 

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use holdfast_core::recording::Recording;
+use holdfast_core::Lane;
+use holdfast_core::recording::{Event, Recording, step};
 use jiff::Timestamp;
 
 use super::{LedgerError, schema, store, writer};
@@ -54,12 +55,24 @@ pub fn rebuild(config: &Config, now: Timestamp) -> Result<RebuildReport, Rebuild
             Err(error) => damaged.push(format!("{id}: {error}")),
         }
     }
+    // Whole under another name first: a node that finds half a ledger would take the rest for unknown.
+    let new = path.with_extension("redb.new");
+    enter(&new, &recordings, now)?;
     let kept_aside = put_aside(&path, now)?;
-    enter(&path, &recordings, now)?;
+    rename(&new, &path)?;
     Ok(RebuildReport { kept_aside, recordings: recordings.len(), damaged })
 }
 
-#[expect(clippy::disallowed_methods, reason = "the old ledger is kept, not deleted")]
+/// A recording as its manifest tells it, after the node's end: no client, and no attempt that runs.
+#[must_use]
+pub fn after_restart(recording: &Recording, now: Timestamp) -> Recording {
+    let mut recording = step(recording, Event::Detached, now).0;
+    for lane in Lane::ALL {
+        recording = step(&recording, Event::Interrupted(lane), now).0;
+    }
+    recording
+}
+
 fn put_aside(path: &std::path::Path, now: Timestamp) -> Result<Option<PathBuf>, RebuildError> {
     if !path.exists() {
         return Ok(None);
@@ -72,9 +85,16 @@ fn put_aside(path: &std::path::Path, now: Timestamp) -> Result<Option<PathBuf>, 
     }
     drop(opened);
     let aside = path.with_extension(format!("redb.before-{}", now.as_second()));
-    std::fs::rename(path, &aside)
-        .map_err(|source| RebuildError::Aside { path: path.into(), source })?;
+    rename(path, &aside)?;
     Ok(Some(aside))
+}
+
+#[expect(clippy::disallowed_methods, reason = "ledgers are renamed here, never deleted")]
+fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<(), RebuildError> {
+    let folder = to.parent().map(std::fs::File::open);
+    std::fs::rename(from, to)
+        .and_then(|()| folder.map_or(Ok(()), |folder| folder?.sync_all()))
+        .map_err(|source| RebuildError::Aside { path: from.into(), source })
 }
 
 fn enter(
@@ -82,10 +102,11 @@ fn enter(
     recordings: &[Recording],
     now: Timestamp,
 ) -> Result<(), LedgerError> {
-    let database = schema::open(path)?;
+    let database = schema::make(path)?;
     let write = writer::transaction(&database).map_err(LedgerError::Write)?;
     for recording in recordings {
-        let entry = schema::Entry { recording: recording.clone(), slots: Default::default() };
+        let entry =
+            schema::Entry { recording: after_restart(recording, now), slots: Default::default() };
         store::put(&write, entry, None)?;
     }
     store::note_instant(&write, now)?;

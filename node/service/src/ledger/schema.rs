@@ -47,6 +47,13 @@ pub(super) struct Slot {
     pub(super) claimed: bool,
 }
 
+/// Makes a new ledger; one that a rebuild left half-made is emptied.
+pub(super) fn make(path: &Path) -> Result<Database, LedgerError> {
+    let emptied = std::fs::File::create(path);
+    emptied.map_err(|error| LedgerError::Open { path: path.into(), reason: error.to_string() })?;
+    open(path)
+}
+
 /// Opens or makes the file and brings it up to date.
 pub(super) fn open(path: &Path) -> Result<Database, LedgerError> {
     let failed = |reason: String| LedgerError::Open { path: path.into(), reason };

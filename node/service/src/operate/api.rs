@@ -10,7 +10,7 @@ use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Json, Router, middleware};
 use holdfast_core::RecordingId;
-use holdfast_core::recording::{self, Event, Recording};
+use holdfast_core::recording::{self, Recording};
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Auth, Caller, require_key};
@@ -160,14 +160,11 @@ async fn delete(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer<DeletedView> {
     let id = parse_id(&path.map_err(bad_path)?)?;
-    // Straight to the ledger: when the disk is full, deleting must still be possible.
-    let applied = node.ledger.apply(id, Event::DeleteRequested, node.clock.now()).await;
-    let (_, effects) = applied.map_err(|error| problem(&error))?;
+    let (_, effects) = node.delete(id).await.map_err(|error| problem(&error))?;
     // No effects: it had ended before.
     if effects.is_empty() {
         return Ok(Json(DeletedView { outcome: DeleteOutcome::AlreadyGone }));
     }
-    node.running.cancel(id);
     tracing::info!(recording = %id, caller, "deleted on request");
     Ok(Json(DeletedView { outcome: DeleteOutcome::Deleted }))
 }

@@ -89,7 +89,7 @@ async fn once<W: Work>(node: &Arc<Node>, work: &W) -> Result<bool, NodeError> {
         return Ok(true);
     }
     let id = recording.id;
-    let cancel = node.running.begin(id, lane, &node.halt);
+    let Some(cancel) = node.running.begin(id, lane, &node.halt) else { return Ok(true) };
     let working = work.work(recording, effects, cancel.clone());
     tokio::pin!(working);
     let event = loop {

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use holdfast_core::recording::{Event, Recording};
+use holdfast_core::recording::{Event, FileKind, Recording};
 use holdfast_core::sniff;
 use holdfast_core::{Effect, Lane, RecordingId};
 use tokio_util::sync::CancellationToken;
@@ -42,15 +42,13 @@ impl Retainer {
                         .await?;
                     drop(lock);
                     tracing::info!(recording = %id, ?kinds, ?deletion, "deleted");
-                    if folder {
+                    if kinds.contains(&FileKind::Raw) {
                         self.streams.forget(id);
                     }
                     return Ok(Some(Event::FilesDeleted(kinds)));
                 }
                 Effect::Recover => {
-                    let event = self.recover(id).await?;
-                    self.streams.forget(id);
-                    return Ok(Some(event));
+                    return Ok(Some(self.recover(id).await?));
                 }
                 Effect::Transcode | Effect::Push(_) | Effect::Cancel => {}
             }
@@ -73,11 +71,7 @@ impl Retainer {
             close().map_err(failed)
         });
         let (bytes, sha256, container) = closed.await?;
-        if bytes == 0 || container.is_none() {
-            tracing::info!(recording = %id, bytes, "its client never came back, and it is no recording");
-            return Ok(Event::Rejected);
-        }
-        tracing::info!(recording = %id, bytes, "recovered: its client never came back");
+        tracing::info!(recording = %id, bytes, ?container, "its client never came back");
         Ok(Event::Recovered { bytes, sha256, container })
     }
 }

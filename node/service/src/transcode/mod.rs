@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::job::{FailureKind, Job, Limits, Made, Report};
-use holdfast_core::recording::{Event, FileKind, Recording};
+use holdfast_core::recording::{Event, FileKind, Recording, State};
 use holdfast_core::{Effect, Lane};
 use tokio_util::sync::CancellationToken;
 
@@ -116,7 +116,7 @@ impl Transcoder {
     ) -> Result<Event, TranscodeError> {
         let id = recording.id;
         let opened =
-            self.node.with_vault(move |vault| Ok((vault.open_raw(id)?, vault.work_folder(id)?)));
+            self.node.with_vault(move |vault| Ok((vault.read_raw(id)?, vault.work_folder(id)?)));
         let (raw, work) = opened.await?;
         let settings = &self.node.config.transcode;
         let job = Job {
@@ -152,6 +152,12 @@ impl Transcoder {
         };
         drop(child);
         let kinds = kinds_made(&made);
+        // A deletion waits until the files have their names, or has happened.
+        let _lock = self.node.locks.lock(id).await;
+        let current = self.node.ledger.get(id).map_err(NodeError::from)?;
+        if current.is_none_or(|current| current.state != State::Processing) {
+            return Err(TranscodeError::Cancelled);
+        }
         let files = self.node.with_vault(move |vault| vault.adopt(id, &kinds)).await?;
         Ok(Event::Transcoded { media: Some(made.source), files, remarks: made.remarks })
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::Path;
 
+use holdfast_core::push_order;
 use holdfast_core::recording::FileKind;
 
 use super::{VaultError, file_name, manifest, sync_folder};
@@ -25,6 +26,8 @@ pub(super) fn delete(
         return Ok(Deletion::AlreadyGone);
     }
     let mut outcome = Deletion::AlreadyGone;
+    // A whole folder goes with whatever an attempt left in it that the ledger never heard of.
+    let kinds = if whole { &push_order::ORDER[..] } else { kinds };
     for kind in kinds {
         if unlink(&folder.join(file_name(*kind)))? {
             outcome = Deletion::Deleted;

@@ -17,12 +17,14 @@ mod volume;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use holdfast_core::RecordingId;
 use holdfast_core::job;
 use holdfast_core::recording::{FileKind, NewFile, Recording};
+
+use nix::fcntl::OFlag;
 
 pub use delete::Deletion;
 pub use volume::{Encryption, Volume};
@@ -183,6 +185,15 @@ impl Vault {
         Ok(raw)
     }
 
+    /// Opens the raw file of a recording for reading alone: for whoever must not change it.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`].
+    pub fn read_raw(&self, id: RecordingId) -> Result<File, VaultError> {
+        let path = self.file(id, FileKind::Raw);
+        File::open(&path).map_err(VaultError::io("open", &path))
+    }
+
     /// Opens the raw file of a recording for reading and going on with.
     ///
     /// # Errors
@@ -202,6 +213,14 @@ impl Vault {
         if folder.is_dir() { manifest::write(&folder, recording) } else { Ok(()) }
     }
 
+    /// What the manifest in a recording's folder says.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`] or [`VaultError::Manifest`] where it cannot be read.
+    pub fn manifest(&self, id: RecordingId) -> Result<Recording, VaultError> {
+        manifest::read(&self.folder(id))
+    }
+
     /// Every recording that has a folder here, by its manifest.
     ///
     /// # Errors
@@ -210,7 +229,7 @@ impl Vault {
     pub fn manifests(&self) -> Result<Vec<Manifest>, VaultError> {
         let mut found = Vec::new();
         for id in self.ids()? {
-            found.push((id, manifest::read(&self.folder(id))));
+            found.push((id, self.manifest(id)));
         }
         Ok(found)
     }
@@ -255,7 +274,7 @@ impl Vault {
         let mut files = Vec::new();
         for kind in kinds {
             let made = work.join(file_name(*kind));
-            let file = File::open(&made).map_err(VaultError::io("open", &made))?;
+            let file = open_made(&made).map_err(VaultError::io("open", &made))?;
             file.sync_all().map_err(VaultError::io("sync", &made))?;
             let (bytes, sha256) = digest::of_file(&file).map_err(VaultError::io("read", &made))?;
             rename(&made, &folder.join(file_name(*kind)))?;
@@ -288,6 +307,18 @@ pub fn file_name(kind: FileKind) -> &'static str {
         FileKind::Main => job::MAIN_NAME,
         FileKind::Snapshot => job::SNAPSHOT_NAME,
         FileKind::Filmstrip => job::FILMSTRIP_NAME,
+    }
+}
+
+/// What a decoder left is taken only if it is a plain file of its own: a link could lead anywhere.
+fn open_made(path: &Path) -> io::Result<File> {
+    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let data = file.metadata()?;
+    if data.is_file() && data.nlink() == 1 {
+        Ok(file)
+    } else {
+        Err(io::Error::other("the transcoder left something that is no plain file"))
     }
 }
 

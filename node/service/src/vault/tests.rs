@@ -80,6 +80,32 @@ fn deleting_twice_is_harmless() {
 }
 
 #[test]
+fn a_whole_folder_goes_with_what_the_ledger_never_heard_of() {
+    let (path, vault) = vault("leftovers");
+    let rec = recording(5);
+    vault.create(&rec, 0).unwrap();
+    std::fs::write(vault.file(rec.id, FileKind::Main), b"renamed, then the node was killed")
+        .unwrap();
+    assert_eq!(vault.delete(rec.id, &[FileKind::Raw], true).unwrap(), Deletion::Deleted);
+    assert!(std::fs::read_dir(path.join(RECORDINGS)).unwrap().next().is_none());
+}
+
+#[test]
+fn a_link_that_a_decoder_left_is_not_taken_for_its_work() {
+    let (path, vault) = vault("link");
+    let rec = recording(6);
+    vault.create(&rec, 0).unwrap();
+    let secret = path.join("secret");
+    std::fs::write(&secret, b"key").unwrap();
+    let work = vault.work_folder(rec.id).unwrap();
+    std::os::unix::fs::symlink(&secret, work.join("main.mp4")).unwrap();
+    assert!(vault.adopt(rec.id, &[FileKind::Main]).is_err());
+    let work = vault.work_folder(rec.id).unwrap();
+    std::fs::hard_link(&secret, work.join("main.mp4")).unwrap();
+    assert!(vault.adopt(rec.id, &[FileKind::Main]).is_err());
+}
+
+#[test]
 fn a_full_volume_takes_nothing_new() {
     let (path, _) = vault("full");
     let vault = Vault::open(&path, u64::MAX).unwrap();
