@@ -328,6 +328,28 @@ async fn a_client_that_never_comes_back_has_its_recording_recovered() -> Result<
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_resume_beside_the_end_of_the_older_connection_keeps_the_recording() -> Result<()> {
+    // Were the newer connection taken for gone, its recording would be recovered half-way.
+    let node = Node::start(raw().set("ingest.reconnect_ms", 1_000)).await?;
+    let address = node.address()?;
+    let bytes = webm_noise(15, 400_000);
+    let mut stream = Stream::start(&address, "raw").await?;
+    for part in 1..=30_usize {
+        stream.push(&bytes[..part * 10_000], 5_000).await?;
+        let (id, token) = (stream.id.clone(), stream.token.clone());
+        // The older one ends just when the newer one comes.
+        let older = tokio::spawn(async move { drop(stream) });
+        stream = Stream::resume(&address, &id, &token).await?;
+        older.await?;
+    }
+    node.for_a_while(2_500).await;
+    stream.record(&bytes, 10_000).await?;
+    let recording = delivered_as_sent(&node, &stream.id, &bytes).await?;
+    ensure!(recording["recovered"] == false, "{recording}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_falls_silent_is_cut_off_and_may_resume() -> Result<()> {
     let node = Node::start(raw().set("ingest.stall_ms_max", 700)).await?;
     let address = node.address()?;
