@@ -336,6 +336,9 @@ async fn a_resume_beside_the_end_of_the_older_connection_keeps_the_recording() -
     let mut stream = Stream::start(&address, "raw").await?;
     for part in 1..=30_usize {
         stream.push(&bytes[..part * 10_000], 5_000).await?;
+        // Bytes that are still to be made durable keep the older connection's end busy.
+        let sent = part * 10_000;
+        stream.chunk(sent as u64, &bytes[sent..sent + 5_000]).await?;
         let (id, token) = (stream.id.clone(), stream.token.clone());
         // The older one ends just when the newer one comes.
         let older = tokio::spawn(async move { drop(stream) });

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliver::Destination;
 use crate::ledger::{Ledger, LedgerError, Stepped};
+use crate::queue::Queue;
 use crate::vault::{Vault, VaultError};
 
 /// How far the clock may be set back, as time servers do, before deletions stop.
@@ -93,8 +94,9 @@ impl Node {
     ///
     /// # Errors
     /// [`NodeError`] when nothing was done; the claim then ends with its lease.
-    pub async fn settle(
+    pub async fn settle<Q: Queue>(
         &self,
+        queue: &Q,
         id: RecordingId,
         lane: Lane,
         event: Event,
@@ -102,7 +104,7 @@ impl Node {
         let _lock = self.locks.lock(id).await;
         let now = self.clock.now();
         self.note(id, std::slice::from_ref(&event), now).await?;
-        Ok(self.ledger.settle(id, lane, event, now).await?)
+        Ok(queue.settle(id, lane, event, now).await?)
     }
 
     /// Deletes a recording: commits the intent, stops what runs for it, and notes the intent in its

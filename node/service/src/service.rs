@@ -210,7 +210,7 @@ fn start_workers(
 
 fn start<W: queue::Work>(workers: &TaskTracker, node: &Arc<Node>, count: usize, work: &Arc<W>) {
     for _ in 0..count.max(1) {
-        workers.spawn(queue::run(Arc::clone(node), Arc::clone(work)));
+        workers.spawn(queue::run(Arc::clone(node), node.ledger.clone(), Arc::clone(work)));
     }
 }
 

@@ -87,36 +87,24 @@ impl Ingest {
         bytes: u64,
     ) -> Result<Admitted, Problem> {
         let ingest = Arc::clone(self);
-        let begun = async move { ingest.begin_now(env_id, source, policy, metadata, bytes).await };
-        let begun = self.tasks.spawn(begun).await;
-        begun.map_err(|error| Problem::internal(error.to_string()))?
-    }
-
-    async fn begin_now(
-        self: &Arc<Self>,
-        env_id: String,
-        source: Source,
-        policy: Policy,
-        metadata: Metadata,
-        bytes: u64,
-    ) -> Result<Admitted, Problem> {
-        let node = &self.node;
-        node.with_vault(move |vault| vault.place(bytes).map(|_| ()))
-            .await
-            .map_err(|e| failed(&e))?;
-        let now = node.clock.now();
-        let no_randomness = |error: access::NoRandomness| Problem::internal(error.to_string());
-        let secrets = Secrets::new().map_err(no_randomness)?;
-        let id = access::new_id(now).map_err(no_randomness)?;
-        let mut recording = Recording::new(id, env_id, source, policy, metadata, now);
-        recording.access = secrets.access();
-        node.ledger.insert(recording.clone()).await.map_err(|e| failed(&e.into()))?;
-        let guard = Guard { ingest: Arc::clone(self), id, armed: true };
-        let made = recording.clone();
-        let _lock = node.locks.lock(id).await;
-        let raw = node.with_vault(move |vault| vault.create(&made, bytes)).await;
-        let raw = raw.map_err(|error| failed(&error))?;
-        Ok(Admitted { recording, secrets, raw, guard })
+        let begun = self.tasks.spawn(async move {
+            ingest.check_room(bytes).await?;
+            let node = &ingest.node;
+            let now = node.clock.now();
+            let no_randomness = |error: access::NoRandomness| Problem::internal(error.to_string());
+            let secrets = Secrets::new().map_err(no_randomness)?;
+            let id = access::new_id(now).map_err(no_randomness)?;
+            let mut recording = Recording::new(id, env_id, source, policy, metadata, now);
+            recording.access = secrets.access();
+            node.ledger.insert(recording.clone()).await.map_err(|e| failed(&e.into()))?;
+            let guard = Guard { ingest: Arc::clone(&ingest), id, armed: true };
+            let made = recording.clone();
+            let _lock = node.locks.lock(id).await;
+            let raw = node.with_vault(move |vault| vault.create(&made, bytes)).await;
+            let raw = raw.map_err(|error| failed(&error))?;
+            Ok(Admitted { recording, secrets, raw, guard })
+        });
+        begun.await.map_err(|error| Problem::internal(error.to_string()))?
     }
 
     /// Nothing is to be kept of a recording. What cannot be noted now is found at the next start.

@@ -9,7 +9,7 @@ use holdfast_core::{Effect, Lane};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use super::LEASE;
+use super::{LEASE, Queue};
 use crate::node::{Node, NodeError};
 
 /// Longest that a worker sleeps before it looks again.
@@ -40,15 +40,15 @@ pub trait Work: Send + Sync + 'static {
 }
 
 /// Works until the node stops.
-pub async fn run<W: Work>(node: Arc<Node>, work: Arc<W>) {
+pub async fn run<Q: Queue, W: Work>(node: Arc<Node>, queue: Q, work: Arc<W>) {
     let lane = work.lane();
     let mut changes = node.ledger.changes();
     while !node.stop.is_cancelled() {
         changes.mark_unchanged();
-        match once(&node, &*work).await {
+        match once(&node, &queue, &*work).await {
             Ok(true) => {}
             Ok(false) => {
-                let next = node.ledger.next_due(lane).ok().flatten();
+                let next = queue.next_due(lane).ok().flatten();
                 let sleep = next.map_or(SLEEP_MAX, |at| node.clock.until(at).min(SLEEP_MAX));
                 // What is due but may not be done now must not be asked for again and again.
                 let sleep = if work.is_open() { sleep } else { FAILED_PAUSE.max(sleep) };
@@ -74,16 +74,16 @@ fn lease_end(node: &Node) -> Timestamp {
 }
 
 /// Does one piece of work; `false` where none is due.
-async fn once<W: Work>(node: &Arc<Node>, work: &W) -> Result<bool, NodeError> {
+async fn once<Q: Queue, W: Work>(node: &Arc<Node>, queue: &Q, work: &W) -> Result<bool, NodeError> {
     let lane = work.lane();
     if !work.is_open() {
         return Ok(false);
     }
     // Reading is cheap; a claim is a commit.
-    if node.ledger.next_due(lane)?.is_none_or(|at| at > node.clock.now()) {
+    if queue.next_due(lane)?.is_none_or(|at| at > node.clock.now()) {
         return Ok(false);
     }
-    let claimed = node.ledger.claim(lane, node.clock.now(), lease_end(node)).await?;
+    let claimed = queue.claim(lane, node.clock.now(), lease_end(node)).await?;
     let Some((recording, effects)) = claimed else { return Ok(false) };
     if effects.is_empty() {
         return Ok(true);
@@ -96,7 +96,7 @@ async fn once<W: Work>(node: &Arc<Node>, work: &W) -> Result<bool, NodeError> {
         tokio::select! {
             event = &mut working => break event,
             () = tokio::time::sleep(LEASE / 3) => {
-                if let Err(error) = node.ledger.extend(id, lane, lease_end(node)).await {
+                if let Err(error) = queue.extend(id, lane, lease_end(node)).await {
                     tracing::warn!(recording = %id, %error, "its lease could not be extended");
                 }
             }
@@ -104,7 +104,7 @@ async fn once<W: Work>(node: &Arc<Node>, work: &W) -> Result<bool, NodeError> {
     };
     node.running.end(id, lane);
     if let Some(event) = event {
-        node.settle(id, lane, event).await?;
+        node.settle(queue, id, lane, event).await?;
     }
     Ok(true)
 }
