@@ -429,10 +429,10 @@ impl Recording {
         self.copy.exhausted || self.transcode.exhausted || self.push.exhausted
     }
 
-    /// Whether nothing of it is left with us: here, and in our own storage as far as it is to go there.
+    /// Whether nothing of it is left with us: neither here nor in our own storage.
     #[must_use]
     pub fn is_gone(&self) -> bool {
-        self.files.iter().all(|file| file.deleted_at.is_some()) && self.to_withdraw().is_empty()
+        self.files.iter().all(|file| file.deleted_at.is_some()) && self.owned().next().is_none()
     }
 
     /// What is still to be deleted from our own storage: destination, kind and location.
@@ -1110,8 +1110,7 @@ fn withdraw_failed(rec: &mut Recording, failure: Failure) {
 
 /// What can identify a person goes with the last file that we hold (rule 8).
 fn clear_metadata(rec: &mut Recording) {
-    let is_left = rec.files.iter().any(|file| file.deleted_at.is_none());
-    if is_left || rec.owned().next().is_some() {
+    if !rec.is_gone() {
         return;
     }
     // What is stored elsewhere keeps the name people know it by.

@@ -203,7 +203,7 @@ pub fn ends_at(rec: &Recording) -> Option<(Timestamp, Rule)> {
 
 /// Whether there is anything left of it that rules 7 and 8 could take.
 fn remains(rec: &Recording) -> bool {
-    rec.state == State::Stored || rec.files.iter().any(|file| file.deleted_at.is_none())
+    rec.state == State::Stored || !rec.is_gone()
 }
 
 /// N whole local days after SAVED, at the same time of day, and never sooner than 75 h after SAVED.
@@ -227,7 +227,7 @@ pub fn forget_at(rec: &Recording) -> Option<Timestamp> {
         State::Garbage => GARBAGE_ENTRY_KEPT_DAYS,
         _ => return None,
     };
-    if rec.hold.is_some() || !rec.to_withdraw().is_empty() {
+    if rec.hold.is_some() || !rec.is_gone() {
         return None;
     }
     let mut last = rec.received_at;
