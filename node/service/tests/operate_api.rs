@@ -6,7 +6,8 @@ mod operate_node;
 
 use axum::http::{StatusCode, header};
 use holdfast::digest;
-use holdfast_core::{Lane, RecordingId};
+use holdfast_core::attempts::{Failure, Fault};
+use holdfast_core::{Effect, Event, Lane, RecordingId, recording::due};
 use operate_node::{Home, KEY, MP4, RAW, rename, send};
 
 const LIST: &str = "/api/v1/recordings";
@@ -341,4 +342,111 @@ async fn ready_until_the_vault_is_taken_away() {
     let answer = send(&router, "192.0.2.1", "GET", "/ready", &[]).await;
     assert_eq!(answer.json()["missing"], serde_json::json!(["running", "vault"]));
     assert_eq!(send(&router, "192.0.2.1", "GET", "/live", &[]).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn nothing_deletes_what_is_under_a_legal_hold_until_it_is_lifted() {
+    let home = Home::new();
+    let id = home.delivered(1, "shelf").await;
+    let hold = format!("{}/hold", at(id));
+    let held = home.tell("PUT", &hold, r#"{"reason":"case 12/26"}"#).await.json();
+    assert_eq!(held["hold"]["by"], "tests");
+    assert_eq!(held["hold"]["reason"], "case 12/26");
+    let said = home.ask("DELETE", &at(id)).await.is_problem(409);
+    assert!(said["detail"].as_str().unwrap().contains("lift it first"), "{said}");
+    home.retain(id).await;
+    let shown = home.ask("GET", &at(id)).await.json();
+    assert!(shown["files"].as_array().unwrap().iter().all(|file| file["deleted_at"].is_null()));
+    assert!(shown["explain"].as_str().unwrap().contains("legal hold"), "{shown}");
+    assert_eq!(home.ask("GET", &file(id, "raw")).await.status, StatusCode::OK);
+
+    assert!(home.ask("DELETE", &hold).await.json()["hold"].is_null());
+    home.retain(id).await;
+    let shown = home.ask("GET", &at(id)).await.json();
+    assert!(shown["files"].as_array().unwrap().iter().all(|file| !file["deleted_at"].is_null()));
+    assert_eq!(home.ask("DELETE", &at(id)).await.json()["outcome"], "deleted");
+    home.tell("PUT", &hold, r#"{"reason":"too late"}"#).await.is_problem(409);
+}
+
+#[tokio::test]
+async fn a_hold_wants_a_reason_in_json() {
+    let home = Home::new();
+    let hold = format!("{}/hold", at(home.saved(1, "demo").await));
+    for body in ["", "{}", "[", r#"{"reason":""}"#, r#"{"reason":" "}"#, r#"{"reason":1}"#] {
+        let said = home.tell("PUT", &hold, body).await.is_problem(400);
+        assert!(!said["detail"].as_str().unwrap().is_empty());
+    }
+    home.tell("PUT", &hold, r#"{"reason":"x","else":1}"#).await.is_problem(400);
+    let long = format!(r#"{{"reason":"{}"}}"#, "x".repeat(501));
+    home.tell("PUT", &hold, &long).await.is_problem(400);
+    let huge = format!(r#"{{"reason":"{}"}}"#, "x".repeat(70_000));
+    home.tell("PUT", &hold, &huge).await.is_problem(413);
+    home.ask("PUT", &hold).await.is_problem(400);
+    let nobody = "0193a7b2-6c1e-7d7e-8a3f-0123456789ab";
+    let nowhere = format!("{LIST}/{nobody}/hold");
+    home.tell("PUT", &nowhere, r#"{"reason":"x"}"#).await.is_problem(404);
+}
+
+#[tokio::test]
+async fn what_failed_for_good_is_tried_once_more_by_hand() {
+    let home = Home::new();
+    let id = home.saved(1, "demo").await;
+    let (retry, push) = (format!("{}/retry", at(id)), format!("{}/push", at(id)));
+    home.ask("POST", &push).await.is_problem(409);
+    // A step that waits for its first attempt comes no sooner, and none is lost.
+    home.apply(id, Event::Due(Lane::Process)).await;
+    home.ask("POST", &retry).await.is_problem(409);
+    let mut failed_at = home.node.clock.now();
+    while !home.node.ledger.get(id).unwrap().unwrap().transcode.exhausted {
+        let failure = Failure { fault: Fault::Ours, sentence: "it broke".into(), at: failed_at };
+        home.apply(id, Event::TranscodeFailed(failure)).await;
+        let rec = home.node.ledger.get(id).unwrap().unwrap();
+        let Some(next) = due(&rec, Lane::Process) else { break };
+        failed_at = next;
+        home.node.ledger.apply(id, Event::Due(Lane::Process), next).await.unwrap();
+    }
+    let outlook = home.ask("GET", &format!("{}/explain", at(id))).await.json();
+    assert_eq!(outlook["files"][0]["kind"], "raw");
+    assert_eq!(outlook["files"][0]["goes"]["rule"], "transcode_failed");
+    assert_eq!(outlook["next"]["what"], "deleting");
+    let again = home.ask("POST", &retry).await.json();
+    assert_eq!(again["state"], "processing");
+    assert_eq!(again["transcode"]["attempts"], 13);
+    let effects = home.apply(id, Event::Due(Lane::Process)).await;
+    assert_eq!(effects, [Effect::Transcode]);
+}
+
+#[tokio::test]
+async fn a_preview_says_what_a_lifecycle_rule_would_delete_and_deletes_nothing() {
+    let home = Home::new();
+    let stored = home.delivered(1, "plain").await;
+    home.saved(2, "demo").await;
+    let preview = |query: &str| format!("/api/v1/policy/preview{query}");
+    let view = home.ask("GET", &preview("?lifecycle_days=5")).await.json();
+    assert_eq!((&view["sooner"], &view["at_once"]), (&1.into(), &0.into()), "{view}");
+    assert_eq!(view["recordings"][0]["id"], stored.to_string());
+    assert!(view["recordings"][0]["goes_at"].is_null());
+    assert_eq!(view["looked_at"], 2);
+    let other = home.ask("GET", &preview("?lifecycle_days=5&env_id=demo")).await.json();
+    assert_eq!((&other["sooner"], &other["looked_at"]), (&0.into(), &1.into()));
+    assert_eq!(home.ask("GET", &preview("")).await.json()["sooner"], 0);
+    home.ask("GET", &preview("?lifecycle_days=0")).await.is_problem(400);
+    home.ask("GET", &preview("?lifecycle_days=soon")).await.is_problem(400);
+    assert_eq!(home.ask("GET", &at(stored)).await.json()["state"], "stored");
+}
+
+#[tokio::test]
+async fn a_list_goes_by_time() {
+    let home = Home::new();
+    let id = home.saved(1, "demo").await;
+    let began = home.ask("GET", &at(id)).await.json()["received_at"].as_str().unwrap().to_owned();
+    let count = async |query: String| {
+        let page = home.ask("GET", &format!("{LIST}?{query}")).await.json();
+        page["recordings"].as_array().unwrap().len()
+    };
+    assert_eq!(count(format!("from={began}")).await, 1);
+    assert_eq!(count(format!("to={began}")).await, 0);
+    assert_eq!(count(format!("from={began}&state=saved&env_id=demo")).await, 1);
+    assert_eq!(count("from=2020-01-01T00:00:00Z&to=2020-02-01T00:00:00Z".into()).await, 0);
+    home.ask("GET", &format!("{LIST}?from=yesterday")).await.is_problem(400);
 }

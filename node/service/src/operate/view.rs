@@ -4,7 +4,9 @@ use holdfast_core::attempts::{ATTEMPTS_MAX, Attempts, Failure};
 use holdfast_core::explain::explain;
 use holdfast_core::job::SourceFacts;
 use holdfast_core::names::Container;
-use holdfast_core::recording::{File, FileKind, Metadata, Pushed, Recording, Source, State};
+use holdfast_core::recording::{
+    File, FileKind, LegalHold, Metadata, Pushed, Recording, Source, State,
+};
 use holdfast_core::retention::{Fate, Rule, fate};
 use holdfast_core::{RecordingId, push_order};
 use jiff::Timestamp;
@@ -17,6 +19,8 @@ pub struct RecordingView {
     pub id: RecordingId,
     /// The environment it belongs to.
     pub env_id: String,
+    /// The account that the environment belonged to.
+    pub account_id: Option<String>,
     /// Its files' name at destinations, without ending.
     pub name: String,
     /// How it came in.
@@ -43,6 +47,8 @@ pub struct RecordingView {
     pub transcode: StepView,
     /// The push step: one counter over all destinations.
     pub push: StepView,
+    /// The legal hold, if there is one.
+    pub hold: Option<LegalHold>,
     /// Its files, in the order in which they are pushed.
     pub files: Vec<FileView>,
     /// What can identify a person.
@@ -120,6 +126,7 @@ pub fn view(
     RecordingView {
         id: rec.id,
         env_id: rec.env_id.clone(),
+        account_id: rec.account_id.clone(),
         name: rec.name.clone(),
         source: rec.source,
         state: rec.state,
@@ -133,6 +140,7 @@ pub fn view(
         progress,
         transcode: step_view(&rec.transcode),
         push: step_view(&rec.push),
+        hold: rec.hold.clone(),
         files: files.map(|file| file_view(rec, file, now, files_base)).collect(),
         metadata: rec.metadata.clone(),
         remarks: rec.remarks.clone(),
@@ -149,7 +157,7 @@ pub fn files_base(id: RecordingId) -> String {
 /// Whether a recording was deleted, or never was one: none of its files is handed out any more.
 #[must_use]
 pub fn is_deleted(rec: &Recording) -> bool {
-    matches!(rec.state, State::Deleted | State::Garbage)
+    rec.is_ended()
 }
 
 fn media_view(facts: &SourceFacts) -> MediaView {

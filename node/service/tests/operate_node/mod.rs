@@ -23,6 +23,7 @@ use holdfast_core::names::Container;
 use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source};
 use holdfast_core::{Effect, Lane, RecordingId};
 use http_body_util::BodyExt;
+use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -140,6 +141,13 @@ impl Home {
         send(&self.router(), "192.0.2.1", method, target, &headers).await
     }
 
+    /// Asks with the right key and a JSON body.
+    pub async fn tell(&self, method: &str, target: &str, body: &str) -> Answer {
+        let key = format!("Bearer {KEY}");
+        let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
+        send_body(&self.router(), "192.0.2.1", method, target, &headers, body.to_owned()).await
+    }
+
     /// A stream that is arriving: `RAW` lies on disk, and its first half is durable.
     pub async fn receiving(&self, seed: u8, env_id: &str) -> RecordingId {
         self.begin(seed, env_id, Source::Stream, RAW.len() as u64 / 2).await
@@ -198,12 +206,13 @@ impl Home {
     }
 
     async fn begin(&self, seed: u8, env_id: &str, source: Source, durable: u64) -> RecordingId {
-        let id = RecordingId::new(1_764_000_000_000 + u64::from(seed), [seed; 10]);
+        // Ids begin with their time; the later seed is the later recording.
+        let began = Timestamp::from_millisecond(1_764_000_000_000 + i64::from(seed)).unwrap();
+        let id = RecordingId::new(u64::try_from(began.as_millisecond()).unwrap(), [seed; 10]);
         let config = &self.node.config;
         let policy = config.policy(config.environment(env_id).unwrap());
         let metadata = Metadata { title: Some("A \u{1b}[31mtitle".into()), ..Metadata::default() };
-        let now = self.node.clock.now();
-        let mut rec = Recording::new(id, env_id.into(), source, policy, metadata, now);
+        let mut rec = Recording::new(id, env_id.into(), source, policy, metadata, began);
         rec.bytes = durable;
         let created = rec.clone();
         let create = self.node.with_vault(move |vault| vault.create(&created, RAW.len() as u64));
@@ -221,11 +230,22 @@ pub async fn send(
     target: &str,
     headers: &[(&str, &str)],
 ) -> Answer {
+    send_body(router, from, method, target, headers, String::new()).await
+}
+
+async fn send_body(
+    router: &Router,
+    from: &str,
+    method: &str,
+    target: &str,
+    headers: &[(&str, &str)],
+    body: String,
+) -> Answer {
     let mut request = Request::builder().method(method).uri(target);
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    let mut request = request.body(Body::empty()).unwrap();
+    let mut request = request.body(Body::from(body)).unwrap();
     let from: IpAddr = from.parse().unwrap();
     request.extensions_mut().insert(ConnectInfo(SocketAddr::from((from, 4_000))));
     let response = router.clone().oneshot(request).await.unwrap();

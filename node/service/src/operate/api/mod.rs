@@ -1,16 +1,20 @@
 //! The API under `/api/v1`: recordings, their files, and the node's status. See `docs/api.md`.
 
+mod acts;
+mod policy;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post, put};
 use axum::{Extension, Json, Router, middleware};
 use holdfast_core::RecordingId;
 use holdfast_core::recording::{self, Recording};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::auth::{Auth, Caller, require_key};
@@ -20,11 +24,14 @@ use super::{files, health};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
 use crate::problem::{Problem, no_such_address, no_such_method};
+pub use policy::{DoomedView, PreviewView};
 
 /// Recordings on a page where the request does not say.
 const LIMIT_DEFAULT: usize = 50;
 /// Most recordings on a page.
 pub(super) const LIMIT_MAX: usize = 200;
+/// Largest body of a request, in bytes.
+const BODY_BYTES_MAX: usize = 64 << 10;
 /// Seconds after which a node that could not answer may be asked again.
 const RETRY_S: u64 = 5;
 
@@ -68,6 +75,9 @@ struct ListQuery {
     cursor: Option<String>,
     state: Option<recording::State>,
     env_id: Option<String>,
+    account_id: Option<String>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -100,7 +110,13 @@ fn routes(node: Arc<Node>) -> Router {
         .route("/api/v1/recordings", get(list))
         .route("/api/v1/recordings/{id}", get(show).delete(delete))
         .route("/api/v1/recordings/{id}/files/{kind}", get(file))
+        .route("/api/v1/recordings/{id}/explain", get(acts::explain))
+        .route("/api/v1/recordings/{id}/hold", put(acts::hold).delete(acts::lift))
+        .route("/api/v1/recordings/{id}/retry", post(acts::retry))
+        .route("/api/v1/recordings/{id}/push", post(acts::push))
+        .route("/api/v1/policy/preview", get(policy::preview))
         .route("/api/v1/status", get(show_status))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(never_stored))
         .with_state(Api { node, started })
 }
@@ -123,7 +139,13 @@ async fn list(
     }
     let before = query.cursor.as_deref().map(str::parse).transpose();
     let before = before.map_err(|error| Problem::bad_request(format!("cursor: {error}")))?;
-    let filter = Filter { state: query.state, env_id: query.env_id, ..Filter::default() };
+    let filter = Filter {
+        state: query.state,
+        env_id: query.env_id,
+        account_id: query.account_id,
+        from: query.from,
+        to: query.to,
+    };
     let ledger = node.ledger.clone();
     let listed = tokio::task::spawn_blocking(move || ledger.list(&filter, before, limit)).await;
     let (recordings, next) = listed

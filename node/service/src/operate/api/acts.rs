@@ -1,0 +1,132 @@
+//! What people do to a recording: ask about it, hold it, try again.
+
+use axum::extract::rejection::{JsonRejection, PathRejection};
+use axum::extract::{Path, State};
+use axum::{Extension, Json};
+use holdfast_core::Event;
+use holdfast_core::explain::{Outlook, outlook};
+use holdfast_core::recording::Recording;
+use serde::Deserialize;
+
+use super::super::auth::Caller;
+use super::super::view::RecordingView;
+use super::{Answer, Api, bad_path, find, parse_id, shown};
+use crate::node::{Node, NodeError};
+use crate::problem::Problem;
+
+/// Longest reason of a legal hold, in characters.
+const REASON_CHARS_MAX: usize = 500;
+
+type Id = Result<Path<String>, PathRejection>;
+
+/// Why a recording is put under a legal hold.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HoldRequest {
+    reason: String,
+}
+
+/// Where a recording stands, what happens next, and exactly when each of its files goes.
+pub(super) async fn explain(State(Api { node, .. }): State<Api>, id: Id) -> Answer<Outlook> {
+    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+    Ok(Json(outlook(&rec, node.clock.now())))
+}
+
+/// Puts a recording under a legal hold, or gives another reason for the one there is.
+pub(super) async fn hold(
+    State(Api { node, .. }): State<Api>,
+    Extension(Caller(by)): Extension<Caller>,
+    id: Id,
+    body: Result<Json<HoldRequest>, JsonRejection>,
+) -> Answer<RecordingView> {
+    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+    let Json(HoldRequest { reason }) = body.map_err(bad_body)?;
+    let reason = reason.trim().to_owned();
+    if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
+        return Err(Problem::bad_request(format!(
+            "reason: give one of 1 to {REASON_CHARS_MAX} characters"
+        )));
+    }
+    let held = happen(&node, &rec, Event::HoldSet { by, reason }).await?;
+    if held.hold.is_none() {
+        return Err(Problem::conflict(format!(
+            "recording {} is {} already; there is nothing left to hold",
+            rec.id,
+            held.state.as_str()
+        )));
+    }
+    tracing::info!(recording = %rec.id, "under a legal hold");
+    Ok(Json(shown(&node, &held)))
+}
+
+/// Lifts a legal hold. What it has put off happens then.
+pub(super) async fn lift(
+    State(Api { node, .. }): State<Api>,
+    Extension(Caller(by)): Extension<Caller>,
+    id: Id,
+) -> Answer<RecordingView> {
+    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+    let lifted = happen(&node, &rec, Event::HoldLifted { by }).await?;
+    tracing::info!(recording = %rec.id, "its legal hold is lifted");
+    Ok(Json(shown(&node, &lifted)))
+}
+
+/// The step that waits for its next attempt is tried now, and what failed for good once more.
+pub(super) async fn retry(
+    State(Api { node, .. }): State<Api>,
+    Extension(Caller(by)): Extension<Caller>,
+    id: Id,
+) -> Answer<RecordingView> {
+    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+    again(&node, &rec, by).await
+}
+
+/// A push by hand of what could not be pushed.
+pub(super) async fn push(
+    State(Api { node, .. }): State<Api>,
+    Extension(Caller(by)): Extension<Caller>,
+    id: Id,
+) -> Answer<RecordingView> {
+    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+    if !rec.push.exhausted {
+        return Err(Problem::conflict(format!(
+            "no push of recording {} has failed for good; it is {}",
+            rec.id,
+            rec.state.as_str()
+        )));
+    }
+    again(&node, &rec, by).await
+}
+
+async fn again(node: &Node, rec: &Recording, by: String) -> Answer<RecordingView> {
+    let now = happen(node, rec, Event::RetryRequested { by }).await?;
+    if now == *rec {
+        return Err(Problem::conflict(format!(
+            "nothing of recording {} waits or has failed in a way that could be tried again; it is {}",
+            rec.id,
+            rec.state.as_str()
+        )));
+    }
+    tracing::info!(recording = %rec.id, "tried again on request");
+    Ok(Json(shown(node, &now)))
+}
+
+async fn happen(node: &Node, rec: &Recording, event: Event) -> Result<Recording, Problem> {
+    let stepped = node.step(rec.id, event).await.map_err(|error| match error {
+        NodeError::Ledger(error) => super::problem(&error),
+        error if error.is_no_space() => Problem::no_space("the node's disk is full"),
+        error => {
+            tracing::error!(recording = %rec.id, %error, "could not be changed");
+            Problem::unavailable("the vault does not answer; the node's log says why")
+        }
+    })?;
+    Ok(stepped.0)
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn bad_body(rejection: JsonRejection) -> Problem {
+    match rejection {
+        JsonRejection::BytesRejection(_) => Problem::too_large(rejection.body_text()),
+        _ => Problem::bad_request(rejection.body_text()),
+    }
+}
