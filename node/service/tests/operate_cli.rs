@@ -109,10 +109,10 @@ async fn what_is_called_wrongly_is_said_so() {
         (&["statsu"], 2, "status"),
         (
             &["recordings", "show", "0193a7b2-6c1e-7d7e-8a3f-0123456789ab"],
-            1,
+            3,
             "no recording 0193a7b2",
         ),
-        (&["recordings", "list", "--socket", "/nowhere.sock"], 1, "/nowhere.sock"),
+        (&["recordings", "list", "--socket", "/nowhere.sock"], 4, "/nowhere.sock"),
     ] {
         let said = call(&home, arguments).await;
         assert_eq!(said.code, code, "{arguments:?}: {}", said.err);
@@ -124,7 +124,7 @@ async fn what_is_called_wrongly_is_said_so() {
 async fn without_a_node_it_says_so() {
     let home = Home::new();
     let said = call(&home, &["status"]).await;
-    assert_eq!(said.code, 1);
+    assert_eq!(said.code, 4);
     assert!(said.err.contains("no node is running"), "{}", said.err);
     assert!(said.err.contains("state/holdfast.sock"), "{}", said.err);
 }
