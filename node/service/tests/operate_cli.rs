@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use holdfast::node::Node;
 use holdfast::operate::socket;
-use operate_node::Home;
+use operate_node::{Home, MP4, RAW};
 use serde_json::Value;
 
 struct Said {
@@ -95,6 +95,35 @@ async fn recordings_are_listed_shown_and_deleted() {
     assert!(said.code == 2 && said.err.contains("--yes"), "{}", said.err);
     assert_eq!(call(&home, &["recordings", "delete", &id, "--yes"]).await.out, "deleted\n");
     assert_eq!(call(&home, &["recordings", "delete", &id, "--yes"]).await.out, "already gone\n");
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_and_checked() {
+    let home = Home::new();
+    let id = home.delivered(1, "demo").await.to_string();
+    let _serving = serve(&home).await;
+    let to = home.dir.path().join("fetched.mp4");
+    let get = ["recordings", "get", &id, "--to", to.to_str().unwrap()];
+    let said = call(&home, &get).await;
+    assert!(said.code == 0 && said.err.contains("digest is right"), "{}", said.err);
+    assert_eq!(std::fs::read(&to).unwrap(), MP4);
+    assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+    let said = call(&home, &get).await;
+    assert!(said.code == 1 && said.err.contains("is there already"), "{}", said.err);
+    let said = call(&home, &["recordings", "get", &id, "--kind", "raw", "--to", "-"]).await;
+    assert_eq!(said.out.as_bytes(), RAW, "{}", said.err);
+    let said = call(&home, &["recordings", "get", &id, "--kind", "snapshot", "--to", "-"]).await;
+    assert!(said.code == 3 && said.out.is_empty(), "{}{}", said.code, said.err);
+
+    // The disk turns a bit: what comes is not what was noted, and no half truth stays behind.
+    let vault = home.dir.path().join("vault");
+    let find = Command::new("find").arg(vault).args(["-name", "main.mp4"]).output().unwrap();
+    std::fs::write(String::from_utf8(find.stdout).unwrap().trim(), "an mp4, or so it sayz")
+        .unwrap();
+    let other = home.dir.path().join("other.mp4");
+    let said = call(&home, &["recordings", "get", &id, "--to", other.to_str().unwrap()]).await;
+    assert!(said.code == 1 && said.err.contains("has the digest"), "{}{}", said.code, said.err);
+    assert!(!other.exists());
 }
 
 #[tokio::test]
