@@ -1,6 +1,9 @@
-//! Who may bring a recording in (rule 3.2).
-//!
-//! Accounts and their expiry join here; so far an environment is known by its id and hash.
+//! Who may bring a recording in (rule 3.2): whoever knows an environment's id and hash, while its
+//! account has not expired.
+
+use jiff::Timestamp;
+
+use crate::account::{Account, Plan};
 
 /// Why a recording is not let in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,6 +12,16 @@ pub enum Refusal {
     UnknownEnvironment,
     /// The environment has another hash.
     WrongHash,
+    /// The account's trial or paid subscription is over.
+    AccountExpired(Plan),
+}
+
+/// Checks that an environment's account has not expired.
+///
+/// # Errors
+/// [`Refusal::AccountExpired`] from the instant of its expiry on.
+pub fn admit_account(account: &Account, now: Timestamp) -> Result<(), Refusal> {
+    if account.is_expired(now) { Err(Refusal::AccountExpired(account.plan)) } else { Ok(()) }
 }
 
 /// Checks an offered hash against that of the named environment, if there is one.
@@ -30,6 +43,20 @@ pub fn admit(expected_hash: Option<&str>, offered_hash: &str) -> Result<(), Refu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rule_3_2_an_expired_account() {
+        let expires_at: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+        let mut account =
+            Account { id: "a".into(), name: None, plan: Plan::Trial, expires_at: Some(expires_at) };
+        let just_before = expires_at - jiff::SignedDuration::from_millis(1);
+        assert_eq!(admit_account(&account, just_before), Ok(()));
+        assert_eq!(admit_account(&account, expires_at), Err(Refusal::AccountExpired(Plan::Trial)));
+        account.plan = Plan::Paid;
+        assert_eq!(admit_account(&account, expires_at), Err(Refusal::AccountExpired(Plan::Paid)));
+        account.expires_at = None;
+        assert_eq!(admit_account(&account, Timestamp::MAX), Ok(()));
+    }
 
     #[test]
     fn rule_3_2_hash_and_env_id() {

@@ -62,6 +62,10 @@ pub struct Attempts {
     pub error: Option<Failure>,
     /// No attempt is left, or the window has closed.
     pub exhausted: bool,
+    /// The next attempt, or the running one, was asked for by a person: it counts as none of the
+    /// thirteen, and may come after the window (the manual push of rule 6).
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 impl Attempts {
@@ -70,14 +74,22 @@ impl Attempts {
         *self = Self { next_at: Some(at), ..Self::default() };
     }
 
+    /// Makes an attempt due at once that counts as none of the thirteen.
+    pub fn schedule_by_hand(&mut self, at: Timestamp) {
+        self.by_hand = true;
+        self.exhausted = false;
+        self.next_at = Some(at);
+    }
+
     /// Begins an attempt. `false`, and exhausted, when the window has closed.
     pub fn begin(&mut self, saved_at: Timestamp, now: Timestamp) -> bool {
-        if now > saved_at + WINDOW || (!self.running && self.made >= ATTEMPTS_MAX) {
+        let is_over = now > saved_at + WINDOW || (!self.running && self.made >= ATTEMPTS_MAX);
+        if is_over && !self.by_hand {
             self.give_up();
             return false;
         }
         if !self.running {
-            self.made += 1;
+            self.made += u8::from(!self.by_hand);
             self.interruptions = 0;
         }
         self.running = true;
@@ -88,6 +100,7 @@ impl Attempts {
     /// The running attempt succeeded.
     pub fn succeed(&mut self) {
         self.running = false;
+        self.by_hand = false;
         self.next_at = None;
         self.error = None;
     }
@@ -96,6 +109,7 @@ impl Attempts {
     pub fn fail(&mut self, failure: Failure, saved_at: Timestamp) {
         let next = wait_after(self.made).map(|wait| failure.at + wait);
         self.running = false;
+        self.by_hand = false;
         self.error = Some(failure);
         match next {
             Some(next) if next <= saved_at + WINDOW => self.next_at = Some(next),
@@ -124,6 +138,7 @@ impl Attempts {
 
     fn give_up(&mut self) {
         self.running = false;
+        self.by_hand = false;
         self.next_at = None;
         self.exhausted = true;
     }

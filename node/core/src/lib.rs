@@ -6,15 +6,18 @@
 //!
 //! Section numbers (`rule 3.1`) are those of the business rules of the product.
 
+pub mod account;
 pub mod admission;
 pub mod attempts;
 pub mod explain;
+pub mod happening;
 pub mod job;
 pub mod names;
 pub mod push_order;
 pub mod recording;
 pub mod retention;
 pub mod sniff;
+pub mod storage;
 
 pub use names::RecordingId;
 pub use recording::{Effect, Event, Lane, Recording, due, next_deadline, step};

@@ -1,21 +1,23 @@
 //! A recording: its state, what can happen to it, and what follows.
 //!
 //! ```text
-//! RECEIVING ─▶ STOPPED ─▶ SAVED ─▶ PROCESSING ─▶ DELIVERING ─▶ STORED | DELIVERED
-//!     │           │          │          └──────────────┴─ exhausted ─▶ FAILED
+//! RECEIVING ─▶ STOPPED ─▶ SAVED (─▶ COPYING) ─▶ PROCESSING ─▶ DELIVERING ─▶ STORED | DELIVERED
+//!     │           │                    └──────────────┴──────────────┴─ exhausted ─▶ FAILED
 //!     └───────────┴─ never came back: recovered ─▶ SAVED
+//! FAILED ─▶ PROCESSING | DELIVERING, for one attempt by hand
 //! any state ─▶ GARBAGE | DELETED
 //! ```
 //!
 //! Invariants: a recording has at most one file of each kind; `saved_at` is set from SAVED on; an
 //! attempt runs only in the state of its step; a file is unlinked only after it was doomed, and a
-//! doomed file is never reprieved. An event that no longer fits the state (a push that ends after
+//! doomed file is never reprieved; nothing is doomed under a legal hold. What ended (GARBAGE, DELETED)
+//! stays ended. An event that no longer fits the state (a push that ends after
 //! the recording was deleted) changes nothing, so events may come late or twice.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::attempts::{Attempts, Failure, Fault};
+use crate::attempts::{self, ATTEMPTS_MAX, Attempts, Failure, Fault, WINDOW};
 use crate::job::{Outputs, SourceFacts};
 use crate::names::{Container, RecordingId};
 use crate::push_order::{self, Success};
@@ -31,6 +33,8 @@ pub enum State {
     Stopped,
     /// Saved: from here on every attempt counts.
     Saved,
+    /// Being copied to the node that processes it, or waiting for the next attempt.
+    Copying,
     /// Being transcoded, or waiting for the next attempt.
     Processing,
     /// Being pushed, or waiting for the next attempt.
@@ -45,16 +49,17 @@ pub enum State {
     Unknown,
     /// Invalid, or never completed.
     Garbage,
-    /// Deleted by hand or over the API.
+    /// Deleted as a whole: by hand, over the API, with its account, by a lifecycle rule.
     Deleted,
 }
 
 impl State {
     /// Every state, in the order of a life.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Receiving,
         Self::Stopped,
         Self::Saved,
+        Self::Copying,
         Self::Processing,
         Self::Delivering,
         Self::Stored,
@@ -72,6 +77,7 @@ impl State {
             Self::Receiving => "receiving",
             Self::Stopped => "stopped",
             Self::Saved => "saved",
+            Self::Copying => "copying",
             Self::Processing => "processing",
             Self::Delivering => "delivering",
             Self::Stored => "stored",
@@ -169,6 +175,9 @@ pub struct Pushed {
     pub at: Timestamp,
     /// Where there: a path or key, as the destination understands it.
     pub location: String,
+    /// When it was deleted there again. Only our own storage is ever deleted from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_at: Option<Timestamp>,
 }
 
 /// A committed intent to delete.
@@ -177,6 +186,39 @@ pub struct Doom {
     /// By which rule.
     pub rule: Rule,
     /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// What the account and the environment say now, not as it stood when the recording began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// When the account's trial or subscription expires, or did (rule 7).
+    #[serde(default)]
+    pub account_expires_at: Option<Timestamp>,
+    /// After how many whole days the environment's lifecycle rule deletes it (rule 8).
+    #[serde(default)]
+    pub lifecycle_days: Option<u32>,
+}
+
+/// While there is one, no rule and nobody deletes anything of the recording.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LegalHold {
+    /// Since when.
+    pub at: Timestamp,
+    /// Who set it.
+    pub by: String,
+    /// Why, in their words.
+    pub reason: String,
+}
+
+/// Why a recording is garbage or deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// By which rule.
+    pub rule: Rule,
+    /// Who asked for it; nothing where a rule alone decided.
+    pub by: Option<String>,
+    /// When.
     pub at: Timestamp,
 }
 
@@ -189,6 +231,12 @@ pub struct Policy {
     pub push_raw: bool,
     /// Names of the destinations, in order.
     pub destinations: Vec<String>,
+    /// Which of them is our own storage (rule 9). What lies there goes with the recording.
+    #[serde(default)]
+    pub own: Option<String>,
+    /// Another node processes it, and copies the raw file from this one first.
+    #[serde(default)]
+    pub copies: bool,
     /// Folder at the destinations.
     pub folder: String,
     /// Nothing is to stay with us once it is delivered.
@@ -203,8 +251,8 @@ pub struct Policy {
     pub zone: String,
 }
 
-/// What can identify a person. It goes when the last file goes (rule 8); the title stays with a
-/// recording that is stored elsewhere.
+/// What can identify a person. It goes when the last file that we hold goes (rule 8); the title stays
+/// with a recording that is stored elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Metadata {
     /// Address the recording came from.
@@ -230,6 +278,17 @@ pub struct Access {
     pub playback_sha256: String,
 }
 
+/// Deleting files from our own storage: repeated for as long as it takes, at the waits of rule 2.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Withdrawal {
+    /// How often it failed.
+    pub failed: u32,
+    /// When it is tried again; at once where nothing is said.
+    pub next_at: Option<Timestamp>,
+    /// The last failure.
+    pub error: Option<Failure>,
+}
+
 /// Everything the node knows of a recording.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Recording {
@@ -237,6 +296,9 @@ pub struct Recording {
     pub id: RecordingId,
     /// The environment it belongs to.
     pub env_id: String,
+    /// The account that the environment belonged to when it began.
+    #[serde(default)]
+    pub account_id: Option<String>,
     /// Its files' name at destinations, without ending.
     pub name: String,
     /// How it came in.
@@ -265,15 +327,30 @@ pub struct Recording {
     pub media: Option<SourceFacts>,
     /// What the environment wants.
     pub policy: Policy,
+    /// What the account and the environment say now.
+    #[serde(default)]
+    pub terms: Terms,
+    /// A legal hold, if there is one.
+    #[serde(default)]
+    pub hold: Option<LegalHold>,
+    /// Why it is garbage or deleted, if it is.
+    #[serde(default)]
+    pub ended: Option<Ended>,
     /// What can identify a person.
     pub metadata: Metadata,
     /// Who else can reach it.
     #[serde(default)]
     pub access: Access,
+    /// The step that copies the raw file to the node that processes it.
+    #[serde(default)]
+    pub copy: Attempts,
     /// The transcode step.
     pub transcode: Attempts,
     /// The push step: one counter over all destinations.
     pub push: Attempts,
+    /// Deleting it from our own storage, once it ended.
+    #[serde(default)]
+    pub withdrawal: Withdrawal,
     /// Its files.
     pub files: Vec<File>,
     /// Sentences for people about what processing found. At most 16.
@@ -294,6 +371,7 @@ impl Recording {
         Self {
             id,
             env_id,
+            account_id: None,
             name: id.to_string(),
             source,
             state: State::Receiving,
@@ -308,10 +386,15 @@ impl Recording {
             container: None,
             media: None,
             policy,
+            terms: Terms::default(),
+            hold: None,
+            ended: None,
             metadata,
             access: Access::default(),
+            copy: Attempts::default(),
             transcode: Attempts::default(),
             push: Attempts::default(),
+            withdrawal: Withdrawal::default(),
             files: vec![new_file(FileKind::Raw, 0, None, now)],
             remarks: Vec::new(),
         }
@@ -330,8 +413,48 @@ impl Recording {
     /// Whether a step is under way or waiting for its next attempt.
     #[must_use]
     pub fn is_in_progress(&self) -> bool {
-        use State::{Delivering, Processing, Receiving, Saved, Stopped};
-        matches!(self.state, Receiving | Stopped | Saved | Processing | Delivering)
+        use State::{Copying, Delivering, Processing, Receiving, Saved, Stopped};
+        matches!(self.state, Receiving | Stopped | Saved | Copying | Processing | Delivering)
+    }
+
+    /// Whether it is garbage or deleted as a whole. There is no way back from there.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        matches!(self.state, State::Garbage | State::Deleted)
+    }
+
+    /// Whether a step used up its attempts.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.copy.exhausted || self.transcode.exhausted || self.push.exhausted
+    }
+
+    /// Whether nothing of it is left with us: here, and in our own storage as far as it is to go there.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.files.iter().all(|file| file.deleted_at.is_some()) && self.to_withdraw().is_empty()
+    }
+
+    /// What is still to be deleted from our own storage: destination, kind and location.
+    #[must_use]
+    pub fn to_withdraw(&self) -> Vec<(String, FileKind, String)> {
+        if self.state != State::Deleted || self.hold.is_some() {
+            return Vec::new();
+        }
+        self.owned()
+            .map(|(kind, pushed)| (pushed.destination.clone(), kind, pushed.location.clone()))
+            .collect()
+    }
+
+    /// What lies in our own storage.
+    fn owned(&self) -> impl Iterator<Item = (FileKind, &Pushed)> {
+        let own = self.policy.own.as_deref();
+        self.files.iter().flat_map(move |file| {
+            let here = file.pushed.iter().filter(move |pushed| {
+                own == Some(pushed.destination.as_str()) && pushed.withdrawn_at.is_none()
+            });
+            here.map(|pushed| (file.kind, pushed))
+        })
     }
 
     /// The end of the reconnect window, while no client is connected and nothing is saved.
@@ -349,17 +472,23 @@ impl Recording {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
+    /// Copying the raw file to the node that processes it.
+    Copy,
     /// Transcoding.
     Process,
     /// Pushing.
     Deliver,
-    /// Recovering and deleting.
+    /// Recovering, and carrying deletions out.
     Retain,
+    /// Deciding what goes by a rule of time. Stands still while the clock is not to be trusted
+    /// (rule 10).
+    Expire,
 }
 
 impl Lane {
     /// Every lane.
-    pub const ALL: [Self; 3] = [Self::Process, Self::Deliver, Self::Retain];
+    pub const ALL: [Self; 5] =
+        [Self::Copy, Self::Process, Self::Deliver, Self::Retain, Self::Expire];
 }
 
 /// A file that processing made.
@@ -402,8 +531,41 @@ pub enum Event {
     },
     /// It is no recording, or its body never came to an end.
     Rejected,
-    /// Someone deletes it.
-    DeleteRequested,
+    /// Someone deletes it. Changes nothing under a legal hold.
+    DeleteRequested {
+        /// Who.
+        by: String,
+    },
+    /// Someone puts it under a legal hold, or gives another reason for the one there is.
+    HoldSet {
+        /// Who.
+        by: String,
+        /// Why.
+        reason: String,
+    },
+    /// Someone lifts the legal hold.
+    HoldLifted {
+        /// Who.
+        by: String,
+    },
+    /// Someone wants the step that waits tried now, or what failed for good tried once more.
+    RetryRequested {
+        /// Who.
+        by: String,
+    },
+    /// The account's expiry or the environment's lifecycle rule is another one now.
+    TermsChanged(Terms),
+    /// The clock was wrong since an instant, and is right now: every stamp made since then moves.
+    ClockStepped {
+        /// The first wrong instant.
+        since: Timestamp,
+        /// By how much the clock moved.
+        by: SignedDuration,
+    },
+    /// The node that processes it has its raw file, durably.
+    Copied,
+    /// The copying attempt failed.
+    CopyFailed(Failure),
     /// Its work in this lane is due.
     Due(Lane),
     /// The node itself ended while work in this lane ran.
@@ -435,6 +597,15 @@ pub enum Event {
     },
     /// These files are unlinked and their folder is fsynced.
     FilesDeleted(Vec<FileKind>),
+    /// Our own storage has this file no more.
+    Withdrawn {
+        /// The destination's name.
+        destination: String,
+        /// Which file.
+        kind: FileKind,
+    },
+    /// Our own storage did not delete everything.
+    WithdrawFailed(Failure),
 }
 
 /// What the shell is to do.
@@ -442,6 +613,8 @@ pub enum Event {
 pub enum Effect {
     /// Close the raw file as far as its bytes reach, and answer with [`Event::Recovered`].
     Recover,
+    /// Copy the raw file, and answer with [`Event::Copied`] or [`Event::CopyFailed`].
+    Copy,
     /// Transcode, and answer with [`Event::Transcoded`] or [`Event::TranscodeFailed`].
     Transcode,
     /// Push these in this order, and answer with [`Event::PushEnded`].
@@ -453,6 +626,11 @@ pub enum Effect {
         /// Nothing stays: the recording's whole folder goes.
         folder: bool,
     },
+    /// Delete these from our own storage (destination, kind, location), and answer with
+    /// [`Event::Withdrawn`] for each and [`Event::WithdrawFailed`] at the first that fails.
+    Withdraw(Vec<(String, FileKind, String)>),
+    /// Nothing is left of it, and has not been for long: its entry goes.
+    Forget,
     /// Stop any work that runs for this recording; its outcome no longer matters.
     Cancel,
 }
@@ -461,22 +639,36 @@ pub enum Effect {
 #[must_use]
 pub fn due(recording: &Recording, lane: Lane) -> Option<Timestamp> {
     match lane {
+        Lane::Copy => (recording.state == State::Copying).then_some(recording.copy.next_at)?,
         Lane::Process => matches!(recording.state, State::Saved | State::Processing)
             .then_some(recording.transcode.next_at)?,
         Lane::Deliver => {
             (recording.state == State::Delivering).then_some(recording.push.next_at)?
         }
         Lane::Retain => {
-            let deletions = recording.files.iter().filter_map(|file| {
-                match retention::fate(recording, file.kind) {
-                    Fate::Now(_) => Some(Timestamp::UNIX_EPOCH),
-                    Fate::Until { at, .. } => Some(at),
-                    Fate::Kept(_) | Fate::Gone => None,
-                }
-            });
-            deletions.chain(recording.reconnect_until()).min()
+            let withdrawal = (!recording.to_withdraw().is_empty())
+                .then(|| recording.withdrawal.next_at.unwrap_or(Timestamp::UNIX_EPOCH));
+            deletions(recording, lane).chain(withdrawal).chain(recording.reconnect_until()).min()
         }
+        Lane::Expire => deletions(recording, lane)
+            .chain(retention::ends_at(recording).map(|(at, _)| at))
+            .chain(retention::forget_at(recording))
+            .min(),
     }
+}
+
+/// When files go by what a lane decides. What is decided goes at once, whatever decided it.
+fn deletions(recording: &Recording, lane: Lane) -> impl Iterator<Item = Timestamp> {
+    recording.files.iter().filter_map(move |file| match retention::fate(recording, file.kind) {
+        Fate::Now(_) => (lane == Lane::Retain).then_some(Timestamp::UNIX_EPOCH),
+        Fate::Until { at, rule } => (lane_of(rule) == lane).then_some(at),
+        Fate::Kept(_) | Fate::Gone => None,
+    })
+}
+
+/// Which lane decides by a rule.
+fn lane_of(rule: Rule) -> Lane {
+    if rule.is_of_time() { Lane::Expire } else { Lane::Retain }
 }
 
 /// The next instant at which something is to be done, if ever.
@@ -513,26 +705,43 @@ fn apply(rec: &mut Recording, event: Event, now: Timestamp) -> Vec<Effect> {
             let is_over = rec.reconnect_until().is_some_and(|until| until <= now);
             if is_over && bytes >= rec.bytes {
                 if container.is_none() {
-                    return end(rec, State::Garbage);
+                    return end(rec, State::Garbage, Rule::Garbage, None, now);
                 }
                 close(rec, bytes, sha256, container, now);
                 rec.recovered = true;
                 save(rec, now);
             }
         }
-        Event::Rejected => return end(rec, State::Garbage),
-        Event::DeleteRequested => return end(rec, State::Deleted),
+        Event::Rejected => return end(rec, State::Garbage, Rule::Garbage, None, now),
+        Event::DeleteRequested { by } => {
+            if rec.hold.is_none() {
+                return end(rec, State::Deleted, Rule::Requested, Some(by), now);
+            }
+        }
+        Event::HoldSet { by, reason } => {
+            if !rec.is_ended() {
+                rec.hold = Some(LegalHold { at: now, by, reason });
+            }
+        }
+        Event::HoldLifted { .. } => rec.hold = None,
+        Event::RetryRequested { .. } => retry(rec, now),
+        Event::TermsChanged(terms) => rec.terms = terms,
+        Event::ClockStepped { since, by } => shift(rec, since, by),
+        Event::Copied => copied(rec, now),
+        Event::CopyFailed(failure) => copy_failed(rec, failure),
         Event::Due(lane) => return begin(rec, lane, now),
         Event::Interrupted(lane) => interrupt(rec, lane, now),
         Event::Transcoded { media, files, remarks } => transcoded(rec, media, files, remarks, now),
         Event::TranscodeFailed(failure) => transcode_failed(rec, failure),
         Event::FilePushed { destination, kind, location } => {
             if let Some(file) = rec.file_mut(kind).filter(|f| !f.is_pushed_to(&destination)) {
-                file.pushed.push(Pushed { destination, at: now, location });
+                file.pushed.push(Pushed { destination, at: now, location, withdrawn_at: None });
             }
         }
         Event::PushEnded { failure } => push_ended(rec, failure, now),
         Event::FilesDeleted(kinds) => deleted(rec, &kinds, now),
+        Event::Withdrawn { destination, kind } => withdrawn(rec, &destination, kind, now),
+        Event::WithdrawFailed(failure) => withdraw_failed(rec, failure),
     }
     Vec::new()
 }
@@ -556,6 +765,16 @@ fn close(rec: &mut Recording, bytes: u64, sha256: String, kind: Option<Container
 
 fn save(rec: &mut Recording, now: Timestamp) {
     rec.saved_at = Some(now);
+    if rec.policy.copies {
+        rec.state = State::Copying;
+        rec.copy.schedule(now);
+    } else {
+        hand_over(rec, now);
+    }
+}
+
+/// To processing, or past it where there is nothing to make.
+fn hand_over(rec: &mut Recording, now: Timestamp) {
     let outputs = rec.policy.outputs;
     if outputs.mp4 || outputs.snapshot || outputs.filmstrip {
         rec.state = State::Saved;
@@ -571,19 +790,119 @@ fn processed(rec: &mut Recording, now: Timestamp) {
     }
     rec.state = State::Delivering;
     rec.push.schedule(now);
+    if rec.saved_at.is_some_and(|saved_at| now > saved_at + WINDOW) {
+        // Only an attempt by hand gets here so late; it is followed by one push.
+        rec.push.schedule_by_hand(now);
+    }
     if push_order::pending(rec).is_empty() {
         push_ended(rec, None, now);
     }
 }
 
-fn end(rec: &mut Recording, state: State) -> Vec<Effect> {
-    if matches!(rec.state, State::Deleted | State::Garbage) {
+fn end(
+    rec: &mut Recording,
+    state: State,
+    rule: Rule,
+    by: Option<String>,
+    now: Timestamp,
+) -> Vec<Effect> {
+    if rec.is_ended() {
         return Vec::new();
     }
     rec.state = state;
+    rec.ended = Some(Ended { rule, by, at: now });
+    rec.copy.running = false;
     rec.transcode.running = false;
     rec.push.running = false;
+    clear_metadata(rec);
     vec![Effect::Cancel]
+}
+
+/// The step that waits is due now; what failed for good is tried once more.
+fn retry(rec: &mut Recording, now: Timestamp) {
+    if rec.is_ended() {
+        return;
+    }
+    let raw_is_here = rec.file(FileKind::Raw).is_some_and(File::is_local);
+    let pushes = !push_order::pending(rec).is_empty();
+    let over = matches!(rec.state, State::Failed | State::Stored);
+    match rec.state {
+        State::Copying => hurry(&mut rec.copy, now),
+        State::Saved | State::Processing => hurry(&mut rec.transcode, now),
+        State::Delivering => hurry(&mut rec.push, now),
+        State::Failed if rec.copy.exhausted && raw_is_here => {
+            rec.state = State::Copying;
+            rec.copy.schedule_by_hand(now);
+        }
+        State::Failed if rec.transcode.exhausted && raw_is_here => {
+            rec.state = State::Processing;
+            rec.transcode.schedule_by_hand(now);
+        }
+        _ if over && rec.push.exhausted && pushes => {
+            rec.state = State::Delivering;
+            rec.push.schedule_by_hand(now);
+        }
+        _ => {}
+    }
+}
+
+/// A first attempt that waits just comes at once; one that failed before is repeated by hand.
+fn hurry(step: &mut Attempts, now: Timestamp) {
+    if step.next_at.is_some() && !step.running {
+        if step.made == 0 {
+            step.next_at = Some(now);
+        } else {
+            step.schedule_by_hand(now);
+        }
+    }
+}
+
+fn shift(rec: &mut Recording, since: Timestamp, by: SignedDuration) {
+    let moved = |at: &mut Timestamp| {
+        if *at >= since {
+            *at = at.checked_add(by).unwrap_or(*at);
+        }
+    };
+    for step in [&mut rec.copy, &mut rec.transcode, &mut rec.push] {
+        step.next_at.iter_mut().for_each(moved);
+        step.error.iter_mut().for_each(|error| moved(&mut error.at));
+    }
+    for file in &mut rec.files {
+        moved(&mut file.made_at);
+        file.deleted_at.iter_mut().for_each(moved);
+        file.doomed.iter_mut().for_each(|doom| moved(&mut doom.at));
+        for pushed in &mut file.pushed {
+            moved(&mut pushed.at);
+            pushed.withdrawn_at.iter_mut().for_each(moved);
+        }
+    }
+    moved(&mut rec.received_at);
+    moved(&mut rec.last_byte_at);
+    moved(&mut rec.attached_changed_at);
+    rec.saved_at.iter_mut().for_each(moved);
+    rec.moved_at.iter_mut().for_each(moved);
+    rec.hold.iter_mut().for_each(|hold| moved(&mut hold.at));
+    rec.ended.iter_mut().for_each(|ended| moved(&mut ended.at));
+    rec.withdrawal.next_at.iter_mut().for_each(moved);
+    rec.withdrawal.error.iter_mut().for_each(|error| moved(&mut error.at));
+}
+
+fn copied(rec: &mut Recording, now: Timestamp) {
+    if rec.state == State::Copying && rec.copy.running {
+        rec.copy.succeed();
+        rec.moved_at = Some(now);
+        hand_over(rec, now);
+    }
+}
+
+fn copy_failed(rec: &mut Recording, failure: Failure) {
+    if rec.state == State::Copying && rec.copy.running {
+        let saved_at = rec.saved_at.unwrap_or(failure.at);
+        rec.copy.fail(failure, saved_at);
+        if rec.copy.exhausted {
+            rec.state = State::Failed;
+        }
+    }
 }
 
 fn begin(rec: &mut Recording, lane: Lane, now: Timestamp) -> Vec<Effect> {
@@ -592,6 +911,13 @@ fn begin(rec: &mut Recording, lane: Lane, now: Timestamp) -> Vec<Effect> {
     }
     let saved_at = rec.saved_at.unwrap_or(now);
     match lane {
+        Lane::Copy => {
+            if rec.copy.begin(saved_at, now) {
+                return vec![Effect::Copy];
+            }
+            rec.state = State::Failed;
+            Vec::new()
+        }
         Lane::Process => {
             if rec.transcode.begin(saved_at, now) {
                 rec.state = State::Processing;
@@ -608,6 +934,34 @@ fn begin(rec: &mut Recording, lane: Lane, now: Timestamp) -> Vec<Effect> {
             Vec::new()
         }
         Lane::Retain => retain(rec, now),
+        Lane::Expire => expire(rec, now),
+    }
+}
+
+/// Decides by the rules of time; carrying it out is the lane [`Lane::Retain`]'s.
+fn expire(rec: &mut Recording, now: Timestamp) -> Vec<Effect> {
+    if let Some((_, rule)) = retention::ends_at(rec).filter(|(at, _)| *at <= now) {
+        let runs = rec.copy.running || rec.transcode.running || rec.push.running;
+        let effects = end(rec, State::Deleted, rule, None, now);
+        return if runs { effects } else { Vec::new() };
+    }
+    doom(rec, now, Lane::Expire);
+    let is_forgotten = retention::forget_at(rec).is_some_and(|at| at <= now);
+    if is_forgotten { vec![Effect::Forget] } else { Vec::new() }
+}
+
+/// Commits the intent to delete what a lane wants gone by now.
+fn doom(rec: &mut Recording, now: Timestamp, lane: Lane) {
+    let kinds: Vec<FileKind> = rec.files.iter().map(|file| file.kind).collect();
+    for kind in kinds {
+        let rule = match retention::fate(rec, kind) {
+            Fate::Now(rule) if lane == Lane::Retain => rule,
+            Fate::Until { at, rule } if at <= now && lane_of(rule) == lane => rule,
+            _ => continue,
+        };
+        if let Some(file) = rec.file_mut(kind) {
+            file.doomed.get_or_insert(Doom { rule, at: now });
+        }
     }
 }
 
@@ -616,32 +970,33 @@ fn retain(rec: &mut Recording, now: Timestamp) -> Vec<Effect> {
         if rec.source == Source::Stream && rec.bytes > 0 {
             return vec![Effect::Recover];
         }
-        rec.state = State::Garbage;
+        // Nothing runs for it yet that would have to be stopped.
+        end(rec, State::Garbage, Rule::Garbage, None, now);
     }
-    let kinds: Vec<(FileKind, Rule)> = rec
-        .files
-        .iter()
-        .filter_map(|file| match retention::fate(rec, file.kind) {
-            Fate::Now(rule) => Some((file.kind, rule)),
-            Fate::Until { at, rule } if at <= now => Some((file.kind, rule)),
-            _ => None,
-        })
-        .collect();
-    for (kind, rule) in &kinds {
-        if let Some(file) = rec.file_mut(*kind) {
-            file.doomed.get_or_insert(Doom { rule: *rule, at: now });
-        }
+    doom(rec, now, Lane::Retain);
+    let doomed = |file: &&File| file.doomed.is_some() && file.deleted_at.is_none();
+    let kinds: Vec<FileKind> = rec.files.iter().filter(doomed).map(|file| file.kind).collect();
+    if !kinds.is_empty() {
+        let folder = rec.files.iter().all(|file| !file.is_local());
+        return vec![Effect::Delete { kinds, folder }];
     }
-    if kinds.is_empty() {
-        return Vec::new();
+    let to_withdraw = rec.to_withdraw();
+    let is_due = rec.withdrawal.next_at.is_none_or(|at| at <= now);
+    if !to_withdraw.is_empty() && is_due {
+        return vec![Effect::Withdraw(to_withdraw)];
     }
-    let folder = rec.files.iter().all(|file| !file.is_local());
-    vec![Effect::Delete { kinds: kinds.into_iter().map(|(kind, _)| kind).collect(), folder }]
+    Vec::new()
 }
 
 fn interrupt(rec: &mut Recording, lane: Lane, now: Timestamp) {
     let saved_at = rec.saved_at.unwrap_or(now);
     match lane {
+        Lane::Copy if rec.state == State::Copying => {
+            rec.copy.interrupt(saved_at, now);
+            if rec.copy.exhausted {
+                rec.state = State::Failed;
+            }
+        }
         Lane::Process if rec.state == State::Processing => {
             rec.transcode.interrupt(saved_at, now);
             if rec.transcode.exhausted {
@@ -732,11 +1087,36 @@ fn deleted(rec: &mut Recording, kinds: &[FileKind], now: Timestamp) {
             file.deleted_at.get_or_insert(now);
         }
     }
-    if rec.files.iter().all(|file| file.deleted_at.is_some()) {
-        // What is stored elsewhere keeps the name people know it by.
-        let title = rec.metadata.title.take().filter(|_| rec.state == State::Stored);
-        rec.metadata = Metadata { title, ..Metadata::default() };
+    clear_metadata(rec);
+}
+
+fn withdrawn(rec: &mut Recording, destination: &str, kind: FileKind, now: Timestamp) {
+    if let Some(file) = rec.file_mut(kind) {
+        for pushed in file.pushed.iter_mut().filter(|pushed| pushed.destination == destination) {
+            pushed.withdrawn_at.get_or_insert(now);
+        }
     }
+    rec.withdrawal = Withdrawal::default();
+    clear_metadata(rec);
+}
+
+fn withdraw_failed(rec: &mut Recording, failure: Failure) {
+    rec.withdrawal.failed = rec.withdrawal.failed.saturating_add(1);
+    let last = ATTEMPTS_MAX - 1;
+    let step = u8::try_from(rec.withdrawal.failed).unwrap_or(last).min(last);
+    rec.withdrawal.next_at = attempts::wait_after(step).map(|wait| failure.at + wait);
+    rec.withdrawal.error = Some(failure);
+}
+
+/// What can identify a person goes with the last file that we hold (rule 8).
+fn clear_metadata(rec: &mut Recording) {
+    let is_left = rec.files.iter().any(|file| file.deleted_at.is_none());
+    if is_left || rec.owned().next().is_some() {
+        return;
+    }
+    // What is stored elsewhere keeps the name people know it by.
+    let title = rec.metadata.title.take().filter(|_| rec.state == State::Stored);
+    rec.metadata = Metadata { title, ..Metadata::default() };
 }
 
 fn new_file(kind: FileKind, bytes: u64, sha256: Option<String>, made_at: Timestamp) -> File {

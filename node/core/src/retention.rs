@@ -1,11 +1,15 @@
-//! When a file goes, and by which rule (rules 3, 5, 6 and 8).
+//! When a file goes, and by which rule (rules 3, 5, 6, 7 and 8).
 //!
-//! [`fate`] is the one place that answers it; deleting, `next_deadline` and `explain` all ask here.
+//! [`fate`] is the one place that answers it for a file, and [`ends_at`] for a recording as a whole;
+//! deleting, `next_deadline` and `explain` all ask here.
+
+use std::sync::OnceLock;
 
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 use jiff::{SignedDuration, Timestamp, ToSpan, ZonedDateTime};
 use serde::{Deserialize, Serialize};
 
+use crate::attempts::WINDOW;
 use crate::push_order;
 use crate::recording::{FileKind, Recording, Source, State};
 
@@ -14,6 +18,12 @@ pub const UNKNOWN_KEPT: SignedDuration = SignedDuration::from_hours(6);
 
 /// How many local days what failed is kept, the first day being day 1 (rule 6).
 pub const FAILED_KEPT_DAYS: i64 = 28;
+
+/// How long the ledger remembers a recording of which nothing is left, in days.
+pub const ENTRY_KEPT_DAYS: i64 = 90;
+
+/// How long the ledger remembers what never was a recording, in days.
+pub const GARBAGE_ENTRY_KEPT_DAYS: i64 = 7;
 
 /// The zone in which days are counted where a node's configuration names no other.
 pub const DEFAULT_ZONE: &str = "Europe/Bucharest";
@@ -32,10 +42,14 @@ pub enum Rule {
     Pushed,
     /// 5: store-nothing, and the push counts as successful.
     StoreNothing,
-    /// 6: transcoding failed for good, 28 days ago.
+    /// 6: transcoding (or copying to the node that does it) failed for good, 28 days ago.
     TranscodeFailed,
     /// 6: pushing failed for good, 28 days ago.
     PushFailed,
+    /// 7: the account's trial or subscription expired 28 days ago.
+    AccountExpired,
+    /// 8: as old as the environment's lifecycle rule lets it become.
+    Lifecycle,
     /// 8: by hand or over the API.
     Requested,
 }
@@ -52,7 +66,42 @@ impl Rule {
             Self::StoreNothing => "rule 5 (delivered, and store-nothing is on)",
             Self::TranscodeFailed => "rule 6 (28 days after transcoding failed)",
             Self::PushFailed => "rule 6 (28 days after pushing failed)",
+            Self::AccountExpired => "rule 7 (28 days after the account expired)",
+            Self::Lifecycle => "rule 8 (the environment's lifecycle rule)",
             Self::Requested => "rule 8 (deleted on request)",
+        }
+    }
+
+    /// The rule's number.
+    #[must_use]
+    pub fn number(self) -> &'static str {
+        match self {
+            Self::Processed => "3.1",
+            Self::Garbage => "3.2",
+            Self::Unknown => "3.3",
+            Self::Pushed | Self::StoreNothing => "5",
+            Self::TranscodeFailed | Self::PushFailed => "6",
+            Self::AccountExpired => "7",
+            Self::Lifecycle | Self::Requested => "8",
+        }
+    }
+
+    /// Whether it goes by the calendar, so that nothing is deleted by it while the clock is not to be
+    /// trusted (rule 10). The others follow from what was done; the playback window of rule 3.1 is an
+    /// interval.
+    #[must_use]
+    pub fn is_of_time(self) -> bool {
+        match self {
+            Self::Unknown
+            | Self::TranscodeFailed
+            | Self::PushFailed
+            | Self::AccountExpired
+            | Self::Lifecycle => true,
+            Self::Processed
+            | Self::Garbage
+            | Self::Pushed
+            | Self::StoreNothing
+            | Self::Requested => false,
         }
     }
 }
@@ -68,6 +117,8 @@ pub enum Hold {
     Pushing,
     /// No destination is configured: this node is where it is stored.
     StoredHere,
+    /// A legal hold keeps it, whatever the rules say.
+    Legal,
 }
 
 /// What is to become of a file.
@@ -104,12 +155,27 @@ pub fn fate(rec: &Recording, kind: FileKind) -> Fate {
     if let Some(doom) = &file.doomed {
         return Fate::Now(doom.rule);
     }
+    if rec.hold.is_some() {
+        return Fate::Kept(Hold::Legal);
+    }
+    let own = of_state(rec, kind);
+    match (own, ends_at(rec)) {
+        (Fate::Kept(_), Some((at, rule))) => Fate::Until { at, rule },
+        (Fate::Until { at: own_at, .. }, Some((at, rule))) if at < own_at => {
+            Fate::Until { at, rule }
+        }
+        (own, _) => own,
+    }
+}
+
+/// What is to become of it as far as its recording's state goes.
+fn of_state(rec: &Recording, kind: FileKind) -> Fate {
     match rec.state {
         State::Receiving | State::Stopped => Fate::Kept(Hold::Arriving),
-        State::Saved | State::Processing => Fate::Kept(Hold::Processing),
+        State::Saved | State::Copying | State::Processing => Fate::Kept(Hold::Processing),
         State::Unknown => Fate::Until { at: rec.last_byte_at + UNKNOWN_KEPT, rule: Rule::Unknown },
         State::Garbage => Fate::Now(Rule::Garbage),
-        State::Deleted => Fate::Now(Rule::Requested),
+        State::Deleted => Fate::Now(rec.ended.as_ref().map_or(Rule::Requested, |e| e.rule)),
         State::Delivering => {
             if push_order::is_enabled(&rec.policy, kind) {
                 Fate::Kept(Hold::Pushing)
@@ -121,8 +187,58 @@ pub fn fate(rec: &Recording, kind: FileKind) -> Fate {
     }
 }
 
+/// When the whole recording goes, and by which rule: with its account (rule 7) or by its
+/// environment's lifecycle rule (rule 8), whichever comes first.
+#[must_use]
+pub fn ends_at(rec: &Recording) -> Option<(Timestamp, Rule)> {
+    if rec.hold.is_some() || rec.is_ended() || rec.state == State::Unknown || !remains(rec) {
+        return None;
+    }
+    let account = rec.terms.account_expires_at.map(|expired| {
+        (days_kept_until(expired, FAILED_KEPT_DAYS, &zone(&rec.policy.zone)), Rule::AccountExpired)
+    });
+    let lifecycle = lifecycle_at(rec).map(|at| (at, Rule::Lifecycle));
+    account.into_iter().chain(lifecycle).min_by_key(|(at, _)| *at)
+}
+
+/// Whether there is anything left of it that rules 7 and 8 could take.
+fn remains(rec: &Recording) -> bool {
+    rec.state == State::Stored || rec.files.iter().any(|file| file.deleted_at.is_none())
+}
+
+/// N whole local days after SAVED, at the same time of day, and never sooner than 75 h after SAVED.
+/// Only what is stored goes by it: what exhausted its attempts is rule 6's.
+fn lifecycle_at(rec: &Recording) -> Option<Timestamp> {
+    let days = rec.terms.lifecycle_days?;
+    let saved_at = rec.saved_at?;
+    if rec.state != State::Stored || rec.is_exhausted() {
+        return None;
+    }
+    let local = saved_at.to_zoned_datetime(zone(&rec.policy.zone));
+    let at = local.checked_add(i64::from(days).days()).map_or(Timestamp::MAX, |at| at.timestamp());
+    Some(at.max(saved_at + WINDOW))
+}
+
+/// When the ledger may forget a recording: nothing of it is left, and has not been for a while.
+#[must_use]
+pub fn forget_at(rec: &Recording) -> Option<Timestamp> {
+    let days = match rec.state {
+        State::Deleted | State::Unknown | State::Failed | State::Delivered => ENTRY_KEPT_DAYS,
+        State::Garbage => GARBAGE_ENTRY_KEPT_DAYS,
+        _ => return None,
+    };
+    if rec.hold.is_some() || !rec.to_withdraw().is_empty() {
+        return None;
+    }
+    let mut last = rec.received_at;
+    for file in &rec.files {
+        last = last.max(file.deleted_at?);
+    }
+    last.checked_add(SignedDuration::from_hours(24 * days)).ok()
+}
+
 fn concluded(rec: &Recording, kind: FileKind) -> Fate {
-    if rec.transcode.exhausted {
+    if rec.copy.exhausted || rec.transcode.exhausted {
         let start =
             rec.saved_at.unwrap_or(rec.received_at).max(rec.moved_at.unwrap_or(Timestamp::MIN));
         return Fate::Until { at: end_of_day_28(start, rec), rule: Rule::TranscodeFailed };
@@ -163,14 +279,20 @@ fn end_of_day_28(start: Timestamp, rec: &Recording) -> Timestamp {
 /// A zone by its name, from the database that is built in; the default zone for an unknown name.
 #[must_use]
 pub fn zone(name: &str) -> TimeZone {
-    let database = TimeZoneDatabase::bundled();
-    database.get(name).or_else(|_| database.get(DEFAULT_ZONE)).unwrap_or(TimeZone::UTC)
+    let zones = zones();
+    zones.get(name).or_else(|_| zones.get(DEFAULT_ZONE)).unwrap_or(TimeZone::UTC)
+}
+
+/// The database that is built in.
+fn zones() -> &'static TimeZoneDatabase {
+    static ZONES: OnceLock<TimeZoneDatabase> = OnceLock::new();
+    ZONES.get_or_init(TimeZoneDatabase::bundled)
 }
 
 /// Whether the built-in database has a zone of this name.
 #[must_use]
 pub fn is_zone(name: &str) -> bool {
-    TimeZoneDatabase::bundled().get(name).is_ok()
+    zones().get(name).is_ok()
 }
 
 /// The local midnight that ends the last of `days` days, the day of `start` being day 1.

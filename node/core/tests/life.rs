@@ -29,6 +29,8 @@ fn policy() -> Policy {
         outputs: Outputs { mp4: true, snapshot: true, filmstrip: true },
         push_raw: false,
         destinations: vec!["ours".into(), "theirs".into()],
+        own: None,
+        copies: false,
         folder: "demo".into(),
         store_nothing: false,
         success: Success::Main,
@@ -108,6 +110,7 @@ impl Life {
 
     /// Deletes what is due now; answers what went.
     fn sweep(&mut self) -> Vec<FileKind> {
+        self.happen(Event::Due(Lane::Expire));
         let effects = self.happen(Event::Due(Lane::Retain));
         let Some(Effect::Delete { kinds, .. }) = effects.first().cloned() else { return vec![] };
         self.happen(Event::FilesDeleted(kinds.clone()));
@@ -430,7 +433,7 @@ fn rule_6_a_failed_push_keeps_only_what_is_missing_for_28_days_from_its_making()
 #[test]
 fn rule_8_deletion_by_hand_takes_files_and_personal_metadata_together() {
     let mut life = Life::processed(Source::Stream, policy());
-    assert_eq!(life.happen(Event::DeleteRequested), [Effect::Cancel]);
+    assert_eq!(life.happen(Event::DeleteRequested { by: "someone".into() }), [Effect::Cancel]);
     assert_eq!(life.rec.state, State::Deleted);
     let effects = life.happen(Event::Due(Lane::Retain));
     let [Effect::Delete { kinds, folder: true }] = effects.as_slice() else {
@@ -441,7 +444,7 @@ fn rule_8_deletion_by_hand_takes_files_and_personal_metadata_together() {
     assert_eq!(life.rec.metadata, Metadata::default());
     // Twice is harmless, and what comes late changes nothing.
     let before = life.rec.clone();
-    life.happen(Event::DeleteRequested);
+    life.happen(Event::DeleteRequested { by: "someone".into() });
     life.happen(Event::FilesDeleted(vec![FileKind::Raw]));
     life.happen(Event::PushEnded { failure: None });
     life.happen(Event::Transcoded { media: None, files: vec![], remarks: vec![] });

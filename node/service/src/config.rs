@@ -392,6 +392,8 @@ impl Config {
             },
             push_raw: environment.push_raw,
             destinations: environment.destinations.clone(),
+            own: None,
+            copies: false,
             folder: environment.folder.clone().unwrap_or_else(|| environment.id.clone()),
             store_nothing: environment.store_nothing,
             success: environment.success,

@@ -11,6 +11,7 @@ pub mod ingest;
 pub mod ledger;
 pub mod listen;
 pub mod node;
+pub mod nodekey;
 pub mod operate;
 pub mod problem;
 pub mod queue;

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::deliver::Destination;
 use crate::ledger::{Ledger, LedgerError, Stepped};
+use crate::nodekey::NodeKey;
 use crate::queue::Queue;
 use crate::vault::{Vault, VaultError};
 
@@ -26,6 +27,8 @@ pub struct Node {
     pub config: Config,
     /// Its time.
     pub clock: Clock,
+    /// Its own key.
+    pub key: NodeKey,
     /// What it knows.
     pub ledger: Ledger,
     /// Where recordings lie. Its calls block.
@@ -110,11 +113,17 @@ impl Node {
     /// Deletes a recording: commits the intent, stops what runs for it, and notes the intent in its
     /// folder. That note may fail, on a full disk for one: the ledger's word is enough.
     ///
+    /// Without effects nothing was done: it had ended before, or is under a legal hold.
+    ///
     /// # Errors
     /// [`LedgerError`] when nothing was done.
-    pub async fn delete(&self, id: RecordingId) -> Result<Stepped, LedgerError> {
+    pub async fn delete(&self, id: RecordingId, by: &str) -> Result<Stepped, LedgerError> {
         let _lock = self.locks.lock(id).await;
-        let stepped = self.ledger.apply(id, Event::DeleteRequested, self.clock.now()).await?;
+        let event = Event::DeleteRequested { by: by.to_owned() };
+        let stepped = self.ledger.apply(id, event, self.clock.now()).await?;
+        if stepped.1.is_empty() {
+            return Ok(stepped);
+        }
         self.running.cancel(id);
         let recording = stepped.0.clone();
         if let Err(error) = self.with_vault(move |vault| vault.note(&recording)).await {

@@ -41,6 +41,8 @@ impl Problem {
         bad_request = 400, "bad-request", "The request is malformed";
         /// A key, hash or token is missing or wrong.
         unauthorized = 401, "unauthorized", "Not authorised";
+        /// The account's trial or subscription is over.
+        account_expired = 403, "account-expired", "The account has expired";
         /// There is no such thing.
         not_found = 404, "not-found", "Not found";
         /// The method does not fit the address.

@@ -21,7 +21,8 @@ use crate::ingest::{self, Ingest, Streams};
 use crate::ledger::{self, Filter, Ledger};
 use crate::listen::Listener;
 use crate::node::{Locks, Node, Progress, Running};
-use crate::retain::Retainer;
+use crate::nodekey::NodeKey;
+use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
 use crate::vault::Vault;
 use crate::{deliver, operate, queue, tls, web};
@@ -99,7 +100,8 @@ fn build(config: Config) -> anyhow::Result<Arc<Node>> {
             ledger_path.display()
         );
     }
-    let ledger = Ledger::open(&ledger_path, clock.now())?;
+    let key = NodeKey::load_or_make(state_path)?;
+    let ledger = Ledger::open(&ledger_path, clock.now(), Vec::new())?;
     let mut destinations = BTreeMap::new();
     for settings in &config.destinations {
         destinations.insert(settings.name().to_owned(), deliver::build(settings)?);
@@ -107,6 +109,7 @@ fn build(config: Config) -> anyhow::Result<Arc<Node>> {
     Ok(Arc::new(Node {
         config,
         clock,
+        key,
         ledger,
         vault: Arc::new(vault),
         destinations,
@@ -122,7 +125,7 @@ fn build(config: Config) -> anyhow::Result<Arc<Node>> {
 /// the ledger does not know.
 async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
     let mut before = None;
-    let arriving = Filter { state: Some(State::Receiving), env_id: None };
+    let arriving = Filter { state: Some(State::Receiving), ..Filter::default() };
     loop {
         let (page, next) = node.ledger.list(&arriving, before, PAGE)?;
         for recording in page {
@@ -204,6 +207,7 @@ fn start_workers(
         &Arc::new(Deliverer::new(Arc::clone(node))),
     );
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
+    start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
     workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));
     workers
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use holdfast_core::RecordingId;
+use holdfast_core::account::Plan;
 use holdfast_core::admission::{self, Refusal};
 use holdfast_core::recording::{Metadata, Policy, Recording, Source};
 use tokio::sync::OwnedSemaphorePermit;
@@ -123,6 +124,10 @@ fn refused(refusal: Refusal) -> Problem {
         Refusal::UnknownEnvironment | Refusal::WrongHash => Problem::unauthorized(
             "no environment has this env_id and hash; compare both with the environment's settings",
         ),
+        Refusal::AccountExpired(plan) => Problem::account_expired(match plan {
+            Plan::Trial => "the account's trial is over; subscribe, and record again",
+            Plan::Paid => "the account's subscription is over; renew it, and record again",
+        }),
     }
 }
 

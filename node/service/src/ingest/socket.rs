@@ -460,7 +460,7 @@ impl Connection {
         let Some(owned) = self.owned.as_deref() else { return Ok(()) };
         let id = owned.stream.id;
         let node = Arc::clone(&self.ingest.node);
-        node.delete(id).await.map_err(|e| failed(&e.into()))?;
+        node.delete(id, "its client").await.map_err(|e| failed(&e.into()))?;
         self.ingest.streams.leave(id);
         self.owned = None;
         self.say(&FromNode::Discarded { recording_id: id }).await?;

@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use holdfast_core::recording::{Event, Recording, State};
 use holdfast_core::{Effect, Lane, RecordingId};
 use jiff::Timestamp;
-use redb::Database;
+use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use rebuild::{RebuildError, RebuildReport, after_restart, rebuild};
@@ -73,6 +73,45 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only those of this environment.
     pub env_id: Option<String>,
+    /// Only those of this account.
+    pub account_id: Option<String>,
+    /// Only those that began at this instant or later, to the millisecond.
+    pub from: Option<Timestamp>,
+    /// Only those that began before this instant, to the millisecond.
+    pub to: Option<Timestamp>,
+}
+
+impl Filter {
+    fn fits(&self, recording: &Recording) -> bool {
+        self.state.is_none_or(|state| state == recording.state)
+            && self.env_id.as_ref().is_none_or(|env_id| *env_id == recording.env_id)
+            && (self.account_id.is_none() || self.account_id == recording.account_id)
+    }
+}
+
+/// A recording that was entered or changed.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    /// What it was; nothing for a new one.
+    pub before: Option<&'a Recording>,
+    /// What it is.
+    pub after: &'a Recording,
+    /// What happened to it, in order; nothing for a new one.
+    pub events: &'a [Event],
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Told of each change of a recording, inside the transaction that commits it: what an observer writes
+/// is committed together with the change, or neither is.
+///
+/// It runs in the writer's thread, so it must be quick.
+pub trait Observer: std::fmt::Debug + Send + Sync {
+    /// A recording was entered or changed.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where it could not write; nothing of the whole batch is then done.
+    fn changed(&self, write: &WriteTransaction, change: &Change<'_>) -> Result<(), LedgerError>;
 }
 
 /// The ledger's file under this configuration.
@@ -95,25 +134,31 @@ struct Shared {
     database: RwLock<Option<Arc<Database>>>,
     counts: Mutex<[u64; State::ALL.len()]>,
     changed: watch::Sender<u64>,
+    observers: Vec<Arc<dyn Observer>>,
 }
 
 impl Ledger {
     /// Opens or makes the ledger, brings its schema up to date, and starts its writer.
     ///
     /// Work that was under way when the node last ended is due again at once, and no client counts
-    /// as connected any more.
+    /// as connected any more. The observers are told of every change from here on.
     ///
     /// # Errors
     /// [`LedgerError::Open`] where it is held by another process, damaged, or too new.
-    pub fn open(path: &Path, now: Timestamp) -> Result<Self, LedgerError> {
+    pub fn open(
+        path: &Path,
+        now: Timestamp,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Result<Self, LedgerError> {
         let database = schema::open(path)?;
-        store::restart(&database, now)?;
+        store::restart(&database, now, &observers)?;
         let counts = store::counts(&database)?;
         let shared = Arc::new(Shared {
             path: path.into(),
             database: RwLock::new(Some(Arc::new(database))),
             counts: Mutex::new(counts),
             changed: watch::Sender::new(0),
+            observers,
         });
         let (ops, waiting) = mpsc::channel(OPS_WAITING_MAX);
         let for_writer = Arc::clone(&shared);
@@ -210,6 +255,45 @@ impl Ledger {
         until: Timestamp,
     ) -> Result<(), LedgerError> {
         self.ask(|reply| Op::Extend { id, lane, until, reply }).await
+    }
+
+    /// Removes a recording's entry. Harmless where there is none.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it was not removed.
+    pub async fn forget(&self, id: RecordingId) -> Result<(), LedgerError> {
+        self.ask(|reply| Op::Forget { id, reply }).await
+    }
+
+    /// Lets a room write tables of its own in the writer's next transaction; answers after its commit.
+    ///
+    /// Others share the transaction: `act` checks first and writes then, and says no as a value. An
+    /// `Err` undoes the whole transaction.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was written.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&WriteTransaction) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        self.ask(|reply| {
+            Op::Write(Box::new(move |write, batch| {
+                let done = act(write);
+                batch.answer(reply, done);
+            }))
+        })
+        .await
+    }
+
+    /// Reads tables of a room's own, as they stood after the last commit.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`], or what `act` answers.
+    pub fn read<T>(
+        &self,
+        act: impl FnOnce(&ReadTransaction) -> Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        act(&self.database()?.begin_read()?)
     }
 
     /// A recording, if the ledger has it.

@@ -105,9 +105,8 @@ fn enter(
     let database = schema::make(path)?;
     let write = writer::transaction(&database).map_err(LedgerError::Write)?;
     for recording in recordings {
-        let entry =
-            schema::Entry { recording: after_restart(recording, now), slots: Default::default() };
-        store::put(&write, entry, None)?;
+        let entry = schema::Entry::new(after_restart(recording, now));
+        store::put(&write, None, entry, None)?;
     }
     store::note_instant(&write, now)?;
     write.commit().map_err(|error| LedgerError::Write(error.to_string()))

@@ -5,9 +5,16 @@
 //! | `recordings` | id (16 bytes, sorts by time) | JSON of [`Entry`] |
 //! | `due` | lane, due time (ms since 1970), id | nothing |
 //! | `offsets` | id | durable bytes, time of the last one (ms): for recordings still arriving |
-//! | `meta` | `schema`, `latest_ms` | number |
+//! | `by_state` | state, id | nothing |
+//! | `by_env` | environment, id | nothing |
+//! | `by_account` | account, id | nothing |
+//! | `meta` | `schema`, `latest_ms`, … | number |
 //!
-//! Version 1 held bare recordings and no `due`. Version 2 is today's.
+//! `due` and the indexes follow from the recordings. Other rooms keep tables of their own in the same
+//! file (settings, keys, audit log, outbox), each described where it is used.
+//!
+//! Version 1 held bare recordings and no `due`; version 2 had three lanes and no indexes. Version 3
+//! is today's.
 
 use std::path::Path;
 
@@ -18,12 +25,16 @@ use serde::{Deserialize, Serialize};
 use super::LedgerError;
 
 /// Today's schema version.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 
 pub(super) type Id = [u8; 16];
 pub(super) const RECORDINGS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("recordings");
 pub(super) const DUE: TableDefinition<'_, (u8, i64, Id), ()> = TableDefinition::new("due");
 pub(super) const OFFSETS: TableDefinition<'_, Id, (u64, i64)> = TableDefinition::new("offsets");
+pub(super) const BY_STATE: TableDefinition<'_, (&str, Id), ()> = TableDefinition::new("by_state");
+pub(super) const BY_ENV: TableDefinition<'_, (&str, Id), ()> = TableDefinition::new("by_env");
+pub(super) const BY_ACCOUNT: TableDefinition<'_, (&str, Id), ()> =
+    TableDefinition::new("by_account");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const SCHEMA_KEY: &str = "schema";
@@ -34,8 +45,22 @@ const CACHE_BYTES: usize = 32 << 20;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Entry {
     pub(super) recording: Recording,
-    /// For each lane, when its work comes due and whether it is claimed.
+    /// For each lane, by [`super::store::lane_key`], when its work comes due and whether it is claimed.
     pub(super) slots: [Slot; Lane::ALL.len()],
+}
+
+impl Entry {
+    /// The entry of a recording for which no work is claimed.
+    pub(super) fn new(recording: Recording) -> Self {
+        Self { recording, slots: Default::default() }
+    }
+}
+
+/// An entry of version 2.
+#[derive(Deserialize)]
+struct Entry2 {
+    recording: Recording,
+    slots: [Slot; 3],
 }
 
 /// The work of one recording in one lane.
@@ -96,8 +121,10 @@ fn version(database: &Database) -> Result<Option<u64>, redb::Error> {
 fn migrate(database: &Database, from: Option<u64>) -> Result<(), String> {
     let mut write = database.begin_write().map_err(|e| e.to_string())?;
     write.set_two_phase_commit(true);
-    if from == Some(1) {
-        from_1_to_2(&write)?;
+    match from {
+        Some(1) => from_1(&write)?,
+        Some(2) => from_2(&write)?,
+        _ => {}
     }
     make_tables(&write).map_err(|e| e.to_string())?;
     write.commit().map_err(|e| e.to_string())
@@ -107,22 +134,36 @@ fn make_tables(write: &WriteTransaction) -> Result<(), redb::Error> {
     write.open_table(RECORDINGS)?;
     write.open_table(DUE)?;
     write.open_table(OFFSETS)?;
+    write.open_table(BY_STATE)?;
+    write.open_table(BY_ENV)?;
+    write.open_table(BY_ACCOUNT)?;
     write.open_table(META)?.insert(SCHEMA_KEY, VERSION)?;
     Ok(())
 }
 
-fn from_1_to_2(write: &WriteTransaction) -> Result<(), String> {
-    let mut bare: Vec<Recording> = Vec::new();
-    {
-        let table = write.open_table(RECORDINGS).map_err(|e| e.to_string())?;
-        for row in table.iter().map_err(|e| e.to_string())? {
-            let (_, value) = row.map_err(|e| e.to_string())?;
-            bare.push(serde_json::from_slice(value.value()).map_err(|e| e.to_string())?);
-        }
-    }
-    for recording in bare {
-        let entry = Entry { recording, slots: Default::default() };
-        super::store::put(write, entry, None).map_err(|e| e.to_string())?;
+fn from_1(write: &WriteTransaction) -> Result<(), String> {
+    for recording in rows::<Recording>(write)? {
+        super::store::put(write, None, Entry::new(recording), None).map_err(|e| e.to_string())?;
     }
     Ok(())
+}
+
+/// The lane of rules of time is new, so every due time is worked out anew; claims stay claims.
+fn from_2(write: &WriteTransaction) -> Result<(), String> {
+    write.delete_table(DUE).map_err(|e| e.to_string())?;
+    for old in rows::<Entry2>(write)? {
+        let claimed = old.slots.map(|slot| slot.claimed);
+        super::store::put_interrupted(write, old.recording, claimed).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+fn rows<T: serde::de::DeserializeOwned>(write: &WriteTransaction) -> Result<Vec<T>, String> {
+    let table = write.open_table(RECORDINGS).map_err(|e| e.to_string())?;
+    let mut rows = Vec::new();
+    for row in table.iter().map_err(|e| e.to_string())? {
+        let (_, value) = row.map_err(|e| e.to_string())?;
+        rows.push(serde_json::from_slice(value.value()).map_err(|e| e.to_string())?);
+    }
+    Ok(rows)
 }

@@ -1,15 +1,23 @@
 //! Reading and writing entries, within a transaction that someone else began.
 
-use holdfast_core::recording::{Event, Recording, State, due, step};
-use holdfast_core::{Lane, RecordingId};
-use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, ReadableTable, WriteTransaction};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use super::schema::{DUE, Entry, Id, LATEST_KEY, META, OFFSETS, RECORDINGS, Slot};
-use super::{Filter, LedgerError, Stepped};
+use holdfast_core::recording::{Event, Recording, State, due, step};
+use holdfast_core::{Effect, Lane, RecordingId};
+use jiff::Timestamp;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+
+use super::schema::{
+    BY_ACCOUNT, BY_ENV, BY_STATE, DUE, Entry, Id, LATEST_KEY, META, OFFSETS, RECORDINGS, Slot,
+};
+use super::{Change, Filter, LedgerError, Observer, Stepped};
 
 /// Entries looked at for one page of a list, however many fit the filter.
 const SCANNED_MAX: usize = 20_000;
+
+const FIRST: Id = [0; 16];
+const LAST: Id = [0xff; 16];
 
 impl From<redb::Error> for LedgerError {
     fn from(error: redb::Error) -> Self {
@@ -28,11 +36,14 @@ macro_rules! read_errors {
 }
 read_errors!(redb::StorageError, redb::TableError, redb::TransactionError);
 
-fn lane_key(lane: Lane) -> u8 {
+/// A lane's number in the tables. Never changes.
+pub(super) fn lane_key(lane: Lane) -> u8 {
     match lane {
         Lane::Process => 0,
         Lane::Deliver => 1,
         Lane::Retain => 2,
+        Lane::Expire => 3,
+        Lane::Copy => 4,
     }
 }
 
@@ -59,12 +70,14 @@ pub(super) fn entry(write: &WriteTransaction, id: Id) -> Result<Option<Entry>, L
     table.get(id)?.map(|value| decode(id, value.value(), offset)).transpose()
 }
 
-/// Writes an entry with its slots and due times. A claim in `release` ends.
+/// Writes an entry with its slots, due times and indexes. A claim in `release` ends.
 pub(super) fn put(
     write: &WriteTransaction,
+    before: Option<State>,
     mut entry: Entry,
     release: Option<Lane>,
 ) -> Result<(), LedgerError> {
+    index(write, before, &entry.recording)?;
     for lane in Lane::ALL {
         let slot = entry.slots[usize::from(lane_key(lane))];
         if slot.claimed && release != Some(lane) {
@@ -74,6 +87,73 @@ pub(super) fn put(
         set_slot(write, &mut entry, lane, Slot { at_ms, claimed: false })?;
     }
     save(write, &entry)
+}
+
+/// Enters a recording of an older ledger, whose claims in the first lanes ended with the node.
+pub(super) fn put_interrupted(
+    write: &WriteTransaction,
+    recording: Recording,
+    claimed: [bool; 3],
+) -> Result<(), LedgerError> {
+    let mut entry = Entry::new(recording);
+    for lane in Lane::ALL {
+        if claimed.get(usize::from(lane_key(lane))) == Some(&true) {
+            set_slot(write, &mut entry, lane, Slot { at_ms: Some(0), claimed: true })?;
+        }
+    }
+    put(write, None, entry, None)
+}
+
+fn index(
+    write: &WriteTransaction,
+    before: Option<State>,
+    recording: &Recording,
+) -> Result<(), LedgerError> {
+    let id = recording.id.to_bytes();
+    if before != Some(recording.state) {
+        let mut by_state = write.open_table(BY_STATE)?;
+        if let Some(before) = before {
+            by_state.remove((before.as_str(), id))?;
+        }
+        by_state.insert((recording.state.as_str(), id), ())?;
+    }
+    if before.is_none() {
+        write.open_table(BY_ENV)?.insert((recording.env_id.as_str(), id), ())?;
+        if let Some(account_id) = &recording.account_id {
+            write.open_table(BY_ACCOUNT)?.insert((account_id.as_str(), id), ())?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes an entry, and every row that follows from it.
+pub(super) fn forget(
+    write: &WriteTransaction,
+    id: RecordingId,
+) -> Result<Option<State>, LedgerError> {
+    let Some(mut entry) = entry(write, id.to_bytes())? else { return Ok(None) };
+    for lane in Lane::ALL {
+        set_slot(write, &mut entry, lane, Slot::default())?;
+    }
+    let recording = entry.recording;
+    let id = id.to_bytes();
+    write.open_table(RECORDINGS)?.remove(id)?;
+    write.open_table(OFFSETS)?.remove(id)?;
+    write.open_table(BY_STATE)?.remove((recording.state.as_str(), id))?;
+    write.open_table(BY_ENV)?.remove((recording.env_id.as_str(), id))?;
+    if let Some(account_id) = &recording.account_id {
+        write.open_table(BY_ACCOUNT)?.remove((account_id.as_str(), id))?;
+    }
+    Ok(Some(recording.state))
+}
+
+/// Tells everyone who asked to be told.
+pub(super) fn observe(
+    write: &WriteTransaction,
+    observers: &[Arc<dyn Observer>],
+    change: &Change<'_>,
+) -> Result<(), LedgerError> {
+    observers.iter().try_for_each(|observer| observer.changed(write, change))
 }
 
 fn set_slot(
@@ -125,24 +205,43 @@ pub(super) fn claim(
     lane: Lane,
     now: Timestamp,
     lease_until: Timestamp,
+    observers: &[Arc<dyn Observer>],
 ) -> Result<Option<(State, Stepped)>, LedgerError> {
     let Some(id) = first_due(write, lane, now)? else { return Ok(None) };
     let no_such = LedgerError::NoSuchRecording(RecordingId::from_bytes(id));
     let mut entry = entry(write, id)?.ok_or(no_such)?;
-    let before = entry.recording.state;
+    let mut events = vec![Event::Due(lane)];
     if entry.slots[usize::from(lane_key(lane))].claimed {
-        entry.recording = step(&entry.recording, Event::Interrupted(lane), now).0;
+        events.insert(0, Event::Interrupted(lane));
     }
-    let (recording, effects) = step(&entry.recording, Event::Due(lane), now);
-    entry.recording = recording.clone();
+    let (before, effects) = advance(&mut entry, &events, now);
+    let change = Change { before: Some(&before), after: &entry.recording, events: &events, now };
+    observe(write, observers, &change)?;
+    let recording = entry.recording.clone();
     if effects.is_empty() {
-        put(write, entry, Some(lane))?;
+        put(write, Some(before.state), entry, Some(lane))?;
     } else {
         let slot = Slot { at_ms: Some(lease_until.as_millisecond()), claimed: true };
         set_slot(write, &mut entry, lane, slot)?;
-        put(write, entry, None)?;
+        put(write, Some(before.state), entry, None)?;
     }
-    Ok(Some((before, (recording, effects))))
+    Ok(Some((before.state, (recording, effects))))
+}
+
+/// Steps an entry's recording through events; answers what it was before, and all effects.
+pub(super) fn advance(
+    entry: &mut Entry,
+    events: &[Event],
+    now: Timestamp,
+) -> (Recording, Vec<Effect>) {
+    let before = entry.recording.clone();
+    let mut effects = Vec::new();
+    for event in events {
+        let (next, more) = step(&entry.recording, event.clone(), now);
+        entry.recording = next;
+        effects.extend(more);
+    }
+    (before, effects)
 }
 
 fn first_due(
@@ -174,22 +273,25 @@ pub(super) fn extend(
 }
 
 /// After the node's end: no client is connected, and every lease has ended.
-pub(super) fn restart(database: &Database, now: Timestamp) -> Result<(), LedgerError> {
+pub(super) fn restart(
+    database: &Database,
+    now: Timestamp,
+    observers: &[Arc<dyn Observer>],
+) -> Result<(), LedgerError> {
     let mut write = database.begin_write()?;
     write.set_two_phase_commit(true);
-    let mut ids = Vec::new();
-    for row in write.open_table(RECORDINGS)?.iter()? {
-        let (key, value) = row?;
-        let entry = decode(key.value(), value.value(), None)?;
+    for id in maybe_under_way(&write)? {
+        let Some(mut entry) = entry(&write, id)? else { continue };
         let arriving = entry.recording.attached
             && matches!(entry.recording.state, State::Receiving | State::Stopped);
-        if arriving || entry.slots.iter().any(|slot| slot.claimed) {
-            ids.push(key.value());
+        if !arriving && !entry.slots.iter().any(|slot| slot.claimed) {
+            continue;
         }
-    }
-    for id in ids {
-        let Some(mut entry) = entry(&write, id)? else { continue };
-        entry.recording = step(&entry.recording, Event::Detached, now).0;
+        let events = [Event::Detached];
+        let (before, _) = advance(&mut entry, &events, now);
+        let change =
+            Change { before: Some(&before), after: &entry.recording, events: &events, now };
+        observe(&write, observers, &change)?;
         for lane in Lane::ALL {
             let slot = entry.slots[usize::from(lane_key(lane))];
             if slot.claimed {
@@ -197,9 +299,24 @@ pub(super) fn restart(database: &Database, now: Timestamp) -> Result<(), LedgerE
                 set_slot(&write, &mut entry, lane, ended)?;
             }
         }
-        put(&write, entry, None)?;
+        put(&write, Some(before.state), entry, None)?;
     }
     write.commit().map_err(|error| LedgerError::Write(error.to_string()))
+}
+
+/// Recordings that have something due, or whose client may have been connected.
+fn maybe_under_way(write: &WriteTransaction) -> Result<BTreeSet<Id>, LedgerError> {
+    let mut ids = BTreeSet::new();
+    for row in write.open_table(DUE)?.iter()? {
+        ids.insert(row?.0.value().2);
+    }
+    let by_state = write.open_table(BY_STATE)?;
+    for state in [State::Receiving, State::Stopped] {
+        for row in by_state.range((state.as_str(), FIRST)..=(state.as_str(), LAST))? {
+            ids.insert(row?.0.value().1);
+        }
+    }
+    Ok(ids)
 }
 
 pub(super) fn get(database: &Database, id: RecordingId) -> Result<Option<Recording>, LedgerError> {
@@ -220,40 +337,72 @@ pub(super) fn list(
     let read = database.begin_read()?;
     let offsets = read.open_table(OFFSETS)?;
     let table = read.open_table(RECORDINGS)?;
-    let end = before.map_or([0xff; 16], RecordingId::to_bytes);
     let mut found = Vec::new();
     let mut last = None;
-    for (scanned, row) in table.range([0; 16]..end)?.rev().enumerate() {
+    for (scanned, id) in candidates(&read, filter, before)?.enumerate() {
         if found.len() == limit || scanned == SCANNED_MAX {
             return Ok((found, last));
         }
-        let (key, value) = row?;
-        let id = key.value();
+        let id = id?;
+        let Some(value) = table.get(id)? else { continue };
         let offset = offsets.get(id)?.map(|value| value.value());
         let recording = decode(id, value.value(), offset)?.recording;
         last = Some(recording.id);
-        let fits = filter.state.is_none_or(|state| state == recording.state)
-            && filter.env_id.as_ref().is_none_or(|env_id| *env_id == recording.env_id);
-        if fits {
+        if filter.fits(&recording) {
             found.push(recording);
         }
     }
     Ok((found, None))
 }
 
+type Ids = Box<dyn Iterator<Item = Result<Id, LedgerError>>>;
+
+/// What may fit a filter, newest first: from the index that narrows most.
+fn candidates(
+    read: &ReadTransaction,
+    filter: &Filter,
+    before: Option<RecordingId>,
+) -> Result<Ids, LedgerError> {
+    let first = filter.from.map_or(FIRST, |at| edge(at.as_millisecond()));
+    let end = filter.to.map_or(LAST, |at| edge(at.as_millisecond()));
+    let end = before.map_or(end, |id| id.to_bytes().min(end));
+    if end <= first {
+        return Ok(Box::new(std::iter::empty()));
+    }
+    let (index, key) = match (&filter.env_id, &filter.account_id, filter.state) {
+        (Some(env_id), _, _) => (BY_ENV, env_id.as_str()),
+        (None, Some(account_id), _) => (BY_ACCOUNT, account_id.as_str()),
+        (None, None, Some(state)) => (BY_STATE, state.as_str()),
+        (None, None, None) => {
+            let rows = read.open_table(RECORDINGS)?.range(first..end)?.rev();
+            return Ok(Box::new(rows.map(|row| Ok(row?.0.value()))));
+        }
+    };
+    let rows = read.open_table(index)?.range((key, first)..(key, end))?.rev();
+    Ok(Box::new(rows.map(|row| Ok(row?.0.value().1))))
+}
+
+/// The first id that an instant can have: ids begin with their time.
+fn edge(at_ms: i64) -> Id {
+    let ms = u64::try_from(at_ms).unwrap_or(0).min((1 << 48) - 1);
+    let mut id = FIRST;
+    id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
+    id
+}
+
 pub(super) fn counts(database: &Database) -> Result<[u64; State::ALL.len()], LedgerError> {
     let read = database.begin_read()?;
+    let by_state = read.open_table(BY_STATE)?;
     let mut counts = [0; State::ALL.len()];
-    for row in read.open_table(RECORDINGS)?.iter()? {
-        let (key, value) = row?;
-        let entry = decode(key.value(), value.value(), None)?;
-        counts[index(entry.recording.state)] += 1;
+    for (count, state) in counts.iter_mut().zip(State::ALL) {
+        let rows = by_state.range((state.as_str(), FIRST)..=(state.as_str(), LAST))?;
+        *count = u64::try_from(rows.count()).unwrap_or(u64::MAX);
     }
     Ok(counts)
 }
 
 /// A state's place in [`State::ALL`].
-pub(super) fn index(state: State) -> usize {
+pub(super) fn place(state: State) -> usize {
     State::ALL.iter().position(|each| *each == state).unwrap_or(0)
 }
 
@@ -266,7 +415,11 @@ pub(super) fn next_due(database: &Database, lane: Lane) -> Result<Option<Timesta
 }
 
 pub(super) fn latest_instant(database: &Database) -> Result<Timestamp, LedgerError> {
-    let read = database.begin_read()?;
-    let latest = read.open_table(META)?.get(LATEST_KEY)?.map_or(0, |value| value.value());
+    let latest = meta(&database.begin_read()?, LATEST_KEY)?.unwrap_or(0);
     Ok(timestamp(i64::try_from(latest).unwrap_or(i64::MAX)))
+}
+
+/// A number that the ledger remembers.
+pub(super) fn meta(read: &ReadTransaction, key: &str) -> Result<Option<u64>, LedgerError> {
+    Ok(read.open_table(META)?.get(key)?.map(|value| value.value()))
 }

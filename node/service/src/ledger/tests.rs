@@ -24,6 +24,8 @@ fn recording(seed: u8, now: Timestamp) -> Recording {
         outputs: Outputs { mp4: true, snapshot: true, filmstrip: true },
         push_raw: false,
         destinations: vec!["folder".into()],
+        own: None,
+        copies: false,
         folder: "demo".into(),
         store_nothing: false,
         success: Success::Main,
@@ -49,7 +51,7 @@ async fn saved(ledger: &Ledger, seed: u8, now: Timestamp) -> RecordingId {
 async fn what_was_answered_is_there_after_reopening() {
     let path = folder("reopen").join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
-    let ledger = Ledger::open(&path, now).unwrap();
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let new = recording(1, now);
     let id = new.id;
     ledger.insert(new).await.unwrap();
@@ -70,19 +72,19 @@ async fn what_was_answered_is_there_after_reopening() {
 /// The writer's thread closes the file a moment after the last handle is gone.
 async fn reopen(path: &Path, now: Timestamp) -> Ledger {
     for _ in 0..500 {
-        if let Ok(ledger) = Ledger::open(path, now) {
+        if let Ok(ledger) = Ledger::open(path, now, Vec::new()) {
             return ledger;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
-    Ledger::open(path, now).unwrap()
+    Ledger::open(path, now, Vec::new()).unwrap()
 }
 
 #[tokio::test]
 async fn work_is_claimed_once_and_comes_due_again_when_its_lease_ends() {
     let path = folder("claim").join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
-    let ledger = Ledger::open(&path, now).unwrap();
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let id = saved(&ledger, 1, now).await;
     let lease = now + SignedDuration::from_secs(30);
     let (claimed, effects) = ledger.claim(Lane::Process, now, lease).await.unwrap().unwrap();
@@ -109,7 +111,7 @@ async fn work_is_claimed_once_and_comes_due_again_when_its_lease_ends() {
 async fn asking_for_work_that_is_not_there_commits_nothing_and_wakes_nobody() {
     let path = folder("idle").join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
-    let ledger = Ledger::open(&path, now).unwrap();
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     saved(&ledger, 1, now).await;
     let mut changes = ledger.changes();
     // An answer comes before its wake-up; the answer after it makes sure that it has come.
@@ -124,7 +126,7 @@ async fn asking_for_work_that_is_not_there_commits_nothing_and_wakes_nobody() {
 async fn a_restart_makes_interrupted_work_due_at_once() {
     let path = folder("restart").join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
-    let ledger = Ledger::open(&path, now).unwrap();
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let id = saved(&ledger, 1, now).await;
     let lease = now + SignedDuration::from_hours(6);
     assert!(ledger.claim(Lane::Process, now, lease).await.unwrap().is_some());
@@ -139,12 +141,12 @@ async fn a_restart_makes_interrupted_work_due_at_once() {
 async fn lists_are_newest_first_filtered_and_paged() {
     let path = folder("list").join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
-    let ledger = Ledger::open(&path, now).unwrap();
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let mut ids = Vec::new();
     for seed in 0..5_u8 {
         ids.push(saved(&ledger, seed, now + SignedDuration::from_secs(seed.into())).await);
     }
-    ledger.apply(ids[2], Event::DeleteRequested, now).await.unwrap();
+    ledger.apply(ids[2], Event::DeleteRequested { by: "someone".into() }, now).await.unwrap();
     let all = Filter::default();
     let (page, next) = ledger.list(&all, None, 3).unwrap();
     assert_eq!(page.iter().map(|r| r.id).collect::<Vec<_>>(), [ids[4], ids[3], ids[2]]);
@@ -154,8 +156,8 @@ async fn lists_are_newest_first_filtered_and_paged() {
     let deleted = Filter { state: Some(State::Deleted), ..all };
     assert_eq!(ledger.list(&deleted, None, 3).unwrap().0.len(), 1);
     let counts = ledger.counts();
-    assert_eq!(counts[store::index(State::Saved)], 4);
-    assert_eq!(counts[store::index(State::Deleted)], 1);
+    assert_eq!(counts[store::place(State::Saved)], 4);
+    assert_eq!(counts[store::place(State::Deleted)], 1);
 }
 
 #[tokio::test]
@@ -178,7 +180,7 @@ async fn a_ledger_of_version_1_becomes_one_of_today() {
         write.open_table(schema::META).unwrap().insert("schema", 1).unwrap();
         write.commit().unwrap();
     }
-    let ledger = Ledger::open(&path, now).unwrap();
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     assert_eq!(ledger.get(old.id).unwrap().as_ref(), Some(&old));
     let (claimed, _) = ledger.claim(Lane::Process, now, now).await.unwrap().unwrap();
     assert_eq!(claimed.id, old.id);
@@ -193,6 +195,6 @@ async fn a_ledger_that_is_too_new_is_left_alone() {
         write.open_table(schema::META).unwrap().insert("schema", VERSION + 1).unwrap();
         write.commit().unwrap();
     }
-    let said = Ledger::open(&path, Timestamp::UNIX_EPOCH).unwrap_err().to_string();
+    let said = Ledger::open(&path, Timestamp::UNIX_EPOCH, Vec::new()).unwrap_err().to_string();
     assert!(said.contains("use a newer program"), "{said}");
 }

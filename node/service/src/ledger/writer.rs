@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, PoisonError};
 
-use holdfast_core::recording::{Event, Recording, State, step};
+use holdfast_core::recording::{Event, Recording, State};
 use holdfast_core::{Lane, RecordingId};
 use jiff::Timestamp;
 use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
 use super::schema::{Entry, OFFSETS};
-use super::{LedgerError, Shared, Stepped, schema, store};
+use super::{Change, LedgerError, Shared, Stepped, schema, store};
 
 /// Most operations in one transaction.
 const BATCH_MAX: usize = 512;
@@ -18,8 +18,10 @@ const REOPENS_MAX: u32 = 1;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, LedgerError>>;
 
+/// Another room's writing, which answers whoever asked for it once the commit is done.
+pub(super) type Act = Box<dyn FnOnce(&WriteTransaction, &mut Batch) + Send>;
+
 /// What the writer can be asked for.
-#[derive(Debug)]
 pub(super) enum Op {
     Insert {
         recording: Box<Recording>,
@@ -49,6 +51,17 @@ pub(super) enum Op {
         until: Timestamp,
         reply: Reply<()>,
     },
+    Forget {
+        id: RecordingId,
+        reply: Reply<()>,
+    },
+    Write(Act),
+}
+
+impl std::fmt::Debug for Op {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Op")
+    }
 }
 
 /// Told how the commit went, tells whoever asked.
@@ -56,15 +69,24 @@ type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
 
 /// Answers that wait for the commit, and what the commit changes in the counts.
 #[derive(Default)]
-struct Batch {
+pub(super) struct Batch {
     answers: Vec<Answer>,
-    moves: Vec<(Option<State>, State)>,
+    moves: Vec<(Option<State>, Option<State>)>,
     /// Whether anything is to be written at all.
     is_dirty: bool,
+    /// Why nothing of it may be committed: something failed half-way.
+    broken: Option<String>,
 }
 
 impl Batch {
-    fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, result: Result<T, LedgerError>) {
+    pub(super) fn answer<T: Send + 'static>(
+        &mut self,
+        reply: Reply<T>,
+        result: Result<T, LedgerError>,
+    ) {
+        if let Err(LedgerError::Read(reason) | LedgerError::Write(reason)) = &result {
+            self.broken.get_or_insert_with(|| reason.clone());
+        }
         self.answers.push(Box::new(move |committed| {
             let result =
                 result.and_then(|value| committed.map_err(LedgerError::Write).map(|()| value));
@@ -73,8 +95,8 @@ impl Batch {
         }));
     }
 
-    fn moved(&mut self, before: Option<State>, after: State) {
-        if before != Some(after) {
+    fn moved(&mut self, before: Option<State>, after: Option<State>) {
+        if before != after {
             self.moves.push((before, after));
         }
     }
@@ -96,9 +118,11 @@ pub(super) fn run(shared: &Arc<Shared>, mut ops: mpsc::Receiver<Op>) {
             let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
             for (before, after) in &batch.moves {
                 if let Some(before) = before {
-                    counts[store::index(*before)] = counts[store::index(*before)].saturating_sub(1);
+                    counts[store::place(*before)] = counts[store::place(*before)].saturating_sub(1);
                 }
-                counts[store::index(*after)] += 1;
+                if let Some(after) = after {
+                    counts[store::place(*after)] += 1;
+                }
             }
         }
         for answer in std::mem::take(&mut batch.answers) {
@@ -113,7 +137,12 @@ pub(super) fn run(shared: &Arc<Shared>, mut ops: mpsc::Receiver<Op>) {
 fn commit(shared: &Arc<Shared>, waiting: Vec<Op>, batch: &mut Batch) -> Result<(), String> {
     let write = begin(shared, REOPENS_MAX)?;
     for op in waiting {
-        perform(&write, op, batch);
+        perform(shared, &write, op, batch);
+    }
+    if let Some(reason) = batch.broken.take() {
+        tracing::error!(%reason, "the ledger could not be written; nothing of this batch was done");
+        drop(write.abort());
+        return Err(reason);
     }
     if !batch.is_dirty {
         return write.abort().map_err(|error| error.to_string());
@@ -154,21 +183,20 @@ pub(super) fn transaction(database: &redb::Database) -> Result<WriteTransaction,
     Ok(write)
 }
 
-fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
+fn perform(shared: &Shared, write: &WriteTransaction, op: Op, batch: &mut Batch) {
     batch.is_dirty |= !matches!(op, Op::Claim { .. });
     match op {
         Op::Insert { recording, reply } => {
-            batch.moved(None, recording.state);
-            let now = recording.received_at;
-            let entry = Entry { recording: *recording, slots: Default::default() };
-            let result =
-                store::note_instant(write, now).and_then(|()| store::put(write, entry, None));
+            let result = insert(shared, write, &recording);
+            if result.is_ok() {
+                batch.moved(None, Some(recording.state));
+            }
             batch.answer(reply, result);
         }
         Op::Apply { id, events, now, release, reply } => {
-            let result = apply(write, id, events, now, release);
+            let result = apply(shared, write, id, &events, now, release);
             if let Ok((before, (recording, _))) = &result {
-                batch.moved(Some(*before), recording.state);
+                batch.moved(Some(*before), Some(recording.state));
             }
             batch.answer(reply, result.map(|(_, stepped)| stepped));
         }
@@ -177,9 +205,9 @@ fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
             batch.answer(reply, result);
         }
         Op::Claim { lane, now, lease_until, reply } => {
-            let result = store::claim(write, lane, now, lease_until);
+            let result = store::claim(write, lane, now, lease_until, &shared.observers);
             if let Ok(Some((before, (recording, _)))) = &result {
-                batch.moved(Some(*before), recording.state);
+                batch.moved(Some(*before), Some(recording.state));
             }
             batch.is_dirty |= !matches!(result, Ok(None));
             batch.answer(reply, result.map(|found| found.map(|(_, stepped)| stepped)));
@@ -187,28 +215,45 @@ fn perform(write: &WriteTransaction, op: Op, batch: &mut Batch) {
         Op::Extend { id, lane, until, reply } => {
             batch.answer(reply, store::extend(write, id, lane, until));
         }
+        Op::Forget { id, reply } => {
+            let result = store::forget(write, id);
+            if let Ok(before) = &result {
+                batch.moved(*before, None);
+            }
+            batch.answer(reply, result.map(|_| ()));
+        }
+        Op::Write(act) => act(write, batch),
     }
 }
 
+fn insert(
+    shared: &Shared,
+    write: &WriteTransaction,
+    recording: &Recording,
+) -> Result<(), LedgerError> {
+    let now = recording.received_at;
+    store::note_instant(write, now)?;
+    let change = Change { before: None, after: recording, events: &[], now };
+    store::observe(write, &shared.observers, &change)?;
+    store::put(write, None, Entry::new(recording.clone()), None)
+}
+
 fn apply(
+    shared: &Shared,
     write: &WriteTransaction,
     id: RecordingId,
-    events: Vec<Event>,
+    events: &[Event],
     now: Timestamp,
     release: Option<Lane>,
 ) -> Result<(State, Stepped), LedgerError> {
     let mut entry = store::entry(write, id.to_bytes())?.ok_or(LedgerError::NoSuchRecording(id))?;
-    let before = entry.recording.state;
-    let mut effects = Vec::new();
-    for event in events {
-        let (next, more) = step(&entry.recording, event, now);
-        entry.recording = next;
-        effects.extend(more);
-    }
+    let (before, effects) = store::advance(&mut entry, events, now);
     let recording = entry.recording.clone();
     store::note_instant(write, now)?;
-    store::put(write, entry, release)?;
-    Ok((before, (recording, effects)))
+    let change = Change { before: Some(&before), after: &recording, events, now };
+    store::observe(write, &shared.observers, &change)?;
+    store::put(write, Some(before.state), entry, release)?;
+    Ok((before.state, (recording, effects)))
 }
 
 fn note_offsets(

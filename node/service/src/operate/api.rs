@@ -123,7 +123,7 @@ async fn list(
     }
     let before = query.cursor.as_deref().map(str::parse).transpose();
     let before = before.map_err(|error| Problem::bad_request(format!("cursor: {error}")))?;
-    let filter = Filter { state: query.state, env_id: query.env_id };
+    let filter = Filter { state: query.state, env_id: query.env_id, ..Filter::default() };
     let ledger = node.ledger.clone();
     let listed = tokio::task::spawn_blocking(move || ledger.list(&filter, before, limit)).await;
     let (recordings, next) = listed
@@ -160,9 +160,15 @@ async fn delete(
     path: Result<Path<String>, PathRejection>,
 ) -> Answer<DeletedView> {
     let id = parse_id(&path.map_err(bad_path)?)?;
-    let (_, effects) = node.delete(id).await.map_err(|error| problem(&error))?;
-    // No effects: it had ended before.
+    let (recording, effects) = node.delete(id, &caller).await.map_err(|error| problem(&error))?;
+    // No effects: it is held, or had ended before.
     if effects.is_empty() {
+        if let Some(hold) = recording.hold.as_ref().filter(|_| !recording.is_ended()) {
+            return Err(Problem::conflict(format!(
+                "recording {id} is under a legal hold, set by {}; lift it first",
+                hold.by
+            )));
+        }
         return Ok(Json(DeletedView { outcome: DeleteOutcome::AlreadyGone }));
     }
     tracing::info!(recording = %id, caller, "deleted on request");

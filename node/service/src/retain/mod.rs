@@ -20,14 +20,13 @@ use crate::vault::VaultError;
 pub struct Retainer {
     node: Arc<Node>,
     streams: Arc<Streams>,
-    has_warned: AtomicBool,
 }
 
 impl Retainer {
     /// A worker for a node.
     #[must_use]
     pub fn new(node: Arc<Node>, streams: Arc<Streams>) -> Self {
-        Self { node, streams, has_warned: AtomicBool::new(false) }
+        Self { node, streams }
     }
 
     async fn act(&self, id: RecordingId, effects: Vec<Effect>) -> Result<Option<Event>, NodeError> {
@@ -50,7 +49,7 @@ impl Retainer {
                 Effect::Recover => {
                     return Ok(Some(self.recover(id).await?));
                 }
-                Effect::Transcode | Effect::Push(_) | Effect::Cancel => {}
+                _ => {}
             }
         }
         Ok(None)
@@ -81,19 +80,6 @@ impl Work for Retainer {
         Lane::Retain
     }
 
-    fn is_open(&self) -> bool {
-        let trusted = self.node.clock_is_trusted().unwrap_or(false);
-        if trusted {
-            self.has_warned.store(false, Ordering::Relaxed);
-        } else if !self.has_warned.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                "the clock stands before the latest instant in the ledger; nothing is deleted until \
-                 it is right (rule 10)"
-            );
-        }
-        trusted
-    }
-
     async fn work(
         &self,
         recording: Recording,
@@ -107,5 +93,62 @@ impl Work for Retainer {
                 None
             }
         }
+    }
+}
+
+/// The worker of the lane [`Lane::Expire`]: decides by the rules of time, while the clock is trusted.
+#[derive(Debug)]
+pub struct Expirer {
+    node: Arc<Node>,
+    has_warned: AtomicBool,
+}
+
+impl Expirer {
+    /// A worker for a node.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node, has_warned: AtomicBool::new(false) }
+    }
+}
+
+impl Work for Expirer {
+    fn lane(&self) -> Lane {
+        Lane::Expire
+    }
+
+    fn is_open(&self) -> bool {
+        let trusted = self.node.clock_is_trusted().unwrap_or(false);
+        if trusted {
+            self.has_warned.store(false, Ordering::Relaxed);
+        } else if !self.has_warned.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                "the clock stands before the latest instant in the ledger; nothing is deleted by a \
+                 rule of time until it is right (rule 10)"
+            );
+        }
+        trusted
+    }
+
+    async fn work(
+        &self,
+        recording: Recording,
+        effects: Vec<Effect>,
+        _cancel: CancellationToken,
+    ) -> Option<Event> {
+        let id = recording.id;
+        for effect in effects {
+            match effect {
+                Effect::Cancel => self.node.running.cancel(id),
+                Effect::Forget => {
+                    if let Err(error) = self.node.ledger.forget(id).await {
+                        tracing::error!(recording = %id, %error, "its entry could not be removed");
+                    }
+                    return None;
+                }
+                _ => {}
+            }
+        }
+        // Nothing came of it that the core has to know; this ends the claim.
+        Some(Event::Interrupted(Lane::Expire))
     }
 }

@@ -17,6 +17,8 @@ fn recording(seed: u8) -> Recording {
         outputs: Outputs { mp4: true, snapshot: true, filmstrip: true },
         push_raw: false,
         destinations: vec![],
+        own: None,
+        copies: false,
         folder: String::new(),
         store_nothing: false,
         success: Success::Main,

@@ -16,6 +16,7 @@ use holdfast::clock::Clock;
 use holdfast::config::Config;
 use holdfast::ledger::Ledger;
 use holdfast::node::{Node, Progress, Running};
+use holdfast::nodekey::NodeKey;
 use holdfast::vault::Vault;
 use holdfast::{deliver, digest, operate};
 use holdfast_core::names::Container;
@@ -98,7 +99,8 @@ impl Home {
             destinations.insert(settings.name().to_owned(), deliver::build(settings).unwrap());
         }
         let node = Arc::new(Node {
-            ledger: Ledger::open(&at.join("state/ledger.redb"), clock.now()).unwrap(),
+            key: NodeKey::load_or_make(&at.join("state")).unwrap(),
+            ledger: Ledger::open(&at.join("state/ledger.redb"), clock.now(), Vec::new()).unwrap(),
             vault: Arc::new(Vault::open(&config.vault.path, 0).unwrap()),
             config,
             clock,
