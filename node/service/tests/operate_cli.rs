@@ -4,6 +4,7 @@
 
 mod operate_node;
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -30,6 +31,25 @@ async fn call_with(config: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Calls the program as a person at a terminal of so many columns does, who types something.
+async fn call_at_terminal(home: &Home, columns: u16, arguments: &str, typed: &'static str) -> Said {
+    let program = env!("CARGO_BIN_EXE_holdfast");
+    let config = home.config_file();
+    let line = format!("stty cols {columns}; {program} {arguments} --config {}", config.display());
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let called = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        // Ends of input are a character at a terminal; what is typed early waits to be read.
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    let output = called.await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -95,6 +115,26 @@ async fn recordings_are_listed_shown_and_deleted() {
     assert!(said.code == 2 && said.err.contains("--yes"), "{}", said.err);
     assert_eq!(call(&home, &["recordings", "delete", &id, "--yes"]).await.out, "deleted\n");
     assert_eq!(call(&home, &["recordings", "delete", &id, "--yes"]).await.out, "already gone\n");
+}
+
+#[tokio::test]
+async fn a_person_is_asked_and_sees_no_more_than_fits() {
+    let home = Home::new();
+    let id = home.saved(1, "demo").await;
+    let _serving = serve(&home).await;
+    let said = call_at_terminal(&home, 90, "recordings list", "").await;
+    let row = said.out.lines().nth(1).unwrap().trim_end();
+    assert!(row.starts_with(&id.to_string()) && row.ends_with("demo"), "{}", said.out);
+    assert!(said.out.lines().all(|line| line.trim_end().chars().count() <= 90), "{}", said.out);
+
+    let delete = format!("recordings delete {id}");
+    let said = call_at_terminal(&home, 80, &delete, "n\n").await;
+    assert!(said.out.contains("Delete recording") && said.out.contains("[y/N]"), "{}", said.out);
+    assert!(said.code == 1 && said.out.contains("nothing was changed"), "{}", said.out);
+    assert_ne!(home.node.ledger.get(id).unwrap().unwrap().state.as_str(), "deleted");
+    let said = call_at_terminal(&home, 80, &delete, "y\n").await;
+    assert!(said.code == 0 && said.out.contains("deleted\r\n"), "{}", said.out);
+    assert_eq!(home.node.ledger.get(id).unwrap().unwrap().state.as_str(), "deleted");
 }
 
 #[tokio::test]

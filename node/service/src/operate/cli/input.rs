@@ -99,7 +99,7 @@ impl Unseen {
         let Ok(seen) = tcgetattr(io::stdin()) else { return Self(None) };
         let mut unseen = seen.clone();
         unseen.local_flags.remove(LocalFlags::ECHO);
-        match tcsetattr(io::stdin(), SetArg::TCSAFLUSH, &unseen) {
+        match tcsetattr(io::stdin(), SetArg::TCSADRAIN, &unseen) {
             Ok(()) => Self(Some(seen)),
             Err(_) => Self(None),
         }
@@ -110,7 +110,7 @@ impl Drop for Unseen {
     fn drop(&mut self) {
         if let Some(seen) = &self.0 {
             // A terminal that is gone has nothing to be put back.
-            let _ = tcsetattr(io::stdin(), SetArg::TCSAFLUSH, seen);
+            let _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, seen);
         }
     }
 }
