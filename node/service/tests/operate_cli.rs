@@ -4,6 +4,7 @@
 
 mod operate_node;
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -12,7 +13,7 @@ use std::time::Duration;
 
 use holdfast::node::Node;
 use holdfast::operate::socket;
-use operate_node::Home;
+use operate_node::{Home, MP4, RAW};
 use serde_json::Value;
 
 struct Said {
@@ -30,6 +31,25 @@ async fn call_with(config: &Path, arguments: &[&str]) -> Said {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+}
+
+/// Calls the program as a person at a terminal of so many columns does, who types something.
+async fn call_at_terminal(home: &Home, columns: u16, arguments: &str, typed: &'static str) -> Said {
+    let program = env!("CARGO_BIN_EXE_holdfast");
+    let config = home.config_file();
+    let line = format!("stty cols {columns}; {program} {arguments} --config {}", config.display());
+    let mut command = Command::new("script");
+    command.args(["-qec", &line, "/dev/null"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let called = tokio::task::spawn_blocking(move || {
+        let mut child = command.spawn().unwrap();
+        // Ends of input are a character at a terminal; what is typed early waits to be read.
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    });
+    let output = called.await.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
@@ -98,6 +118,55 @@ async fn recordings_are_listed_shown_and_deleted() {
 }
 
 #[tokio::test]
+async fn a_person_is_asked_and_sees_no_more_than_fits() {
+    let home = Home::new();
+    let id = home.saved(1, "demo").await;
+    let _serving = serve(&home).await;
+    let said = call_at_terminal(&home, 90, "recordings list", "").await;
+    let row = said.out.lines().nth(1).unwrap().trim_end();
+    assert!(row.starts_with(&id.to_string()) && row.ends_with("demo"), "{}", said.out);
+    assert!(said.out.lines().all(|line| line.trim_end().chars().count() <= 90), "{}", said.out);
+
+    let delete = format!("recordings delete {id}");
+    let said = call_at_terminal(&home, 80, &delete, "n\n").await;
+    assert!(said.out.contains("Delete recording") && said.out.contains("[y/N]"), "{}", said.out);
+    assert!(said.code == 1 && said.out.contains("nothing was changed"), "{}", said.out);
+    assert_ne!(home.node.ledger.get(id).unwrap().unwrap().state.as_str(), "deleted");
+    let said = call_at_terminal(&home, 80, &delete, "y\n").await;
+    assert!(said.code == 0 && said.out.contains("deleted\r\n"), "{}", said.out);
+    assert_eq!(home.node.ledger.get(id).unwrap().unwrap().state.as_str(), "deleted");
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_and_checked() {
+    let home = Home::new();
+    let id = home.delivered(1, "demo").await.to_string();
+    let _serving = serve(&home).await;
+    let to = home.dir.path().join("fetched.mp4");
+    let get = ["recordings", "get", &id, "--to", to.to_str().unwrap()];
+    let said = call(&home, &get).await;
+    assert!(said.code == 0 && said.err.contains("digest is right"), "{}", said.err);
+    assert_eq!(std::fs::read(&to).unwrap(), MP4);
+    assert_eq!(std::fs::metadata(&to).unwrap().permissions().mode() & 0o777, 0o600);
+    let said = call(&home, &get).await;
+    assert!(said.code == 1 && said.err.contains("is there already"), "{}", said.err);
+    let said = call(&home, &["recordings", "get", &id, "--kind", "raw", "--to", "-"]).await;
+    assert_eq!(said.out.as_bytes(), RAW, "{}", said.err);
+    let said = call(&home, &["recordings", "get", &id, "--kind", "snapshot", "--to", "-"]).await;
+    assert!(said.code == 3 && said.out.is_empty(), "{}{}", said.code, said.err);
+
+    // The disk turns a bit: what comes is not what was noted, and no half truth stays behind.
+    let vault = home.dir.path().join("vault");
+    let find = Command::new("find").arg(vault).args(["-name", "main.mp4"]).output().unwrap();
+    std::fs::write(String::from_utf8(find.stdout).unwrap().trim(), "an mp4, or so it sayz")
+        .unwrap();
+    let other = home.dir.path().join("other.mp4");
+    let said = call(&home, &["recordings", "get", &id, "--to", other.to_str().unwrap()]).await;
+    assert!(said.code == 1 && said.err.contains("has the digest"), "{}{}", said.code, said.err);
+    assert!(!other.exists());
+}
+
+#[tokio::test]
 async fn what_is_called_wrongly_is_said_so() {
     let home = Home::new();
     let _serving = serve(&home).await;
@@ -109,10 +178,10 @@ async fn what_is_called_wrongly_is_said_so() {
         (&["statsu"], 2, "status"),
         (
             &["recordings", "show", "0193a7b2-6c1e-7d7e-8a3f-0123456789ab"],
-            1,
+            3,
             "no recording 0193a7b2",
         ),
-        (&["recordings", "list", "--socket", "/nowhere.sock"], 1, "/nowhere.sock"),
+        (&["recordings", "list", "--socket", "/nowhere.sock"], 4, "/nowhere.sock"),
     ] {
         let said = call(&home, arguments).await;
         assert_eq!(said.code, code, "{arguments:?}: {}", said.err);
@@ -124,7 +193,7 @@ async fn what_is_called_wrongly_is_said_so() {
 async fn without_a_node_it_says_so() {
     let home = Home::new();
     let said = call(&home, &["status"]).await;
-    assert_eq!(said.code, 1);
+    assert_eq!(said.code, 4);
     assert!(said.err.contains("no node is running"), "{}", said.err);
     assert!(said.err.contains("state/holdfast.sock"), "{}", said.err);
 }

@@ -1,35 +1,38 @@
-//! Asking the running node, over its admin socket.
+//! Asking the running node, over its admin socket: JSON there, JSON back.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
-use bytes::Bytes;
-use holdfast_core::RecordingId;
 use http_body_util::{BodyExt, Limited};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use reqwest::Url;
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::net::UnixStream;
 
-use super::super::api::{DeletedView, LIMIT_MAX, RecordingsView};
-use super::super::status::StatusView;
-use super::super::view::RecordingView;
+use super::failure::Failure;
 
 /// Longest the node may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
-/// Largest answer, in bytes.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// Largest answer that is taken whole, in bytes.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Largest problem document, in bytes.
+const PROBLEM_BYTES_MAX: usize = 1 << 20;
 
 /// Asks the running node.
 pub(super) struct Client {
     socket: PathBuf,
     runtime: tokio::runtime::Runtime,
 }
+
+/// An address of the API.
+#[derive(Debug, Clone)]
+pub(super) struct Target(Url);
 
 /// As much of a problem document as people want to read.
 #[derive(Debug, Deserialize)]
@@ -38,61 +41,111 @@ struct ProblemSeen {
     detail: String,
 }
 
+impl Target {
+    /// `/api/v1/` and these parts, each escaped as a whole.
+    pub(super) fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> anyhow::Result<Self> {
+        let mut url = Url::parse("http://node/api/v1")?;
+        let mut path = url.path_segments_mut().map_err(|()| anyhow!("no path"))?;
+        for part in parts {
+            // A URL's path has a meaning of its own for these; nothing has such a name.
+            if matches!(part, "" | "." | "..") {
+                bail!(Failure::not_there(format!("there is nothing called {part:?}")));
+            }
+            path.push(part);
+        }
+        drop(path);
+        Ok(Self(url))
+    }
+
+    /// With something to ask for, where there is something.
+    #[must_use]
+    pub(super) fn query(mut self, key: &str, value: Option<&str>) -> Self {
+        if let Some(value) = value {
+            self.0.query_pairs_mut().append_pair(key, value);
+        }
+        self
+    }
+
+    fn uri(&self) -> String {
+        match self.0.query() {
+            Some(query) => format!("{}?{query}", self.0.path()),
+            None => self.0.path().into(),
+        }
+    }
+}
+
 impl Client {
     pub(super) fn new(socket: PathBuf) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         Ok(Self { socket, runtime })
     }
 
-    pub(super) fn status(&self) -> anyhow::Result<StatusView> {
-        self.ask(&Method::GET, "/api/v1/status")
+    pub(super) fn get(&self, target: &Target) -> anyhow::Result<Value> {
+        self.ask(&Method::GET, target, None)
     }
 
-    pub(super) fn recording(&self, id: RecordingId) -> anyhow::Result<RecordingView> {
-        self.ask(&Method::GET, &format!("/api/v1/recordings/{id}"))
+    pub(super) fn post(&self, target: &Target, body: &Value) -> anyhow::Result<Value> {
+        self.ask(&Method::POST, target, Some(body))
     }
 
-    pub(super) fn delete(&self, id: RecordingId) -> anyhow::Result<DeletedView> {
-        self.ask(&Method::DELETE, &format!("/api/v1/recordings/{id}"))
+    pub(super) fn put(&self, target: &Target, body: &Value) -> anyhow::Result<Value> {
+        self.ask(&Method::PUT, target, Some(body))
     }
 
-    /// One page, with at most `limit` recordings.
-    pub(super) fn recordings(
+    pub(super) fn patch(&self, target: &Target, body: &Value) -> anyhow::Result<Value> {
+        self.ask(&Method::PATCH, target, Some(body))
+    }
+
+    pub(super) fn delete(&self, target: &Target) -> anyhow::Result<Value> {
+        self.ask(&Method::DELETE, target, None)
+    }
+
+    /// Takes an answer in as it comes, however large it is; `take` is given each piece.
+    pub(super) fn fetch(
         &self,
-        state: Option<&str>,
-        env_id: Option<&str>,
-        cursor: Option<RecordingId>,
-        limit: usize,
-    ) -> anyhow::Result<RecordingsView> {
-        let mut url = Url::parse("http://node/api/v1/recordings")?;
-        url.query_pairs_mut().append_pair("limit", &limit.min(LIMIT_MAX).to_string());
-        let cursor = cursor.map(|id| id.to_string());
-        for (key, value) in [("state", state), ("env_id", env_id), ("cursor", cursor.as_deref())] {
-            if let Some(value) = value {
-                url.query_pairs_mut().append_pair(key, value);
+        target: &Target,
+        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let mut body = in_time(self.exchange(&Method::GET, target, None)).await?;
+            while let Some(frame) = in_time(async { Ok(body.frame().await) }).await? {
+                let frame =
+                    frame.map_err(|error| anyhow!("the node's answer broke off: {error}"))?;
+                if let Some(piece) = frame.data_ref() {
+                    take(piece)?;
+                }
             }
-        }
-        self.ask(&Method::GET, &format!("{}?{}", url.path(), url.query().unwrap_or_default()))
+            Ok(())
+        })
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: &Method, target: &str) -> anyhow::Result<T> {
-        let asking = async {
-            let asked = tokio::time::timeout(ANSWER_MAX, self.exchange(method, target)).await;
-            asked
-                .map_err(|_| anyhow!("the node did not answer within {} s", ANSWER_MAX.as_secs()))?
-        };
-        let (status, body) = self.runtime.block_on(asking)?;
-        if status.is_success() {
-            return serde_json::from_slice(&body)
-                .context("the node's answer is not understood; is it of another version?");
-        }
-        match serde_json::from_slice::<ProblemSeen>(&body) {
-            Ok(ProblemSeen { title, detail }) => bail!("{title}: {detail}"),
-            Err(_) => bail!("the node answered {status}"),
-        }
+    /// The same, written as it comes.
+    pub(super) fn copy(&self, target: &Target, to: &mut impl Write) -> anyhow::Result<()> {
+        self.fetch(target, |piece| to.write_all(piece))?;
+        Ok(to.flush()?)
     }
 
-    async fn exchange(&self, method: &Method, target: &str) -> anyhow::Result<(StatusCode, Bytes)> {
+    fn ask(&self, method: &Method, target: &Target, body: Option<&Value>) -> anyhow::Result<Value> {
+        let asking = in_time(async {
+            let answer = self.exchange(method, target, body).await?;
+            let whole = Limited::new(answer, ANSWER_BYTES_MAX).collect().await;
+            Ok(whole.map_err(|error| anyhow!("the node's answer broke off: {error}"))?.to_bytes())
+        });
+        let answer = self.runtime.block_on(asking)?;
+        if answer.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&answer)
+            .context("the node's answer is not understood; is it of another version?")
+    }
+
+    /// The body of a good answer; anything else is an error.
+    async fn exchange(
+        &self,
+        method: &Method,
+        target: &Target,
+        body: Option<&Value>,
+    ) -> anyhow::Result<Incoming> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| self.failed(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -100,23 +153,37 @@ impl Client {
             .with_context(|| self.turned_away())?;
         // It ends with the exchange; what goes wrong in it shows there.
         tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(header::HOST, "node")
-            .body(Body::empty())?;
-        let answer = sender.send_request(request).await.with_context(|| self.turned_away())?;
+        let mut request =
+            Request::builder().method(method).uri(target.uri()).header(header::HOST, "node");
+        let body = match body {
+            Some(body) => {
+                request = request.header(header::CONTENT_TYPE, "application/json");
+                Body::from(serde_json::to_vec(body)?)
+            }
+            None => Body::empty(),
+        };
+        let answer =
+            sender.send_request(request.body(body)?).await.with_context(|| self.turned_away())?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow!("the node's answer broke off: {error}"))?;
-        Ok((status, body.to_bytes()))
+        if status.is_success() {
+            return Ok(answer.into_body());
+        }
+        let body = Limited::new(answer.into_body(), PROBLEM_BYTES_MAX).collect().await;
+        let sentence = match body.map(|body| serde_json::from_slice(&body.to_bytes())) {
+            Ok(Ok(ProblemSeen { title, detail })) => format!("{title}: {detail}"),
+            _ => format!("the node answered {status}"),
+        };
+        match status {
+            StatusCode::NOT_FOUND | StatusCode::GONE => bail!(Failure::not_there(sentence)),
+            _ => bail!(sentence),
+        }
     }
 
     fn failed(&self, error: &io::Error) -> anyhow::Error {
         let socket = self.socket.display();
         match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                anyhow!("no node is running: nothing answers at {socket}")
+                Failure::no_node(format!("no node is running: nothing answers at {socket}")).into()
             }
             io::ErrorKind::PermissionDenied => {
                 anyhow!("only root and the node's own user may use {socket}")
@@ -128,5 +195,29 @@ impl Client {
     fn turned_away(&self) -> String {
         let socket = self.socket.display();
         format!("the node hung up at {socket}: it stops, or you are not its user (nor root)")
+    }
+}
+
+/// Waits for something of the node, but not for ever.
+async fn in_time<T>(what: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    match tokio::time::timeout(ANSWER_MAX, what).await {
+        Ok(done) => done,
+        Err(_) => bail!("the node did not answer within {} s", ANSWER_MAX.as_secs()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_a_thing_is_called_stays_one_part_of_the_address() {
+        let target = Target::new(["environments", "a/b?c#d %2e", "é"]).unwrap();
+        assert_eq!(target.uri(), "/api/v1/environments/a%2Fb%3Fc%23d%20%252e/%C3%A9");
+        let target = Target::new(["recordings"]).unwrap().query("env_id", Some("a&b=c"));
+        assert_eq!(target.query("state", None).uri(), "/api/v1/recordings?env_id=a%26b%3Dc");
+        for name in ["", ".", ".."] {
+            assert!(Target::new(["keys", name]).is_err());
+        }
     }
 }

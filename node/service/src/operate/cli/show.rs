@@ -1,70 +1,13 @@
-//! Answers in words, for people at a terminal.
-//!
-//! What came from outside (names, browsers, destinations' errors) may hold control characters that
-//! a terminal would obey; none gets through.
+//! What is said of the node, of a recording and of what becomes of it, in words.
 
-use std::fmt::{self, Display, Write};
+use std::fmt::Write;
 
-use holdfast_core::attempts::Fault;
-use holdfast_core::recording::State;
-use holdfast_core::retention::Rule;
-use jiff::Timestamp;
+use serde_json::Value;
 
-use super::super::api::RecordingsView;
-use super::super::status::{StatusView, VolumeView};
-use super::super::view::{FileView, MediaView, RecordingView, StepView};
+use super::table::{Column, table};
+use super::words::{Bytes, Elapsed, Lines, Plain, instant, shown, words};
 use crate::config::{Config, Destination};
 use crate::ledger::RebuildReport;
-
-/// Collects lines of `label  text`.
-#[derive(Default)]
-struct Lines(String);
-
-impl Lines {
-    fn line(&mut self, label: &str, text: impl Display) {
-        // Writing to a string does not fail.
-        let _ = writeln!(self.0, "{label:<13} {}", Plain(text));
-    }
-
-    fn maybe(&mut self, label: &str, text: Option<impl Display>) {
-        if let Some(text) = text {
-            self.line(label, text);
-        }
-    }
-}
-
-/// Text without control characters.
-struct Plain<T>(T);
-
-impl<T: Display> Display for Plain<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        let plain: String = text
-            .chars()
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
-        f.pad(&plain)
-    }
-}
-
-/// A size, in the unit that suits it.
-struct Bytes(u64);
-
-impl Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-        let mut at = 0;
-        while at + 1 < units.len() && self.0 >> (10 * (at + 1)) > 0 {
-            at += 1;
-        }
-        let one = 1_u64 << (10 * at);
-        let text = match at {
-            0 => format!("{} bytes", self.0),
-            _ => format!("{:.1} {}", self.0 as f64 / one as f64, units[at]),
-        };
-        f.pad(&text)
-    }
-}
 
 /// What a configuration says, once it was found to make sense.
 pub(super) fn config(config: &Config) -> String {
@@ -87,106 +30,156 @@ fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// How the node is.
-pub(super) fn status(status: &StatusView) -> String {
+pub(super) fn status(status: &Value) -> String {
     let mut lines = Lines::default();
-    let up = Elapsed(status.uptime_s);
-    lines.line("node:", format!("{}, version {}, up {up}", status.node, status.version));
-    for missing in &status.missing {
-        lines.line("NOT READY:", &missing.detail);
+    let word = |place| words(status, place).unwrap_or("?");
+    let up = Elapsed(status["uptime_s"].as_u64().unwrap_or(0));
+    lines.line("node:", format!("{}, version {}, up {up}", word("/node"), word("/version")));
+    for missing in all(status, "missing") {
+        lines.line("NOT READY:", words(missing, "/detail").unwrap_or("?"));
     }
-    if status.ready {
+    if status["ready"] == true {
         lines.line("ready:", "yes");
     }
-    for volume in &status.vault {
+    for volume in all(status, "vault") {
         lines.line("vault:", volume_line(volume));
     }
-    let behind = if status.clock.trusted { "" } else { ", BEHIND what the ledger has noted" };
-    lines.line(
-        "clock:",
-        format!("{}, days count in {}{behind}", Instant(status.clock.now), status.zone),
-    );
-    lines.line("arriving:", status.arriving);
-    let count = |state: State| status.counts.get(state.as_str()).filter(|count| **count > 0);
-    let counts = State::ALL.iter().filter_map(|s| count(*s).map(|n| format!("{n} {}", s.as_str())));
-    let counts: Vec<String> = counts.collect();
+    let mut clock = format!("{}, days count in {}", shown(&status["clock"]["now"]), word("/zone"));
+    if status["clock"]["trusted"] == false {
+        let why = words(status, "/clock/detail");
+        clock.push_str(", NOT TRUSTED: nothing is deleted by a rule of time");
+        clock.push_str(&why.map(|why| format!(" ({why})")).unwrap_or_default());
+    }
+    lines.line("clock:", clock);
+    lines.line("arriving:", shown(&status["arriving"]));
+    let counts = status["counts"].as_object().into_iter().flatten();
+    let counts = counts.filter(|(_, count)| count.as_u64() != Some(0));
+    let counts: Vec<String> = counts.map(|(state, count)| format!("{count} {state}")).collect();
     lines.line("recordings:", names(counts.iter().map(String::as_str)));
-    let destinations: Vec<String> =
-        status.destinations.iter().map(|to| format!("{} ({})", to.name, to.kind)).collect();
-    lines.line("destinations:", names(destinations.iter().map(String::as_str)));
+    let to = all(status, "destinations").iter();
+    let to: Vec<String> =
+        to.map(|to| format!("{} ({})", shown(&to["name"]), shown(&to["kind"]))).collect();
+    lines.line("destinations:", names(to.iter().map(String::as_str)));
     lines.0
 }
 
-fn volume_line(volume: &VolumeView) -> String {
-    let free = match volume.free_bytes {
+fn volume_line(volume: &Value) -> String {
+    let free = match volume["free_bytes"].as_u64() {
         Some(bytes) => format!("{} free", Bytes(bytes)),
         None => "free space unknown".into(),
     };
-    let kept = Bytes(volume.free_bytes_min);
-    format!("{}, {}, {free} ({kept} are kept free)", volume.path.display(), volume.encryption)
-}
-
-/// A table of recordings.
-pub(super) fn recordings(list: &RecordingsView) -> String {
-    let mut text = String::new();
-    let mut row = |columns: [&str; 5]| {
-        let [id, state, received, size, env] = columns.map(Plain);
-        let _ = writeln!(text, "{id:<36}  {state:<10}  {received:<20}  {size:>10}  {env}");
-    };
-    row(["RECORDING", "STATE", "RECEIVED", "SIZE", "ENVIRONMENT"]);
-    for rec in &list.recordings {
-        let (id, size) = (rec.id.to_string(), Bytes(rec.bytes).to_string());
-        let received = Instant(rec.received_at).to_string();
-        row([&id, rec.state.as_str(), &received, &size, &rec.env_id]);
-    }
-    if list.next.is_some() {
-        text.push_str("There are more; ask for more with --limit.\n");
-    }
-    text
+    let kept = Bytes(volume["free_bytes_min"].as_u64().unwrap_or(0));
+    let (path, how) = (shown(&volume["path"]), shown(&volume["encryption"]));
+    format!("{path}, {how}, {free} ({kept} are kept free)")
 }
 
 /// Everything about a recording.
-pub(super) fn recording(rec: &RecordingView) -> String {
+pub(super) fn recording(rec: &Value) -> String {
     let mut lines = Lines::default();
-    let recovered = if rec.recovered { " (recovered: the client never came back)" } else { "" };
-    lines.line("recording", rec.id);
-    lines.line("state", format!("{}{recovered}", rec.state.as_str()));
-    lines.line("environment", &rec.env_id);
-    lines.line("source", word(&rec.source));
-    lines.line("received", Instant(rec.received_at));
-    lines.maybe("saved", rec.saved_at.map(Instant));
-    lines.line("size", format!("{} ({} bytes)", Bytes(rec.bytes), rec.bytes));
-    lines.maybe("sha256", rec.sha256.as_ref());
-    lines.maybe("container", rec.container.map(|container| word(&container)));
-    lines.maybe("media", rec.media.as_ref().map(media));
-    lines.maybe("progress", rec.progress.map(|done| format!("{:.0} %", done * 100.0)));
-    lines.line("transcode", step(&rec.transcode));
-    lines.line("push", step(&rec.push));
-    for of in &rec.files {
-        lines.line(of.kind.as_str(), file(of));
-        for to in &of.pushed {
-            let (at, location) = (Instant(to.at), &to.location);
-            lines.line("", format!("pushed to {} at {at}: {location}", to.destination));
+    let word = |place| words(rec, place);
+    let when = |place| rec.pointer(place).and_then(instant);
+    let recovered = match rec["recovered"].as_bool() {
+        Some(true) => " (recovered: the client never came back)",
+        _ => "",
+    };
+    lines.line("recording", shown(&rec["id"]));
+    lines.line("state", format!("{}{recovered}", shown(&rec["state"])));
+    lines.line("environment", shown(&rec["env_id"]));
+    lines.maybe("account", word("/account_id"));
+    lines.line("source", shown(&rec["source"]));
+    lines.line("received", shown(&rec["received_at"]));
+    lines.maybe("saved", when("/saved_at"));
+    lines.maybe("legal hold", rec.get("hold").filter(|hold| hold.is_object()).map(hold));
+    let bytes = rec["bytes"].as_u64().unwrap_or(0);
+    lines.line("size", format!("{} ({bytes} bytes)", Bytes(bytes)));
+    lines.maybe("sha256", word("/sha256"));
+    lines.maybe("container", word("/container"));
+    lines.maybe("media", rec.get("media").filter(|media| media.is_object()).map(media));
+    lines.maybe("progress", rec["progress"].as_f64().map(|done| format!("{:.0} %", done * 100.0)));
+    for name in ["copy", "transcode", "push"] {
+        lines.maybe(name, rec.get(name).filter(|step| step["attempts"].is_number()).map(step));
+    }
+    for of in all(rec, "files") {
+        lines.line(&shown(&of["kind"]), file(of));
+        for to in all(of, "pushed") {
+            let (name, at, location) = (&to["destination"], &to["at"], &to["location"]);
+            let (name, at, location) = (shown(name), shown(at), shown(location));
+            lines.line("", format!("pushed to {name} at {at}: {location}"));
+            lines.maybe(
+                "",
+                to.get("withdrawn_at")
+                    .and_then(instant)
+                    .map(|at| format!("deleted again from {name} at {at}")),
+            );
         }
     }
-    let about = &rec.metadata;
-    lines.maybe("title", about.title.as_ref());
-    lines.maybe("address", about.ip.as_ref());
-    lines.maybe("browser", about.user_agent.as_ref());
-    lines.maybe("page", about.referrer.as_ref());
-    lines.maybe("camera", about.camera.as_ref());
-    lines.maybe("microphone", about.microphone.as_ref());
-    for remark in &rec.remarks {
-        lines.line("remark", remark);
+    for (label, name) in [
+        ("title", "title"),
+        ("address", "ip"),
+        ("browser", "user_agent"),
+        ("page", "referrer"),
+        ("camera", "camera"),
+        ("microphone", "microphone"),
+    ] {
+        lines.maybe(label, words(&rec["metadata"], &format!("/{name}")));
     }
-    lines.line("now", &rec.explain);
+    for remark in all(rec, "remarks") {
+        lines.line("remark", shown(remark));
+    }
+    lines.maybe("now", word("/explain"));
     lines.0
 }
 
-/// What to ask before a recording is deleted.
-pub(super) fn question(rec: &RecordingView) -> String {
-    let (id, env, state) = (rec.id, Plain(&rec.env_id), rec.state.as_str());
-    let (received, size) = (Instant(rec.received_at), Bytes(rec.bytes));
-    format!("Delete recording {id} of {env} ({state}, received {received}, {size}) for good?")
+/// What becomes of a recording: what holds it, what happens next, when each file goes.
+pub(super) fn outlook(id: &str, outlook: &Value) -> String {
+    let mut lines = Lines::default();
+    lines.line("recording", id);
+    lines.maybe("now", words(outlook, "/sentence"));
+    lines.maybe("legal hold", outlook.get("hold").filter(|hold| hold.is_object()).map(hold));
+    if let Some(what) = words(outlook, "/next/what") {
+        let at = outlook.pointer("/next/at").and_then(instant);
+        lines.line(
+            "next",
+            at.map_or_else(|| format!("{what}, now"), |at| format!("{what}, at {at}")),
+        );
+    }
+    lines.maybe("ends", outlook.get("ends").filter(|ends| ends.is_object()).map(goes));
+    let files: Vec<Value> = all(outlook, "files").iter().map(outlook_row).collect();
+    if !files.is_empty() {
+        lines.0.push('\n');
+        lines.0.push_str(&table(&OUTLOOK, &files, super::output::terminal_width()));
+    }
+    lines.0
+}
+
+const OUTLOOK: [Column; 4] = [
+    Column::whole("FILE", "/kind"),
+    Column::whole("HERE", "/present"),
+    Column::whole("GOES", "/at"),
+    Column::cut("WHY", "/why"),
+];
+
+/// A file as a row: when it goes or went, and by which rule; else what holds it.
+fn outlook_row(file: &Value) -> Value {
+    let goes = [&file["goes"], &file["gone"]].into_iter().find(|goes| goes.is_object());
+    let goes = goes.unwrap_or(&Value::Null);
+    let why = words(goes, "/why").or_else(|| words(file, "/sentence")).unwrap_or("-");
+    serde_json::json!({
+        "kind": file["kind"], "present": file["present"], "at": goes["at"], "why": why,
+    })
+}
+
+fn goes(goes: &Value) -> String {
+    format!("{} by {}", shown(&goes["at"]), words(goes, "/why").unwrap_or("?"))
+}
+
+fn hold(hold: &Value) -> String {
+    format!(
+        "since {}, set by {}: {}",
+        shown(&hold["at"]),
+        shown(&hold["by"]),
+        shown(&hold["reason"])
+    )
 }
 
 /// What a rebuild of the ledger found.
@@ -206,98 +199,59 @@ pub(super) fn rebuilt(report: &RebuildReport) -> String {
     text
 }
 
-fn media(media: &MediaView) -> String {
-    let ms = media.duration_ms;
+fn media(media: &Value) -> String {
+    let ms = media["duration_ms"].as_u64().unwrap_or(0);
     let mut parts = vec![format!("{}.{:03} s", ms / 1_000, ms % 1_000)];
-    if let (Some(width), Some(height)) = (media.width, media.height) {
+    if let (Some(width), Some(height)) = (media["width"].as_u64(), media["height"].as_u64()) {
         parts.push(format!("{width}x{height}"));
     }
-    parts.extend(media.video.iter().chain(&media.audio).cloned());
+    parts.extend(["/video", "/audio"].iter().filter_map(|at| words(media, at)).map(str::to_owned));
     parts.join(", ")
 }
 
-fn step(step: &StepView) -> String {
-    let mut text = format!("{} of {} attempts", step.attempts, step.attempts_max);
-    if let Some(at) = step.next_at {
-        let _ = write!(text, "; the next one at {}", Instant(at));
+fn step(step: &Value) -> String {
+    let mut text =
+        format!("{} of {} attempts", shown(&step["attempts"]), shown(&step["attempts_max"]));
+    if let Some(at) = step.get("next_at").and_then(instant) {
+        let _ = write!(text, "; the next one at {at}");
     }
-    if let Some(error) = &step.error {
-        let _ =
-            write!(text, "; at {}: {} ({})", Instant(error.at), error.sentence, fault(error.fault));
+    if let Some(error) = step.get("error").filter(|error| error.is_object()) {
+        let fault = match words(error, "/fault") {
+            Some("customers") => "the customer's to mend",
+            Some("networks") => "the network's fault",
+            _ => "the node's fault",
+        };
+        let (at, sentence) = (shown(&error["at"]), shown(&error["sentence"]));
+        let _ = write!(text, "; at {at}: {sentence} ({fault})");
     }
     text
 }
 
-fn fault(fault: Fault) -> &'static str {
-    match fault {
-        Fault::Ours => "the node's fault",
-        Fault::Customers => "the customer's to mend",
-        Fault::Networks => "the network's fault",
+fn file(file: &Value) -> String {
+    let by = |name| words(file, name).map(|rule| format!(" by {}", described(rule)));
+    let size = Bytes(file["bytes"].as_u64().unwrap_or(0));
+    if let Some(at) = file.get("deleted_at").and_then(instant) {
+        return format!(
+            "{size}, deleted here at {at}{}",
+            by("/deleted_by_rule").unwrap_or_default()
+        );
     }
-}
-
-fn file(file: &FileView) -> String {
-    let by =
-        |rule: Option<Rule>| rule.map_or(String::new(), |rule| format!(" by {}", rule.describe()));
-    let size = Bytes(file.bytes);
-    if let Some(at) = file.deleted_at {
-        return format!("{size}, deleted here at {}{}", Instant(at), by(file.deleted_by_rule));
-    }
-    let here = if file.local { "here" } else { "being deleted" };
-    match file.delete_at {
-        Some(at) => format!("{size}, {here}, goes at {}{}", Instant(at), by(file.delete_by_rule)),
+    let here = if file["local"] == true { "here" } else { "being deleted" };
+    match file.get("delete_at").and_then(instant) {
+        Some(at) => {
+            format!("{size}, {here}, goes at {at}{}", by("/delete_by_rule").unwrap_or_default())
+        }
         None => format!("{size}, {here}"),
     }
 }
 
-/// The API's word for one of a few.
-fn word(of: &impl serde::Serialize) -> String {
-    match serde_json::to_value(of) {
-        Ok(serde_json::Value::String(word)) => word,
-        _ => String::new(),
-    }
+/// A rule's number and gist; the API's own word where this program knows no such rule.
+fn described(rule: &str) -> String {
+    let known: Result<holdfast_core::retention::Rule, _> =
+        serde_json::from_value(Value::String(rule.into()));
+    known.map_or_else(|_| format!("the rule {rule}"), |rule| rule.describe().into())
 }
 
-/// An instant, to the second.
-struct Instant(Timestamp);
-
-impl Display for Instant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0.strftime("%Y-%m-%d %H:%M:%SZ").to_string())
-    }
-}
-
-/// How long something has been going on, in seconds, to the two largest units.
-struct Elapsed(u64);
-
-impl Display for Elapsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (days, hours, minutes) = (self.0 / 86_400, self.0 / 3_600 % 24, self.0 / 60 % 60);
-        match (days, hours, minutes) {
-            (0, 0, 0) => write!(f, "{} s", self.0),
-            (0, 0, _) => write!(f, "{minutes} min"),
-            (0, ..) => write!(f, "{hours} h {minutes} min"),
-            _ => write!(f, "{days} d {hours} h"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_times_read_well() {
-        assert_eq!(Bytes(1_023).to_string(), "1023 bytes");
-        assert_eq!(Bytes(1_536).to_string(), "1.5 KiB");
-        assert_eq!(Bytes(512 << 20).to_string(), "512.0 MiB");
-        assert_eq!(Bytes(u64::MAX).to_string(), "16777216.0 TiB");
-        assert_eq!(Elapsed(59).to_string(), "59 s");
-        assert_eq!(Elapsed(90_000).to_string(), "1 d 1 h");
-    }
-
-    #[test]
-    fn a_terminal_gets_no_control_characters() {
-        assert_eq!(Plain("a\x1b[2Jb\n").to_string(), "a\u{fffd}[2Jb\u{fffd}");
-    }
+fn all<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

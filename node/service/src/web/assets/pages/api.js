@@ -35,6 +35,8 @@ export class Problem extends Error {
   }
 }
 
+const recording = (id) => `recordings/${encodeURIComponent(id)}`;
+
 export class Api {
   #key;
 
@@ -54,24 +56,35 @@ export class Api {
     return answer;
   }
 
-  async list({ state, cursor, limit = 50 } = {}) {
-    const query = new URLSearchParams({ limit });
-    if (state) query.set('state', state);
-    if (cursor) query.set('cursor', cursor);
-    return (await this.#ask(`/api/v1/recordings?${query}`)).json();
+  async #json(path, method = 'GET', body = undefined) {
+    const init = body === undefined ? { method } : { method, body: JSON.stringify(body), headers: { 'Content-Type': 'application/json' } };
+    const answer = await this.#ask(`/api/v1/${path}`, init);
+    return answer.status === 204 ? null : answer.json();
   }
 
-  async one(id) {
-    return (await this.#ask(`/api/v1/recordings/${encodeURIComponent(id)}`)).json();
+  /** `wanted`: state, env_id, from, to, cursor, limit; what is empty is left out. */
+  list(wanted) {
+    const given = Object.entries({ limit: 50, ...wanted }).filter(([, value]) => value);
+    return this.#json(`recordings?${new URLSearchParams(given)}`);
   }
 
-  async status() {
-    return (await this.#ask('/api/v1/status')).json();
-  }
+  one(id) { return this.#json(recording(id)); }
 
-  async remove(id) {
-    return (await this.#ask(`/api/v1/recordings/${encodeURIComponent(id)}`, { method: 'DELETE' })).json();
-  }
+  explain(id) { return this.#json(`${recording(id)}/explain`); }
+
+  status() { return this.#json('status'); }
+
+  environments() { return this.#json('environments'); }
+
+  remove(id) { return this.#json(recording(id), 'DELETE'); }
+
+  hold(id, reason) { return this.#json(`${recording(id)}/hold`, 'PUT', { reason }); }
+
+  lift(id) { return this.#json(`${recording(id)}/hold`, 'DELETE'); }
+
+  retry(id) { return this.#json(`${recording(id)}/retry`, 'POST', {}); }
+
+  push(id) { return this.#json(`${recording(id)}/push`, 'POST', {}); }
 
   /** A small file, whole. */
   async picture(url) {

@@ -1,11 +1,13 @@
 // One recording of the list: what it is, where it stands, and what can be done with it.
 
 import { button, clockTime, h, icon, size } from '/recorder/v1/dom.js';
+import { holdLine, outlookOf } from './outlook.js';
 
 const STATES = {
   receiving: ['Receiving', 'busy'],
   stopped: ['Stopped', 'warn'],
   saved: ['Saved', 'busy'],
+  copying: ['Copying', 'busy'],
   processing: ['Processing', 'busy'],
   delivering: ['Delivering', 'busy'],
   stored: ['Stored', 'good'],
@@ -16,7 +18,7 @@ const STATES = {
   deleted: ['Deleted', ''],
 };
 export const STATE_NAMES = Object.entries(STATES).map(([state, [name]]) => [state, name]);
-export const MOVING = new Set(['receiving', 'stopped', 'saved', 'processing', 'delivering']);
+export const MOVING = new Set(['receiving', 'stopped', 'saved', 'copying', 'processing', 'delivering']);
 
 const when = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 const whenToday = new Intl.DateTimeFormat(undefined, { timeStyle: 'short' });
@@ -42,6 +44,8 @@ export class Card {
   #acts;
   #recording = null;
   #told = '';
+  #mayManage = true;
+  #outlook = h('details', { class: 'outlook' });
   #urls = {};
   #frames = null;
   #thumb;
@@ -49,9 +53,11 @@ export class Card {
   #buttons = h('div', { class: 'acts' });
   #seen = false;
 
-  /** `acts`: picture(url), play(recording), download(recording), remove(recording). */
+  /** `acts`: picture(url), explain(id), and what a person does with a recording. */
   constructor(acts) {
     this.#acts = acts;
+    this.#outlook.append(h('summary', {}, 'What becomes of it'), h('div', { 'aria-live': 'polite' }));
+    this.#outlook.addEventListener('toggle', () => this.#showOutlook());
     this.#thumb = h('button', { type: 'button', class: 'thumb', onclick: () => acts.play(this.#recording) });
     this.#thumb.addEventListener('pointermove', (event) => this.#scrub(event.offsetX / this.#thumb.clientWidth));
     this.#thumb.addEventListener('pointerleave', () => this.#thumb.classList.remove('scrubbing'));
@@ -62,18 +68,44 @@ export class Card {
 
   get recording() { return this.#recording; }
 
-  show(recording) {
-    const told = JSON.stringify(recording);
+  show(recording, mayManage) {
+    const told = JSON.stringify([recording, mayManage]);
     if (told === this.#told) return;
     this.#told = told;
     this.#recording = recording;
+    this.#mayManage = mayManage;
     this.element.dataset.id = recording.id;
     this.element.dataset.state = recording.state;
-    const open = this.#facts.querySelector('details')?.open ?? false;
+    const focused = this.element.contains(document.activeElement) ? document.activeElement : null;
+    const open = this.#facts.querySelector('details.more-facts')?.open ?? false;
     this.#facts.replaceChildren(...this.#factsOf(recording, open));
     this.#showButtons(recording);
     this.#showThumb();
+    this.#showOutlook();
     if (this.#seen) this.#loadSnapshot();
+    this.#focusAgain(focused);
+  }
+
+  /** What had the focus was made anew: its successor gets it, or the card's first button. */
+  #focusAgain(focused) {
+    if (!focused || focused.isConnected) return void (focused !== document.activeElement && focused?.focus());
+    const { act } = focused.dataset;
+    const wanted = act ? `[data-act="${act}"]` : focused.localName === 'summary' ? 'details.more-facts summary' : null;
+    const successor = (wanted && this.element.querySelector(wanted)) ?? this.element.querySelector('.acts button');
+    successor?.focus();
+  }
+
+  /** Asked for when it is opened, and again when the recording has changed meanwhile. */
+  async #showOutlook() {
+    if (!this.#outlook.open) return;
+    const [, place] = this.#outlook.children;
+    const told = this.#told;
+    try {
+      const outlook = await this.#acts.explain(this.#recording.id);
+      if (told === this.#told) place.replaceChildren(...outlookOf(outlook));
+    } catch (error) {
+      if (!place.children.length) place.replaceChildren(h('p', {}, error.message));
+    }
   }
 
   /** It came into view: worth fetching its picture. */
@@ -96,30 +128,52 @@ export class Card {
       media?.width ? `${media.width} × ${media.height}` : null,
       rec.env_id,
     ].filter(Boolean).map((part) => h('span', {}, part));
-    const attempt = [rec.transcode, rec.push].find((step) => step?.next_at);
+    const attempt = rec.state !== 'failed' && [rec.copy, rec.transcode, rec.push].find((step) => step?.next_at);
     return [
       h('div', { class: 'title' }, h('h2', { title: rec.id }, titleOf(this.#recording)), h('span', { class: 'chip', 'data-mood': mood }, word),
         rec.recovered && h('span', { class: 'chip', title: 'The client did not come back; what had arrived was kept.' }, 'Recovered')),
       h('div', { class: 'meta' }, meta),
       rec.state === 'processing' && h('progress', { max: '1', value: rec.progress ?? 0, 'aria-label': 'Processing' }),
-      attempt && h('p', { class: 'next' }, icon('clock'), h('span', {}, `Attempt ${attempt.attempts + 1} of ${attempt.attempts_max}: `, instant(attempt.next_at))),
+      rec.hold && holdLine(rec.hold, this.#mayManage && this.#act('Lift', 'lift')),
+      attempt && h('div', { class: 'next' }, icon('clock'), h('span', {}, `Attempt ${attempt.attempts + 1} of ${attempt.attempts_max}: `, instant(attempt.next_at)),
+        this.#mayManage && this.#act('Retry now', 'retry')),
       rec.explain && h('p', { class: 'explain' }, rec.explain),
+      rec.state === 'failed' && this.#mayManage && h('div', { class: 'next' },
+        pushFailed(rec) ? this.#act('Push again', 'push') : this.#act('Try again', 'retry')),
+      this.#outlook,
       details(rec, open),
     ].filter(Boolean);
   }
 
+  /** A small button with words, for what this card's state asks for. */
+  #act(label, name) {
+    const made = button(label, { onclick: () => this.#do(made, name), kind: 'slight' });
+    made.dataset.act = name;
+    made.setAttribute('aria-label', `${label}: ${titleOf(this.#recording)}`);
+    return made;
+  }
+
+  async #do(trigger, name) {
+    trigger.disabled = true;
+    await this.#acts[name](this.#recording);
+    trigger.disabled = false;
+  }
+
   #showButtons(rec) {
-    const act = (label, glyph, kind, onclick) => {
-      const made = button(label, { onclick, glyph, kind });
+    const act = (label, glyph, kind, name) => {
+      const made = button(label, { onclick: () => this.#acts[name](this.#recording), glyph, kind });
       made.querySelector('span').className = 'unseen';
       made.title = label;
+      made.dataset.act = name;
       made.setAttribute('aria-label', `${label}: ${titleOf(this.#recording)}`);
       return made;
     };
     const main = within(fileOf(rec, 'main')) || within(fileOf(rec, 'raw'));
+    const ended = rec.state === 'deleted' || rec.state === 'garbage';
     this.#buttons.replaceChildren(...[
-      main && act('Download', 'download', '', () => this.#acts.download(rec)),
-      rec.state !== 'deleted' && act('Delete', 'trash', 'bad', () => this.#acts.remove(rec)),
+      main && act('Download', 'download', '', 'download'),
+      !ended && !rec.hold && this.#mayManage && act('Legal hold', 'shield', '', 'hold'),
+      rec.state !== 'deleted' && this.#mayManage && act('Delete', 'trash', 'bad', 'remove'),
     ].filter(Boolean));
   }
 
@@ -205,12 +259,16 @@ function framesOf(image, media) {
   return { columns, rows: 1, count: columns, aspect: w / columns / t };
 }
 
+/** Whether what failed is the pushing: processing had made its files. */
+const pushFailed = (rec) => Boolean(rec.push?.error) && !(rec.transcode?.error && rec.transcode.attempts >= rec.transcode.attempts_max);
+
 function details(rec, open) {
   const rows = [
     ['Identifier', h('code', {}, rec.id)],
     rec.sha256 && ['SHA-256', h('code', {}, rec.sha256)],
     ['Came in by', { stream: 'Recorder', upload: 'Upload' }[rec.source] ?? rec.source],
     rec.media && ['Recorded as', [rec.container, rec.media.video, rec.media.audio].filter(Boolean).join(', ')],
+    rec.account_id && ['Account', rec.account_id],
     rec.transcode?.error && ['Processing', errorText(rec.transcode.error)],
     rec.push?.error && ['Delivery', errorText(rec.push.error)],
     ...(rec.files ?? []).flatMap((file) => (file.pushed ?? []).map((push) => [`${file.kind} at ${push.destination}`, h('code', {}, push.location)])),
@@ -218,7 +276,7 @@ function details(rec, open) {
     rec.metadata?.microphone && ['Microphone', rec.metadata.microphone],
     rec.metadata?.ip && ['From', rec.metadata.ip],
   ].filter(Boolean);
-  return h('details', { '.open': open }, h('summary', {}, 'Details'),
+  return h('details', { class: 'more-facts', '.open': open }, h('summary', {}, 'Details'),
     h('dl', {}, rows.flatMap(([name, value]) => [h('dt', {}, name), h('dd', {}, value ?? '')])));
 }
 

@@ -1,4 +1,4 @@
-// The dialogs: watching, downloading, deleting.
+// Watching and downloading.
 //
 // A <video> cannot send the key, so a file is fetched with it and played from memory. That is done
 // up to PLAY_BYTES_MAX; larger files are offered for download, straight to disk where the browser
@@ -6,17 +6,9 @@
 
 import { button, h, icon, save, size } from '/recorder/v1/dom.js';
 import { fileOf, titleOf, within } from './card.js';
+import { open } from './dialogs.js';
 
 const PLAY_BYTES_MAX = 1 << 30;
-
-function open(dialog) {
-  document.body.append(dialog);
-  dialog.addEventListener('close', () => dialog.remove());
-  dialog.addEventListener('click', (event) => {
-    if (event.target === dialog) dialog.close();
-  });
-  dialog.showModal();
-}
 
 export function play(api, recording, { download }) {
   const main = fileOf(recording, 'main');
@@ -75,21 +67,4 @@ export async function download(api, recording, notify) {
   } catch (error) {
     if (error.name !== 'AbortError') notify(`${name} could not be fetched. ${error.message}`);
   }
-}
-
-/** Asks first. Resolves to true where the person means it. */
-export function confirmRemoval(recording) {
-  return new Promise((resolve) => {
-    const pushed = recording.files?.some((file) => file.pushed?.length);
-    let yes = false;
-    const dialog = h('dialog', { class: 'small', 'aria-labelledby': 'remove-title' }, h('form', { class: 'sheet', method: 'dialog' },
-      h('h2', { id: 'remove-title' }, 'Delete this recording?'),
-      h('p', {}, `“${titleOf(recording)}” and everything this node holds of it are deleted at once. This cannot be undone.`),
-      pushed && h('p', {}, 'Copies that were delivered to a destination stay there.'),
-      h('div', { class: 'row' },
-        h('button', { class: 'button', type: 'submit', '.autofocus': true }, 'Keep it'),
-        h('button', { class: 'button danger', type: 'submit', onclick: () => { yes = true; } }, 'Delete'))));
-    dialog.addEventListener('close', () => resolve(yes));
-    open(dialog);
-  });
 }

@@ -1,9 +1,12 @@
 // The list of recordings: asks for the key, shows the newest first, keeps itself up to date.
 
-import { button, h, icon, size } from '/recorder/v1/dom.js';
+import { button, h, icon } from '/recorder/v1/dom.js';
 import { Api, keepKey, keyOfThisTab } from './api.js';
-import { Card, MOVING, STATE_NAMES } from './card.js';
-import { confirmRemoval, download, play } from './player.js';
+import { Card, MOVING, titleOf } from './card.js';
+import { askForHold, confirmLift, confirmRemoval, sayHeld } from './dialogs.js';
+import { Filters } from './filters.js';
+import { nodeLine, showBanner } from './node.js';
+import { download, play } from './player.js';
 
 const PAGE = 50;
 const REFRESH_MS_MOVING = 2_500;
@@ -14,15 +17,22 @@ const tools = document.getElementById('tools');
 const count = document.getElementById('count');
 const node = document.getElementById('node');
 const notice = document.getElementById('notice');
+const banner = document.getElementById('banner');
+const said = document.getElementById('said');
 
 const cards = new Map(); // id → Card
 let api = null;
-let state = '';
+let mayManage = true; // until the node says otherwise of this key
 let next = null;
 let order = [];
 let laidOut = null; // the ids on the page, or null while something else stands there
 let timer = null;
 let epoch = 0;
+
+const filters = new Filters(() => {
+  clearList();
+  refresh();
+});
 
 const watcher = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) {
@@ -45,6 +55,7 @@ function askForKey(refused = false) {
   api = null;
   keepKey(null);
   tools.hidden = node.hidden = true;
+  showBanner(banner, null);
   count.textContent = '';
   notify(refused ? 'The node does not know this key. Its keys are named in the configuration, under operate.keys.' : '');
   const input = h('input', { type: 'password', name: 'key', required: true, autocomplete: 'off', spellcheck: 'false' });
@@ -64,8 +75,10 @@ function askForKey(refused = false) {
 function begin(key) {
   keepKey(key);
   api = new Api(key);
+  mayManage = true;
   notify('');
   showTools();
+  api.environments().then(({ environments }) => filters.offer(environments.map(({ id }) => id)), () => {});
   clearList();
   content.replaceChildren(h('div', { class: 'list', 'aria-hidden': 'true' }, [1, 2, 3].map(() => h('div', { class: 'skeleton' }))));
   content.setAttribute('aria-busy', 'true');
@@ -75,15 +88,7 @@ function begin(key) {
 function showTools() {
   if (!tools.hidden) return;
   tools.hidden = false;
-  const select = h('select', { 'aria-label': 'Show' }, h('option', { value: '' }, 'All but deleted'),
-    STATE_NAMES.map(([value, name]) => h('option', { value }, name)));
-  select.addEventListener('change', () => {
-    state = select.value;
-    clearList();
-    refresh();
-  });
-  tools.replaceChildren(h('span', { class: 'pick' }, select),
-    button('Lock', { onclick: () => askForKey(), kind: 'quiet', glyph: 'key' }));
+  tools.replaceChildren(...filters.elements, button('Lock', { onclick: () => askForKey(), kind: 'quiet', glyph: 'key' }));
 }
 
 function clearList() {
@@ -108,20 +113,20 @@ async function refresh() {
     notify('');
   } catch (error) {
     if (mine !== epoch) return;
-    if (error.status === 401 || error.status === 403) return void askForKey(true);
+    if (error.status === 401) return void askForKey(true);
     if (order.length) notify(error.message);
     else showError(error);
   }
   schedule();
 }
 
-const isWanted = (recording) => state || recording.state !== 'deleted';
+const isWanted = (recording) => filters.state || recording.state !== 'deleted';
 
 /** The newest; further ones where all of these were deleted. */
 async function firstPage() {
-  let page = await api.list({ state, limit: PAGE });
+  let page = await api.list({ ...filters.wanted, limit: PAGE });
   while (page.next && !page.recordings.some(isWanted)) {
-    page = await api.list({ state, limit: PAGE, cursor: page.next });
+    page = await api.list({ ...filters.wanted, limit: PAGE, cursor: page.next });
   }
   return page;
 }
@@ -150,13 +155,14 @@ function put(ids, recordings) {
     card.close();
     cards.delete(id);
   }
+  filters.offer(recordings.map((recording) => recording.env_id));
   for (const recording of recordings) {
     let card = cards.get(recording.id);
     if (!card) {
       card = new Card(acts);
       cards.set(recording.id, card);
     }
-    card.show(recording);
+    card.show(recording, mayManage);
   }
   order = ids;
   if (laidOut !== ids.join()) layOut();
@@ -185,7 +191,7 @@ function layOut() {
 async function older(trigger) {
   trigger.disabled = true;
   try {
-    const page = await api.list({ state, limit: PAGE, cursor: next });
+    const page = await api.list({ ...filters.wanted, limit: PAGE, cursor: next });
     next = page.next;
     const recordings = page.recordings.filter(isWanted);
     put([...order, ...recordings.map((r) => r.id).filter((id) => !order.includes(id))], recordings);
@@ -197,9 +203,9 @@ async function older(trigger) {
 }
 
 function empty() {
-  if (state) {
-    const [, name] = STATE_NAMES.find(([value]) => value === state);
-    return h('div', { class: 'empty' }, h('div', { class: 'medal' }, icon('check')), h('h2', {}, `Nothing is ${name.toLowerCase()}`), h('p', {}, 'Choose another state to see other recordings.'));
+  if (filters.any) {
+    return h('div', { class: 'empty' }, h('div', { class: 'medal' }, icon('check')), h('h2', {}, 'Nothing matches'),
+      h('p', {}, 'There is no recording in this state, environment and time. Choose others above.'));
   }
   return h('div', { class: 'empty' }, h('div', { class: 'medal' }, icon('camera')), h('h2', {}, 'No recordings yet'),
     h('p', {}, 'They appear here as they come in: from the recorder in your pages, by upload, or from this node’s own page.'),
@@ -216,21 +222,44 @@ function showError(error) {
 
 // ── what can be done ───────────────────────────────────────────────────────────────────────────
 
+/** Does it, says so or why not, and shows what has become of the recording. */
+async function act(doing, done, not) {
+  try {
+    await doing();
+    notify('');
+    said.textContent = done;
+  } catch (error) {
+    if (error.status === 401) return void askForKey(true);
+    if (error.status === 403) mayManage = false;
+    notify(`${not} ${error.message}`);
+  }
+  refresh();
+}
+
 const acts = {
   picture: (url) => api.picture(url),
+  explain: (id) => api.explain(id),
   play: (recording) => play(api, recording, acts),
   download: (recording) => download(api, recording, notify),
   async remove(recording) {
-    if (!await confirmRemoval(recording)) return;
-    try {
-      await api.remove(recording.id);
-      notify('');
-    } catch (error) {
-      notify(`It was not deleted. ${error.message}`);
+    const title = titleOf(recording);
+    if (recording.hold) {
+      if (await sayHeld(title, recording.hold, mayManage)) await acts.lift(recording);
       return;
     }
-    refresh();
+    if (!await confirmRemoval(title, recording.files?.some((file) => file.pushed?.length))) return;
+    await act(() => api.remove(recording.id), `${title} is deleted.`, 'It was not deleted.');
   },
+  async hold(recording) {
+    const reason = await askForHold(titleOf(recording));
+    if (reason) await act(() => api.hold(recording.id, reason), 'The legal hold is set.', 'The hold was not set.');
+  },
+  async lift(recording) {
+    if (!await confirmLift(titleOf(recording))) return;
+    await act(() => api.lift(recording.id), 'The legal hold is lifted.', 'The hold was not lifted.');
+  },
+  retry: ({ id }) => act(() => api.retry(id), 'It is being tried now.', 'It was not tried again.'),
+  push: ({ id }) => act(() => api.push(id), 'It is being pushed again.', 'It was not pushed again.'),
 };
 
 // ── the node ───────────────────────────────────────────────────────────────────────────────────
@@ -238,24 +267,10 @@ const acts = {
 async function showNode() {
   const status = await api.status().catch(() => null);
   if (!status) return;
-  const vaults = (status.vault ?? []).map(({ encrypted, encryption, path }) => h('span', {
-    class: 'chip', 'data-mood': encrypted ? 'good' : 'warn', title: `${path}${encrypted ? '' : ': whoever has this disk has the recordings.'}`,
-  }, `Vault: ${encryption}`));
-  const free = status.vault?.length ? status.vault.reduce((sum, volume) => sum + (volume.free_bytes ?? 0), 0) : null;
+  if (status.caller?.scope) mayManage = status.caller.scope !== 'read';
+  showBanner(banner, status);
   node.hidden = false;
-  node.replaceChildren(...[
-    h('span', {}, h('b', {}, String(status.node ?? status.name ?? 'Node')), status.version ? ` · ${status.version}` : ''),
-    ...vaults,
-    status.clock?.trusted === false && h('span', { class: 'chip', 'data-mood': 'warn', title: 'Nothing is deleted by any rule of time until this is mended.' }, 'Clock not trusted'),
-    ...(status.missing ?? []).map((missing) => h('span', { class: 'chip', 'data-mood': 'bad' }, textOf(missing))),
-    free !== null && h('span', {}, `${size(free)} free`),
-  ].filter(Boolean));
-}
-
-/** What the node lacks, whatever shape it says it in. */
-function textOf(missing) {
-  if (typeof missing === 'string') return missing;
-  return missing.detail ?? missing.title ?? missing.what ?? JSON.stringify(missing);
+  node.replaceChildren(...nodeLine(status));
 }
 
 document.addEventListener('visibilitychange', () => {

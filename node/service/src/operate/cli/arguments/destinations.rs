@@ -1,0 +1,86 @@
+//! `holdfast destinations`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{Settings, Sure};
+
+/// What to do with destinations.
+#[derive(Debug, Subcommand)]
+pub enum Destinations {
+    /// List destinations
+    List,
+    /// Show everything about a destination but its secrets
+    Show {
+        /// The destination
+        name: String,
+    },
+    /// Make a destination
+    Create {
+        /// The name by which environments speak of it
+        name: Option<String>,
+        /// Its settings
+        #[command(flatten)]
+        flags: Box<DestinationFlags>,
+        /// The same from a file
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Change a destination; what is not named stays as it is
+    Set {
+        /// The destination
+        name: String,
+        /// What to change
+        #[command(flatten)]
+        flags: Box<DestinationFlags>,
+        /// The same from a file
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Delete a destination that no environment uses
+    Delete {
+        /// The destination
+        name: String,
+        /// Whether to ask
+        #[command(flatten)]
+        sure: Sure,
+    },
+}
+
+/// A destination's settings. Secrets are read from files, never from the arguments: every user of
+/// a machine can read those.
+#[derive(Debug, Clone, Args)]
+pub struct DestinationFlags {
+    /// Which kind
+    #[arg(long, value_parser = ["directory", "s3"])]
+    pub kind: Option<String>,
+    /// The folder, for kind `directory`
+    #[arg(long, value_name = "DIR")]
+    pub path: Option<String>,
+    /// The store's address, for kind `s3`, such as https://s3.us-west-1.amazonaws.com
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// The store's region, such as us-west-1
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// The bucket
+    #[arg(long, value_name = "NAME")]
+    pub bucket: Option<String>,
+    /// Put before every key
+    #[arg(long, value_name = "TEXT")]
+    pub prefix: Option<String>,
+    /// Whether the bucket's name is part of the path instead of the host's name
+    #[arg(long, value_name = "BOOL")]
+    pub path_style: Option<bool>,
+    /// Storage class for every file
+    #[arg(long, value_name = "NAME")]
+    pub storage_class: Option<String>,
+    /// Read the access key's id from this file; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub access_key_from: Option<PathBuf>,
+    /// Read the secret access key from this file; `-` for standard input. Without it, `create`
+    /// asks for both at the terminal
+    #[arg(long, value_name = "FILE")]
+    pub secret_key_from: Option<PathBuf>,
+}

@@ -1,0 +1,68 @@
+//! Destinations: where recordings are pushed to.
+
+use serde_json::{Map, Value};
+
+use super::super::arguments::{DestinationFlags, Destinations};
+use super::super::input::{ask_secret, secret, settings};
+use super::super::table::Column;
+use super::{Desk, Given, Kind};
+
+const KIND: Kind = Kind {
+    many: "destinations",
+    one: "destination",
+    id: "name",
+    columns: &[
+        Column::whole("DESTINATION", "/name"),
+        Column::whole("KIND", "/kind"),
+        Column::cut("BUCKET", "/bucket"),
+        Column::cut("ENDPOINT", "/endpoint"),
+        Column::cut("PATH", "/path"),
+        Column::whole("FROM", "/origin"),
+    ],
+    first: &["kind", "origin", "path", "endpoint", "region", "bucket", "prefix"],
+};
+
+pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<()> {
+    match act {
+        Destinations::List => KIND.list(desk, &KIND.all()?, usize::MAX),
+        Destinations::Show { name } => KIND.show(desk, name),
+        Destinations::Create { name, flags, settings: file } => {
+            let mut given = Given(settings(file)?);
+            given.put("name", name.as_deref());
+            let mut given = Given(with_flags(given, flags)?);
+            if given.0.get("kind").and_then(Value::as_str) == Some("s3") {
+                ask(&mut given, "access_key", "Access key's id")?;
+                ask(&mut given, "secret_key", "Secret access key")?;
+            }
+            KIND.create(desk, given.0)
+        }
+        Destinations::Set { name, flags, settings: file } => {
+            KIND.set(desk, name, with_flags(Given(settings(file)?), flags)?)
+        }
+        Destinations::Delete { name, sure } => {
+            KIND.delete(desk, name, *sure, "What was pushed there stays there.")
+        }
+    }
+}
+
+/// Asks for a secret that was not given.
+fn ask(given: &mut Given, name: &str, what: &str) -> anyhow::Result<()> {
+    if !given.0.contains_key(name) {
+        given.put(name, ask_secret(what)?);
+    }
+    Ok(())
+}
+
+fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<String, Value>> {
+    given.put("kind", flags.kind.as_deref());
+    given.put("path", flags.path.as_deref());
+    given.put("endpoint", flags.endpoint.as_deref());
+    given.put("region", flags.region.as_deref());
+    given.put("bucket", flags.bucket.as_deref());
+    given.put("prefix", flags.prefix.as_deref());
+    given.put("path_style", flags.path_style);
+    given.put("storage_class", flags.storage_class.as_deref());
+    given.put("access_key", flags.access_key_from.as_deref().map(secret).transpose()?);
+    given.put("secret_key", flags.secret_key_from.as_deref().map(secret).transpose()?);
+    Ok(given.0)
+}

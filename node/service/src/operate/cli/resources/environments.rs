@@ -1,0 +1,80 @@
+//! Environments: customers' settings.
+
+use serde_json::{Map, Value};
+
+use super::super::arguments::{EnvironmentFlags, Environments};
+use super::super::input::settings;
+use super::super::table::Column;
+use super::{Desk, Given, Kind};
+
+const KIND: Kind = Kind {
+    many: "environments",
+    one: "environment",
+    id: "id",
+    columns: &[
+        Column::whole("ENVIRONMENT", "/id"),
+        Column::cut("ACCOUNT", "/account"),
+        Column::cut("DESTINATIONS", "/destinations"),
+        Column::whole("STORE NOTHING", "/store_nothing"),
+        Column::whole("DAYS", "/lifecycle_days"),
+        Column::whole("FROM", "/origin"),
+    ],
+    first: &[
+        "origin",
+        "account",
+        "region",
+        "hash",
+        "mp4",
+        "snapshot",
+        "filmstrip",
+        "push_raw",
+        "destinations",
+        "folder",
+        "store_nothing",
+        "success",
+        "lifecycle_days",
+    ],
+};
+
+pub(in super::super) fn act(desk: &Desk, act: &Environments) -> anyhow::Result<()> {
+    match act {
+        Environments::List => KIND.list(desk, &KIND.all()?, usize::MAX),
+        Environments::Show { id } => KIND.show(desk, id),
+        Environments::Create { id, flags, settings: file } => {
+            let mut given = Given(settings(file)?);
+            given.put("id", id.as_deref());
+            KIND.create(desk, with_flags(given, flags))
+        }
+        Environments::Set { id, flags, settings: file } => {
+            KIND.set(desk, id, with_flags(Given(settings(file)?), flags))
+        }
+        Environments::Delete { id, sure } => {
+            KIND.delete(desk, id, *sure, "Its recordings stay, but no new ones are taken in.")
+        }
+    }
+}
+
+fn with_flags(mut given: Given, flags: &EnvironmentFlags) -> Map<String, Value> {
+    given.put("hash", flags.hash.as_deref());
+    given.put("account", flags.account.as_deref());
+    given.put("region", flags.region.as_deref());
+    given.put("mp4", flags.mp4);
+    given.put("snapshot", flags.snapshot);
+    given.put("filmstrip", flags.filmstrip);
+    given.put("push_raw", flags.push_raw);
+    given.put_list("destinations", &flags.destinations);
+    given.put("folder", flags.folder.as_deref());
+    given.put("store_nothing", flags.store_nothing);
+    given.put("success", flags.success.as_deref());
+    given.put("lifecycle_days", flags.lifecycle_days.map(|days| Value::from(days.0)));
+    if !flags.personal_data.is_empty() {
+        let mut switches = match given.0.remove("personal_data") {
+            Some(Value::Object(switches)) => switches,
+            _ => Map::new(),
+        };
+        let named = flags.personal_data.iter();
+        switches.extend(named.map(|switch| (switch.name.clone(), switch.stored.into())));
+        given.put("personal_data", Some(switches));
+    }
+    given.0
+}

@@ -1,0 +1,38 @@
+// The node's own line above the list, and the banner that says what it lacks.
+
+import { h, icon, size } from '/recorder/v1/dom.js';
+
+/** What is wrong with the node, in sentences for whoever can mend it. */
+function troubles(status) {
+  const { clock, missing = [] } = status;
+  const said = missing.map((each) => (typeof each === 'string' ? each : each.detail ?? each.title ?? each.what));
+  if (clock?.trusted === false) {
+    const why = clock.detail ?? clock.why ?? 'It stands before an instant that the node has noted, or nobody keeps it right';
+    said.unshift(`The node’s clock is not trusted. ${why.replace(/\.?$/, '.')} Nothing is deleted by any rule of time until this is mended.`);
+  }
+  return said;
+}
+
+/** Changed only where it says something else, so that a screen reader does not say it again. */
+export function showBanner(banner, status) {
+  const said = status ? troubles(status) : [];
+  if (banner.dataset.said === said.join('\n')) return;
+  banner.dataset.said = said.join('\n');
+  banner.hidden = !said.length;
+  banner.replaceChildren(...said.map((text) => h('div', { class: 'notice bad' }, icon('warn'), h('p', {}, text))));
+}
+
+export function nodeLine(status) {
+  const volumes = status.vault ?? [];
+  const vaults = volumes.map(({ encrypted, encryption, path }) => h('span', {
+    class: 'chip', 'data-mood': encrypted ? 'good' : 'warn', title: `${path}${encrypted ? '' : ': whoever has this disk has the recordings.'}`,
+  }, `Vault: ${encryption}`));
+  const free = volumes.reduce((sum, volume) => sum + (volume.free_bytes ?? 0), 0);
+  const failed = status.counts?.failed ?? 0;
+  return [
+    h('span', {}, h('b', {}, String(status.node ?? 'Node')), status.version ? ` · ${status.version}` : ''),
+    ...vaults,
+    volumes.length > 0 && h('span', {}, `${size(free)} free`),
+    failed > 0 && h('span', { class: 'chip', 'data-mood': 'bad' }, `${failed} failed`),
+  ].filter(Boolean);
+}

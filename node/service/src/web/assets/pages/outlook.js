@@ -1,0 +1,52 @@
+// What becomes of a recording, as the node explains it: what happens next, when each file goes, and
+// by which rule.
+
+import { h, icon } from '/recorder/v1/dom.js';
+
+const NAMES = { main: 'Main file', raw: 'Raw file', snapshot: 'Snapshot', filmstrip: 'Filmstrip' };
+const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
+const fromNow = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+const UNITS = [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000]];
+
+/** An instant to the second, with how far off that is. */
+function exact(text) {
+  const date = new Date(text);
+  const off = date - Date.now();
+  const [unit, ms] = UNITS.find(([, size]) => Math.abs(off) >= size) ?? UNITS.at(-1);
+  return [h('time', { datetime: text, title: date.toISOString() }, exactly.format(date)), ` (${fromNow.format(Math.round(off / ms), unit)})`];
+}
+
+function fileLine(file) {
+  const { goes, gone } = file;
+  const said = gone ? ['Deleted here on ', ...exact(gone.at)] : goes ? ['Goes on ', ...exact(goes.at)] : [file.sentence.replace(/^[^:]*: /, '').replace(/^./, (c) => c.toUpperCase())];
+  const why = (gone ?? goes)?.why;
+  return h('li', {},
+    h('span', { class: 'what' }, NAMES[file.kind] ?? file.kind),
+    h('span', { class: 'chip', 'data-mood': file.present ? 'good' : '' }, file.present ? 'Here' : 'Not here'),
+    h('p', {}, said, why && h('span', { class: 'why' }, why.replace(/^./, (c) => c.toUpperCase()))));
+}
+
+function whole(outlook) {
+  const { next, ends } = outlook;
+  // That the whole of it goes next is said once.
+  const same = next?.at && next.at === ends?.at;
+  return [
+    next && !same && h('p', {}, h('b', {}, 'Next: '), next.what, next.at ? [', ', ...exact(next.at)] : ', now'),
+    ends && h('p', {}, h('b', {}, 'The whole recording: '), new Date(ends.at) > Date.now() ? 'goes on ' : 'ended on ', ...exact(ends.at), `, by ${ends.why}`),
+  ];
+}
+
+/** Everything of it, as it stands in the card once that is opened. */
+export function outlookOf(outlook) {
+  return [
+    ...whole(outlook).filter(Boolean),
+    outlook.files.length > 0 && h('ul', { class: 'files' }, outlook.files.map(fileLine)),
+    !outlook.files.length && h('p', {}, outlook.sentence),
+  ].filter(Boolean);
+}
+
+export function holdLine(hold, lift) {
+  return h('div', { class: 'hold' }, icon('shield'),
+    h('p', {}, h('b', {}, 'Legal hold'), ' since ', h('time', { datetime: hold.at, title: new Date(hold.at).toLocaleString() }, exactly.format(new Date(hold.at))), `, set by ${hold.by}: ${hold.reason}`),
+    lift);
+}
