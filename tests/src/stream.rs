@@ -110,6 +110,14 @@ impl Address {
         let name = ServerName::try_from("127.0.0.1")?;
         Ok(TlsConnector::from(Arc::clone(&self.tls)).connect(name, tcp).await?)
     }
+
+    /// The same for HTTP/2.
+    #[must_use]
+    pub fn http2(&self) -> Self {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.alpn_protocols = vec![b"h2".to_vec()];
+        Self { port: self.port, tls: Arc::new(tls) }
+    }
 }
 
 impl Node {

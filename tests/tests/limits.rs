@@ -273,3 +273,96 @@ async fn a_form_is_limited_before_its_file_and_answered_after_a_refusal() -> Res
     problem(form(Body::wrap_stream(sends_on))?.send().await?, 401).await?;
     nothing_is_left(&node).await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_mib_of_headers_are_431_over_http_1_and_2() -> Result<()> {
+    const HEADERS_BYTES: usize = 10 << 20;
+    let node = Node::start(raw()).await?;
+    let address = node.address()?;
+    let mut line = address.connect().await?;
+    line.write_all(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n").await?;
+    let header = format!("x-filler: {}\r\n", "a".repeat(8_000));
+    for _ in 0..HEADERS_BYTES / header.len() {
+        // The node may have said what it has to say, and closed.
+        if line.write_all(header.as_bytes()).await.is_err() {
+            break;
+        }
+    }
+    let _ = line.write_all(b"\r\n").await;
+    let mut answer = [0; 12];
+    line.read_exact(&mut answer).await?;
+    ensure!(&answer == b"HTTP/1.1 431", "{:?}", String::from_utf8_lossy(&answer));
+
+    let (mut requests, connection) =
+        h2::client::handshake(address.http2().connect().await?).await?;
+    let connection = tokio::spawn(connection);
+    let mut request = http::Request::get("https://127.0.0.1/live");
+    for nr in 0..HEADERS_BYTES / 8_000 {
+        request = request.header(format!("x-filler-{nr}"), "a".repeat(8_000));
+    }
+    // Either it is answered with the status, or the connection is ended; it is never let through.
+    let (answer, _) = requests.send_request(request.body(())?, true)?;
+    if let Ok(answer) = answer.await {
+        ensure!(answer.status() == 431, "{}", answer.status());
+    }
+    connection.abort();
+    ensure!(node.request(Method::GET, "/live")?.send().await?.status() == 200);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_has_its_share_of_connections_and_no_more() -> Result<()> {
+    const MOST: usize = 8;
+    let settings = raw().set("node.connections_per_address_max", i64::try_from(MOST)?);
+    let node = Node::start(settings).await?;
+    let address = node.address()?;
+    // Streams keep their place when their connection becomes a web socket.
+    let mut lines = Vec::new();
+    let mut streams = Vec::new();
+    let refused = until("a connection to be closed", async || {
+        if streams.len() < 3 {
+            streams.push(Stream::start(&address, "raw").await?);
+            return Ok(None);
+        }
+        match address.connect().await {
+            Ok(line) => lines.push(line),
+            Err(error) => return Ok(Some(error)),
+        }
+        Ok(None)
+    })
+    .await?;
+    // The test's own client has one or two.
+    ensure!(lines.len() + 3 <= MOST, "{} lines, then {refused:#}", lines.len());
+    ensure!(lines.len() + 3 >= MOST - 2, "{} lines, then {refused:#}", lines.len());
+    drop(streams);
+    until("there to be room again", async || address.connect().await.map(Some)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_requests_ends_although_it_answers_pings() -> Result<()> {
+    let node = Node::start(raw().set("node.idle_ms_max", 1_000)).await?;
+    let address = node.address()?;
+    let (mut requests, connection) =
+        h2::client::handshake(address.http2().connect().await?).await?;
+    let connection = tokio::spawn(connection);
+    let request = http::Request::get("https://127.0.0.1/live").body(())?;
+    let (answer, _) = requests.send_request(request, true)?;
+    ensure!(answer.await?.status() == 200);
+    // `requests` is kept, so that it is the node which ends it.
+    let ended = tokio::time::timeout(Duration::from_secs(120), connection).await;
+    drop(ended.context("the connection stayed")??);
+    drop(requests);
+
+    let mut line = address.connect().await?;
+    line.write_all(b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    tokio::time::timeout(Duration::from_secs(120), line.read_to_end(&mut answer)).await??;
+    ensure!(answer.starts_with(b"HTTP/1.1 200"), "{:?}", String::from_utf8_lossy(&answer));
+
+    // A stream is a request that is under way, however quiet it is.
+    let mut stream = Stream::start(&address, "raw").await?;
+    node.for_a_while(4_000).await;
+    stream.record(&webm_noise(10, 50_000), 5_000).await?;
+    Ok(())
+}

@@ -91,6 +91,23 @@ pub struct Node {
     pub listen: Vec<SocketAddr>,
     /// Longest an orderly stop may take, in milliseconds.
     pub stop_ms_max: u64,
+    /// Most connections of one address at a time; a /64 of IPv6 counts as one address.
+    pub connections_per_address_max: usize,
+    /// Longest that a connection may stay open without a request, in milliseconds.
+    pub idle_ms_max: u64,
+    /// What makes the clock right (rule 10).
+    pub clock: ClockSource,
+}
+
+/// `[node] clock`: what makes the clock right (rule 10).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClockSource {
+    /// The kernel says that a time service keeps it.
+    #[default]
+    Synchronised,
+    /// Whoever runs the node vouches for it: a guest whose host keeps its clock, a container.
+    AsIs,
 }
 
 impl Default for Node {
@@ -101,6 +118,11 @@ impl Default for Node {
             state_path: "/var/lib/holdfast".into(),
             listen: vec![SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], 8443))],
             stop_ms_max: 20_000,
+            // An office behind one address that streams 200 recordings, each with its page's
+            // connections, and no more than two fifths of all places.
+            connections_per_address_max: 600,
+            idle_ms_max: 75_000,
+            clock: ClockSource::default(),
         }
     }
 }
@@ -413,6 +435,9 @@ impl Config {
         if self.node.listen.is_empty() {
             return Err("node.listen: name at least one address, such as \"[::]:8443\"".into());
         }
+        let connections = self.node.connections_per_address_max as u64;
+        check_range("node.connections_per_address_max", connections, 8, 1_000_000)?;
+        check_range("node.idle_ms_max", self.node.idle_ms_max, 1_000, 3_600_000)?;
         check_range("ingest.commit_ms", self.ingest.commit_ms, 1, 10_000)?;
         check_range("ingest.stall_ms_max", self.ingest.stall_ms_max, 100, 3_600_000)?;
         check_range("ingest.chunk_bytes_max", self.ingest.chunk_bytes_max as u64, 1_024, 16 << 20)?;

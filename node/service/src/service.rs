@@ -19,7 +19,7 @@ use crate::config::{Config, Environment};
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
 use crate::ledger::{self, Filter, Ledger};
-use crate::listen::Listener;
+use crate::listen::{Listener, Places};
 use crate::node::{Locks, Node, Progress, Running};
 use crate::nodekey::NodeKey;
 use crate::retain::{Expirer, Retainer};
@@ -56,12 +56,17 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .merge(operate::health::router(Arc::clone(&node)))
         .merge(operate::api::router(Arc::clone(&node)));
     let router: Router = operate::api::with_fallbacks(router);
+    let places = Places::new(
+        node.config.ingest.recordings_max,
+        node.config.node.connections_per_address_max,
+    );
     for tcp in sockets {
         let address = tcp.local_addr()?;
         let listener = Listener {
             tcp,
             tls: Arc::clone(&tls),
-            recordings_max: node.config.ingest.recordings_max,
+            places: Arc::clone(&places),
+            idle_max: Duration::from_millis(node.config.node.idle_ms_max),
             tasks: tasks.clone(),
             stop: node.stop.clone(),
         };

@@ -19,6 +19,7 @@ async fn start(streams: usize) -> Result<(Node, u64, Vec<Stream>)> {
     let settings = Settings::new()
         .environment(here)
         .set("ingest.recordings_max", 100_000)
+        .set("node.connections_per_address_max", 100_000)
         .set("ingest.stall_ms_max", 600_000);
     let node = Node::start(settings).await?;
     // One to warm up, so that what every process needs once is there before.

@@ -1,5 +1,8 @@
 //! Listening: TCP, TLS, HTTP/1.1 and HTTP/2, each connection with its limits.
 
+mod idle;
+mod places;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -11,22 +14,27 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use idle::Activity;
+use places::Placed;
+pub use places::Places;
+
 /// Longest a client may take to shake hands.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// Longest a client may take to send a request's head.
 const HEAD_MAX: Duration = Duration::from_secs(30);
-/// Largest head of a request, and most that is read ahead of a body, in bytes.
+/// Largest head of a request, and most that is read ahead of a body, in bytes. A larger head is 431.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// Connections beside the recordings that arrive: pages, API, health.
-const CONNECTIONS_BESIDE: usize = 512;
+/// Largest head of a request over HTTP/2, in bytes. A larger one is 431.
+const H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// Longest that a connection may take to end once it was told to for being idle.
+const ENDING_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 const H2_STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const H2_CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
@@ -39,8 +47,10 @@ pub struct Listener {
     pub tcp: TcpListener,
     /// Shakes hands with them.
     pub tls: Arc<rustls::ServerConfig>,
-    /// Recordings that may arrive at once; each may have a connection.
-    pub recordings_max: usize,
+    /// Places for connections, shared with the node's other listeners.
+    pub places: Arc<Places>,
+    /// How long a connection may stay without a request.
+    pub idle_max: Duration,
     /// Every connection is tracked here.
     pub tasks: TaskTracker,
     /// Ends it.
@@ -51,9 +61,8 @@ impl Listener {
     /// Serves until it is stopped; connections then finish the request they are at.
     pub async fn run(self, router: Router) {
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls));
-        let places = Arc::new(Semaphore::new(self.recordings_max + CONNECTIONS_BESIDE));
         loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+            let Some(any) = self.places.any().await else { return };
             let accepted = tokio::select! {
                 accepted = self.tcp.accept() => accepted,
                 () = self.stop.cancelled() => return,
@@ -67,44 +76,64 @@ impl Listener {
                     continue;
                 }
             };
-            let (acceptor, router, stop) = (acceptor.clone(), router.clone(), self.stop.clone());
+            let Some(place) = self.places.take(any, peer.ip()) else { continue };
+            if let Err(error) = socket.set_nodelay(true) {
+                tracing::debug!(%peer, %error, "connection");
+                continue;
+            }
+            let socket = Placed::new(socket, place);
+            let (acceptor, router) = (acceptor.clone(), router.clone());
+            let (idle_max, stop) = (self.idle_max, self.stop.clone());
             self.tasks.spawn(async move {
-                if let Err(error) = connection(socket, peer, acceptor, router, stop).await {
+                let ended = connection(socket, peer, acceptor, router, idle_max, stop).await;
+                if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "connection");
                 }
-                drop(place);
             });
         }
     }
 }
 
 async fn connection(
-    socket: TcpStream,
+    socket: Placed,
     peer: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
+    idle_max: Duration,
     stop: CancellationToken,
 ) -> io::Result<()> {
-    socket.set_nodelay(true)?;
     let shaken = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await;
     let tls = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let activity = Arc::new(Activity::default());
+    let of_requests = Arc::clone(&activity);
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
+        let under_way = of_requests.begin();
         async move {
             let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
             let Ok(response) = router.oneshot(request).await;
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|body| under_way.until_sent(body)))
         }
     });
+    let told_to_end = async {
+        tokio::select! {
+            () = activity.idle(idle_max) => true,
+            () = stop.cancelled() => false,
+        }
+    };
     if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-        http2(tls, service, stop).await
+        http2(tls, service, told_to_end).await
     } else {
-        http1(tls, service, stop).await
+        http1(tls, service, told_to_end).await
     }
 }
 
-async fn http1<S>(tls: TlsStream<TcpStream>, service: S, stop: CancellationToken) -> io::Result<()>
+async fn http1<S>(
+    tls: TlsStream<Placed>,
+    service: S,
+    told_to_end: impl Future<Output = bool>,
+) -> io::Result<()>
 where
     S: hyper::service::HttpService<Incoming, ResBody = axum::body::Body, Error = Infallible>,
     S::Future: Send,
@@ -118,15 +147,19 @@ where
     let mut connection = pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
-        () = stop.cancelled() => {
+        is_idle = told_to_end => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            end(connection, is_idle).await
         }
     };
     done.map_err(io::Error::other)
 }
 
-async fn http2<S>(tls: TlsStream<TcpStream>, service: S, stop: CancellationToken) -> io::Result<()>
+async fn http2<S>(
+    tls: TlsStream<Placed>,
+    service: S,
+    told_to_end: impl Future<Output = bool>,
+) -> io::Result<()>
 where
     S: hyper::service::HttpService<Incoming, ResBody = axum::body::Body, Error = Infallible>,
     S::Future: Send + 'static,
@@ -137,14 +170,27 @@ where
         .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
         .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
         .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(H2_HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(tls), service);
     let mut connection = pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
-        () = stop.cancelled() => {
+        is_idle = told_to_end => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            end(connection, is_idle).await
         }
     };
     done.map_err(io::Error::other)
+}
+
+/// Waits for a connection that was told to end. One that was idle has nothing to finish.
+async fn end(
+    connection: impl Future<Output = hyper::Result<()>>,
+    is_idle: bool,
+) -> hyper::Result<()> {
+    if is_idle {
+        tokio::time::timeout(ENDING_MAX, connection).await.unwrap_or(Ok(()))
+    } else {
+        connection.await
+    }
 }
