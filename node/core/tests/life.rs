@@ -8,7 +8,7 @@ use holdfast_core::job::Outputs;
 use holdfast_core::names::Container;
 use holdfast_core::push_order::Success;
 use holdfast_core::recording::{
-    Effect, Event, FileKind, Lane, Metadata, NewFile, Policy, Recording, Source, State, due,
+    Effect, Event, FileKind, Lane, Metadata, NewFile, Policy, Recording, Source, State, Terms, due,
     next_deadline, step,
 };
 use holdfast_core::retention::{Fate, Hold, Rule, fate};
@@ -465,4 +465,77 @@ fn without_a_destination_the_node_is_where_it_is_stored() {
     assert_eq!(life.rec.state, State::Stored);
     assert_eq!(life.sweep(), [FileKind::Raw]);
     assert_eq!(life.fate(FileKind::Main), Fate::Kept(Hold::StoredHere));
+}
+
+fn with_terms(mut life: Life, terms: Terms) -> Life {
+    life.happen(Event::TermsChanged(terms));
+    life
+}
+
+#[test]
+fn rule_7_all_recordings_go_28_local_days_after_the_account_expired() {
+    let expired = Some(at("2026-02-10T22:30:00Z"));
+    let terms = Terms { account_expires_at: expired, lifecycle_days: None };
+    let nowhere = Policy { destinations: vec![], ..policy() };
+    let mut life = with_terms(Life::processed(Source::Upload, nowhere), terms);
+    life.sweep();
+    // 2026-02-11 00:30 in Bucharest is day 1.
+    let goes = Fate::Until { at: at("2026-03-10T22:00:00Z"), rule: Rule::AccountExpired };
+    assert_eq!(life.fate(FileKind::Main), goes);
+    life.now = at("2026-03-10T21:59:59Z");
+    assert_eq!(life.sweep(), []);
+    // Renewed in time, nothing goes.
+    let mut renewed = Life { rec: life.rec.clone(), now: life.now };
+    renewed.happen(Event::TermsChanged(Terms::default()));
+    renewed.now = at("2027-01-01T00:00:00Z");
+    assert_eq!(renewed.sweep(), []);
+    life.now = at("2026-03-10T22:00:00Z");
+    assert_eq!(life.sweep(), FILES);
+    assert_eq!(life.rec.state, State::Deleted);
+    assert_eq!(life.rec.metadata, Metadata::default());
+}
+
+#[test]
+fn rule_8_a_lifecycle_rule_waits_75_h_and_leaves_exhausted_recordings_to_rule_6() {
+    let terms = Terms { account_expires_at: None, lifecycle_days: Some(1) };
+    let nowhere = Policy { destinations: vec![], ..policy() };
+    let life = with_terms(Life::processed(Source::Upload, nowhere.clone()), terms);
+    let after_75_h =
+        Fate::Until { at: start() + SignedDuration::from_hours(75), rule: Rule::Lifecycle };
+    assert_eq!(life.fate(FileKind::Main), after_75_h);
+    let thirty = Terms { lifecycle_days: Some(30), ..terms };
+    let life = with_terms(Life::processed(Source::Upload, nowhere), thirty);
+    let goes = Fate::Until { at: at("2026-01-31T10:00:00Z"), rule: Rule::Lifecycle };
+    assert_eq!(life.fate(FileKind::Main), goes);
+    // One whose pushes are exhausted is rule 6's.
+    let mut life = with_terms(Life::processed(Source::Upload, policy()), terms);
+    while life.rec.state == State::Delivering {
+        life.push(&[("ours", FileKind::Main), ("theirs", FileKind::Main)]);
+    }
+    let goes = Fate::Until { at: at("2026-01-28T22:00:00Z"), rule: Rule::PushFailed };
+    assert_eq!(life.fate(FileKind::Main), goes);
+}
+
+#[test]
+fn rule_10_without_a_clock_only_rules_of_time_stand_still() {
+    let mut life = Life::begin(Source::Upload, policy());
+    life.rec.state = State::Unknown;
+    life.now = start() + SignedDuration::from_hours(24 * 365);
+    // The lane that runs whatever the clock says takes nothing by a rule of time.
+    assert_eq!(life.happen(Event::Due(Lane::Retain)), []);
+    assert_eq!(due(&life.rec, Lane::Retain), None);
+    let mut life = Life::processed(Source::Upload, policy());
+    life.happen(Event::DeleteRequested { by: "someone".into() });
+    assert!(matches!(life.happen(Event::Due(Lane::Retain))[..], [Effect::Delete { .. }]));
+}
+
+#[test]
+fn rule_10_stamps_of_a_wrong_clock_move_when_it_is_put_right() {
+    let mut life = Life::saved(Source::Upload, policy());
+    let by = SignedDuration::from_hours(24 * 365 * 6);
+    life.now += by;
+    life.happen(Event::ClockStepped { since: start(), by });
+    assert_eq!(life.rec.saved_at, Some(start() + by));
+    // It has all its attempts before it.
+    assert_eq!(life.happen(Event::Due(Lane::Process)), [Effect::Transcode]);
 }
