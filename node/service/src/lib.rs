@@ -3,6 +3,7 @@
 //! A recording walks through the rooms in this order, and nothing walks back:
 //! `ingest` ─▶ `vault` ─▶ `queue` ─▶ `transcode` ─▶ `deliver` ─▶ `retain`; `operate` looks on.
 
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod deliver;
@@ -17,6 +18,7 @@ pub mod problem;
 pub mod queue;
 pub mod retain;
 pub mod service;
+pub mod settings;
 pub mod tls;
 pub mod transcode;
 pub mod vault;

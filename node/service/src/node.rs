@@ -1,20 +1,22 @@
 //! What the rooms share: one of each, handed to whoever needs it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use anyhow::{Context, bail};
 use holdfast_core::recording::{Event, step};
 use holdfast_core::{Lane, RecordingId};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::deliver::Destination;
-use crate::ledger::{Ledger, LedgerError, Stepped};
+use crate::ledger::{self, Ledger, LedgerError, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
+use crate::settings::Settings;
 use crate::vault::{Vault, VaultError};
 
 /// How far the clock may be set back, as time servers do, before deletions stop.
@@ -33,8 +35,10 @@ pub struct Node {
     pub ledger: Ledger,
     /// Where recordings lie. Its calls block.
     pub vault: Arc<Vault>,
-    /// Where recordings are pushed to, by name.
-    pub destinations: BTreeMap<String, Box<dyn Destination>>,
+    /// What customers set: environments, destinations.
+    pub settings: Settings,
+    /// Who did what.
+    pub audit: AuditLog,
     /// How far running transcodes have come.
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
@@ -70,6 +74,49 @@ impl NodeError {
 }
 
 impl Node {
+    /// Opens a node: its vault, key, ledger and settings. Nothing runs yet.
+    ///
+    /// # Errors
+    /// What is missing or does not fit together, with its path and what to do.
+    pub fn open(config: Config, clock: Clock) -> anyhow::Result<Arc<Self>> {
+        let state_path = &config.node.state_path;
+        std::fs::create_dir_all(state_path)
+            .with_context(|| format!("cannot make the state folder {}", state_path.display()))?;
+        let vault = Vault::open(&config.vault.path, config.vault.free_bytes_min)?;
+        for volume in vault.volumes() {
+            let path = volume.path().display();
+            tracing::warn!(%path, "the vault is {}", volume.encryption().describe());
+        }
+        let ledger_path = ledger::path(&config);
+        let is_missing = std::fs::metadata(&ledger_path).map_or(true, |data| data.len() == 0);
+        if is_missing && !vault.ids()?.is_empty() {
+            bail!(
+                "the vault {} has recordings, but there is no ledger {}; make a new one from the \
+                 vault with `holdfast ledger rebuild`, or every recording would be of unknown status",
+                config.vault.path.display(),
+                ledger_path.display()
+            );
+        }
+        let key = NodeKey::load_or_make(state_path)?;
+        let audit = AuditLog::new(&key);
+        let ledger = Ledger::open(&ledger_path, clock.now(), vec![audit.observer()])?;
+        let settings = Settings::new(&config)?;
+        Ok(Arc::new(Self {
+            config,
+            clock,
+            key,
+            ledger,
+            vault: Arc::new(vault),
+            settings,
+            audit,
+            progress: Progress::default(),
+            running: Running::default(),
+            locks: Locks::default(),
+            stop: CancellationToken::new(),
+            halt: CancellationToken::new(),
+        }))
+    }
+
     /// Steps a recording: its manifest first, then the ledger, which decides.
     ///
     /// # Errors

@@ -43,6 +43,8 @@ impl Problem {
         unauthorized = 401, "unauthorized", "Not authorised";
         /// The account's trial or subscription is over.
         account_expired = 403, "account-expired", "The account has expired";
+        /// The key does not open this.
+        forbidden = 403, "forbidden", "Not allowed";
         /// There is no such thing.
         not_found = 404, "not-found", "Not found";
         /// The method does not fit the address.

@@ -1,31 +1,28 @@
 //! Building a node from its configuration, running it, and bringing it to an orderly end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::Router;
 use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source, State};
 use holdfast_core::{RecordingId, step};
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
-use crate::ledger::{self, Filter, Ledger};
+use crate::ledger::{self, Filter};
 use crate::listen::{Listener, Places};
-use crate::node::{Locks, Node, Progress, Running};
-use crate::nodekey::NodeKey;
+use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
 use crate::vault::Vault;
-use crate::{deliver, operate, queue, tls, web};
+use crate::{operate, queue, tls, web};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
 const PAGE: usize = 500;
@@ -35,7 +32,7 @@ const PAGE: usize = 500;
 /// # Errors
 /// What keeps it from starting; once it serves, it only ends by being asked to.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let node = build(config)?;
+    let node = Node::open(config, Clock::new())?;
     let streams = Streams::new();
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;
@@ -84,46 +81,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     asked_to_stop().await?;
     drain(&node, tasks, workers).await;
     Ok(())
-}
-
-fn build(config: Config) -> anyhow::Result<Arc<Node>> {
-    let clock = Clock::new();
-    let state_path = &config.node.state_path;
-    std::fs::create_dir_all(state_path)
-        .with_context(|| format!("cannot make the state folder {}", state_path.display()))?;
-    let vault = Vault::open(&config.vault.path, config.vault.free_bytes_min)?;
-    for volume in vault.volumes() {
-        tracing::warn!(path = %volume.path().display(), "the vault is {}", volume.encryption().describe());
-    }
-    let ledger_path = ledger::path(&config);
-    let is_missing = std::fs::metadata(&ledger_path).map_or(true, |data| data.len() == 0);
-    if is_missing && !vault.ids()?.is_empty() {
-        bail!(
-            "the vault {} has recordings, but there is no ledger {}; make a new one from the vault \
-             with `holdfast ledger rebuild`, or every recording would be of unknown status",
-            config.vault.path.display(),
-            ledger_path.display()
-        );
-    }
-    let key = NodeKey::load_or_make(state_path)?;
-    let ledger = Ledger::open(&ledger_path, clock.now(), Vec::new())?;
-    let mut destinations = BTreeMap::new();
-    for settings in &config.destinations {
-        destinations.insert(settings.name().to_owned(), deliver::build(settings)?);
-    }
-    Ok(Arc::new(Node {
-        config,
-        clock,
-        key,
-        ledger,
-        vault: Arc::new(vault),
-        destinations,
-        progress: Progress::default(),
-        running: Running::default(),
-        locks: Locks::default(),
-        stop: CancellationToken::new(),
-        halt: CancellationToken::new(),
-    }))
 }
 
 /// What the node's last end left: bytes that reached the disk but not the ledger, and folders that
@@ -187,7 +144,7 @@ async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()
     let last_byte_at = last_byte_at.await?.unwrap_or(now);
     tracing::warn!(recording = %id, %last_byte_at, "in the vault, but not in the ledger: kept for 6 hours after its last byte");
     let nobody = Environment::nobody();
-    let policy = node.config.policy(&nobody);
+    let policy = node.settings.policy(&nobody);
     let new =
         Recording::new(id, nobody.id, Source::Upload, policy, Metadata::default(), last_byte_at);
     let mut unknown = step(&new, Event::Detached, now).0;

@@ -59,6 +59,7 @@ async fn serve(home: &Home) -> tokio::task::JoinHandle<std::io::Result<()>> {
     let path = Node::socket_path(&home.node.config);
     let serving = tokio::spawn(socket::serve(Arc::clone(&home.node)));
     while !path.exists() {
+        assert!(!serving.is_finished(), "the socket is not served");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // Bound and listening are two steps.

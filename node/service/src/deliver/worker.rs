@@ -63,7 +63,7 @@ impl Deliverer {
         kind: FileKind,
     ) -> Result<(), PushError> {
         let ours = |sentence: String| PushError { fault: Fault::Ours, sentence };
-        let destination = self.node.destinations.get(name).ok_or_else(|| PushError {
+        let destination = self.node.settings.destination(name).ok_or_else(|| PushError {
             fault: Fault::Ours,
             sentence: format!(
                 "no destination is called {name:?} any more; put it back into the configuration"

@@ -64,10 +64,11 @@ impl Ingest {
 
     /// Checks the environment and its hash; answers what the environment wants.
     pub(super) fn admit(&self, env_id: &str, env_hash: &str) -> Result<Policy, Problem> {
-        let environment = self.node.config.environment(env_id);
-        admission::admit(environment.map(|e| e.hash.as_str()), env_hash).map_err(refused)?;
+        let environment = self.node.settings.environment(env_id);
+        admission::admit(environment.as_ref().map(|e| e.hash.as_str()), env_hash)
+            .map_err(refused)?;
         let environment = environment.ok_or_else(|| refused(Refusal::UnknownEnvironment))?;
-        Ok(self.node.config.policy(environment))
+        Ok(self.node.settings.policy(&environment))
     }
 
     /// Whether the vault has room for so many bytes more.

@@ -65,8 +65,9 @@ pub(super) async fn file(
 
 /// `GET /recorder/v1/demo.json`: the environment that the node's own page uses without asking.
 pub(super) async fn demo(State(ingest): State<Arc<Ingest>>) -> Result<Response, Problem> {
-    let config = &ingest.node.config;
-    let demo = config.operate.demo_environment.as_deref().and_then(|id| config.environment(id));
+    let node = &ingest.node;
+    let demo = node.config.operate.demo_environment.as_deref();
+    let demo = demo.and_then(|id| node.settings.environment(id));
     let demo =
         demo.ok_or_else(|| Problem::not_found("this node has no environment for trying out"))?;
     Ok(axum::Json(json!({ "env_id": demo.id, "env_hash": demo.hash })).into_response())

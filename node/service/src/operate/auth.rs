@@ -9,10 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
+use axum::Extension;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::config::ApiKey;
@@ -26,9 +28,53 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Most addresses that are remembered.
 const ADDRESSES_MAX: usize = 4_096;
 
-/// Whose request it is: the name of the key, or the command line.
+/// Whose request it is, and what they may.
 #[derive(Debug, Clone)]
-pub(super) struct Caller(pub(super) String);
+pub(super) struct Caller {
+    /// The name of the key, or the command line.
+    pub(super) name: String,
+    /// What they may.
+    pub(super) scope: Scope,
+}
+
+/// What a key opens; each scope includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Scope {
+    /// Looking.
+    Read,
+    /// Acting on recordings; environments, accounts, destinations and webhooks.
+    Manage,
+    /// Keys and the audit log too.
+    Admin,
+}
+
+impl Scope {
+    /// The word for it.
+    #[must_use]
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Manage => "manage",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Lets a request pass whose caller may do such things.
+pub(super) async fn require_scope(
+    State(needed): State<Scope>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if caller.scope >= needed {
+        return next.run(request).await;
+    }
+    let (needed, has) = (needed.as_str(), caller.scope.as_str());
+    Problem::forbidden(format!("this needs a key with the scope {needed}; yours has {has}"))
+        .into_response()
+}
 
 /// The keys, and who guessed wrong lately.
 #[derive(Debug)]
@@ -93,7 +139,7 @@ impl Auth {
                 found = Some(&known.name);
             }
         }
-        found.map(|name| Caller(name.clone()))
+        found.map(|name| Caller { name: name.clone(), scope: Scope::Admin })
     }
 
     /// How long an address has to wait, if it has to.
@@ -152,7 +198,7 @@ mod tests {
     #[test]
     fn only_the_right_key_passes() {
         let (auth, from) = (auth(), IpAddr::V4(Ipv4Addr::LOCALHOST));
-        assert_eq!(auth.check(&headers("bearer right"), from).unwrap().0, "admin");
+        assert_eq!(auth.check(&headers("bearer right"), from).unwrap().name, "admin");
         for wrong in ["Bearer wrong", "Bearer ", "Bearer", "Basic right", "right"] {
             assert_eq!(auth.check(&headers(wrong), from).unwrap_err().status, 401, "{wrong}");
         }

@@ -133,8 +133,8 @@ async fn from_destinations(
     let mut problem = None;
     let mut without = Vec::new();
     for pushed in &file.pushed {
-        let Some(destination) = node.destinations.get(&pushed.destination) else { continue };
-        match from_destination(&**destination, pushed, file, media_type, headers, method).await {
+        let Some(destination) = node.settings.destination(&pushed.destination) else { continue };
+        match from_destination(&*destination, pushed, file, media_type, headers, method).await {
             Ok(Some(response)) => return Ok(response),
             Ok(None) => without.push(pushed.destination.as_str()),
             Err(failed) => {

@@ -2,7 +2,6 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -14,11 +13,8 @@ use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use holdfast::clock::Clock;
 use holdfast::config::Config;
-use holdfast::ledger::Ledger;
-use holdfast::node::{Node, Progress, Running};
-use holdfast::nodekey::NodeKey;
-use holdfast::vault::Vault;
-use holdfast::{deliver, digest, operate};
+use holdfast::node::Node;
+use holdfast::{digest, operate};
 use holdfast_core::names::Container;
 use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source};
 use holdfast_core::{Effect, Lane, RecordingId};
@@ -26,7 +22,6 @@ use http_body_util::BodyExt;
 use jiff::Timestamp;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub const KEY: &str = "correct horse battery staple";
@@ -94,24 +89,7 @@ impl Home {
         let file = at.join("node.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
-        let clock = Clock::new();
-        let mut destinations = BTreeMap::new();
-        for settings in &config.destinations {
-            destinations.insert(settings.name().to_owned(), deliver::build(settings).unwrap());
-        }
-        let node = Arc::new(Node {
-            key: NodeKey::load_or_make(&at.join("state")).unwrap(),
-            ledger: Ledger::open(&at.join("state/ledger.redb"), clock.now(), Vec::new()).unwrap(),
-            vault: Arc::new(Vault::open(&config.vault.path, 0).unwrap()),
-            config,
-            clock,
-            destinations,
-            progress: Progress::default(),
-            running: Running::default(),
-            locks: Default::default(),
-            stop: CancellationToken::new(),
-            halt: CancellationToken::new(),
-        });
+        let node = Node::open(config, Clock::new()).unwrap();
         Self { dir, node }
     }
 
@@ -209,8 +187,8 @@ impl Home {
         // Ids begin with their time; the later seed is the later recording.
         let began = Timestamp::from_millisecond(1_764_000_000_000 + i64::from(seed)).unwrap();
         let id = RecordingId::new(u64::try_from(began.as_millisecond()).unwrap(), [seed; 10]);
-        let config = &self.node.config;
-        let policy = config.policy(config.environment(env_id).unwrap());
+        let settings = &self.node.settings;
+        let policy = settings.policy(&settings.environment(env_id).unwrap());
         let metadata = Metadata { title: Some("A \u{1b}[31mtitle".into()), ..Metadata::default() };
         let mut rec = Recording::new(id, env_id.into(), source, policy, metadata, began);
         rec.bytes = durable;

@@ -35,7 +35,7 @@ pub(super) async fn explain(State(Api { node, .. }): State<Api>, id: Id) -> Answ
 /// Puts a recording under a legal hold, or gives another reason for the one there is.
 pub(super) async fn hold(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     id: Id,
     body: Result<Json<HoldRequest>, JsonRejection>,
 ) -> Answer<RecordingView> {
@@ -62,7 +62,7 @@ pub(super) async fn hold(
 /// Lifts a legal hold. What it has put off happens then.
 pub(super) async fn lift(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     id: Id,
 ) -> Answer<RecordingView> {
     let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
@@ -74,7 +74,7 @@ pub(super) async fn lift(
 /// The step that waits for its next attempt is tried now, and what failed for good once more.
 pub(super) async fn retry(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     id: Id,
 ) -> Answer<RecordingView> {
     let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
@@ -84,7 +84,7 @@ pub(super) async fn retry(
 /// A push by hand of what could not be pushed.
 pub(super) async fn push(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller(by)): Extension<Caller>,
+    Extension(Caller { name: by, .. }): Extension<Caller>,
     id: Id,
 ) -> Answer<RecordingView> {
     let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;

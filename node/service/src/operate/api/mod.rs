@@ -10,14 +10,15 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use axum::{Extension, Json, Router, middleware};
 use holdfast_core::RecordingId;
 use holdfast_core::recording::{self, Recording};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa_axum::router::OpenApiRouter;
 
-use super::auth::{Auth, Caller, require_key};
+use super::auth::{Auth, Caller, Scope, require_key, require_scope};
 use super::status::{StatusView, status};
 use super::view::{RecordingView, files_base, view};
 use super::{files, health};
@@ -93,7 +94,8 @@ pub fn router(node: Arc<Node>) -> Router {
 
 /// The same for the command line, whose socket has asked who is there, with health beside it.
 pub(super) fn router_without_key(node: Arc<Node>) -> Router {
-    let open = routes(Arc::clone(&node)).layer(Extension(Caller("command line".into())));
+    let open = routes(Arc::clone(&node))
+        .layer(Extension(Caller { name: "command line".into(), scope: Scope::Admin }));
     open.merge(health::router(node))
 }
 
@@ -106,19 +108,34 @@ pub fn with_fallbacks(router: Router) -> Router {
 
 fn routes(node: Arc<Node>) -> Router {
     let started = node.clock.boottime();
-    Router::new()
+    let for_scope = |scope| middleware::from_fn_with_state(scope, require_scope);
+    let open = OpenApiRouter::new()
+        .merge(to_read().route_layer(for_scope(Scope::Read)))
+        .merge(to_manage().route_layer(for_scope(Scope::Manage)))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::map_response(never_stored))
+        .with_state(Api { node, started });
+    open.split_for_parts().0
+}
+
+/// What looks.
+fn to_read() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
         .route("/api/v1/recordings", get(list))
-        .route("/api/v1/recordings/{id}", get(show).delete(delete))
+        .route("/api/v1/recordings/{id}", get(show))
         .route("/api/v1/recordings/{id}/files/{kind}", get(file))
         .route("/api/v1/recordings/{id}/explain", get(acts::explain))
+        .route("/api/v1/policy/preview", get(policy::preview))
+        .route("/api/v1/status", get(show_status))
+}
+
+/// What acts on recordings and settings.
+fn to_manage() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .route("/api/v1/recordings/{id}", delete(remove))
         .route("/api/v1/recordings/{id}/hold", put(acts::hold).delete(acts::lift))
         .route("/api/v1/recordings/{id}/retry", post(acts::retry))
         .route("/api/v1/recordings/{id}/push", post(acts::push))
-        .route("/api/v1/policy/preview", get(policy::preview))
-        .route("/api/v1/status", get(show_status))
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
-        .layer(middleware::map_response(never_stored))
-        .with_state(Api { node, started })
 }
 
 /// What the API tells is personal; no cache keeps it.
@@ -176,9 +193,9 @@ async fn file(
     Ok(files::serve_recording_file(&node, &rec, kind, &headers, &method).await)
 }
 
-async fn delete(
+async fn remove(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller(caller)): Extension<Caller>,
+    Extension(Caller { name: caller, .. }): Extension<Caller>,
     path: Result<Path<String>, PathRejection>,
 ) -> Answer<DeletedView> {
     let id = parse_id(&path.map_err(bad_path)?)?;

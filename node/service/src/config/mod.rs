@@ -1,0 +1,241 @@
+//! The configuration: one TOML file. Keys it does not know are refused, with their line.
+//!
+//! Sizes are in bytes and times in milliseconds, as the ends of their names say. Secrets are never
+//! in the file: it names files that hold them (systemd credentials, for one).
+
+mod destination;
+mod environment;
+mod node;
+mod work;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use holdfast_core::retention;
+use serde::Deserialize;
+
+pub use destination::{Destination, DirectoryDestination, S3Destination};
+pub use environment::Environment;
+pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
+pub use work::{Deliver, Ingest, Transcode};
+
+/// Largest configuration file, in bytes.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What can be wrong with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no TOML, or has a key or value that is not known. Says the line.
+    #[error("{path}: {message}")]
+    Parse {
+        /// Which file.
+        path: PathBuf,
+        /// What and where, with the line.
+        message: String,
+    },
+    /// Each value is well-formed, but together they make no sense.
+    #[error("{path}: {problem}")]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+}
+
+/// The whole configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The node itself.
+    #[serde(default)]
+    pub node: Node,
+    /// Where recordings lie.
+    pub vault: Vault,
+    /// TLS. Without a certificate the node makes itself one at first start.
+    #[serde(default)]
+    pub tls: Tls,
+    /// Taking recordings in.
+    #[serde(default)]
+    pub ingest: Ingest,
+    /// Transcoding.
+    #[serde(default)]
+    pub transcode: Transcode,
+    /// Pushing.
+    #[serde(default)]
+    pub deliver: Deliver,
+    /// API and pages.
+    #[serde(default)]
+    pub operate: Operate,
+    /// Where recordings can be pushed to.
+    #[serde(default)]
+    pub destinations: Vec<Destination>,
+    /// Customers' settings.
+    #[serde(default)]
+    pub environments: Vec<Environment>,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the path and what to do.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let read = |source| ConfigError::Read { path: path.into(), source };
+        if std::fs::metadata(path).map_err(read)?.len() > FILE_BYTES_MAX {
+            let problem = format!("larger than {FILE_BYTES_MAX} bytes: not a configuration");
+            return Err(ConfigError::Invalid { path: path.into(), problem });
+        }
+        let text = std::fs::read_to_string(path).map_err(read)?;
+        Self::parse(&text, path)
+    }
+
+    /// Parses and checks a configuration; `path` is for messages.
+    ///
+    /// # Errors
+    /// [`ConfigError`], with the line where it is known.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::Parse {
+            path: path.into(),
+            message: error.to_string(),
+        })?;
+        config.check().map_err(|problem| ConfigError::Invalid { path: path.into(), problem })?;
+        Ok(config)
+    }
+
+    /// The environment that has this id.
+    #[must_use]
+    pub fn environment(&self, id: &str) -> Option<&Environment> {
+        self.environments.iter().find(|environment| environment.id == id)
+    }
+
+    /// The node's name: the configured one, else the host's.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        let host = || nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+        self.node.name.clone().or_else(host).unwrap_or_else(|| "holdfast".into())
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !retention::is_zone(&self.node.zone) {
+            return Err(format!("node.zone: no time zone is called {:?}", self.node.zone));
+        }
+        if self.tls.certificate.is_some() != self.tls.key.is_some() {
+            return Err("tls: give both certificate and key, or neither".into());
+        }
+        if self.node.listen.is_empty() {
+            return Err("node.listen: name at least one address, such as \"[::]:8443\"".into());
+        }
+        let connections = self.node.connections_per_address_max as u64;
+        check_range("node.connections_per_address_max", connections, 8, 1_000_000)?;
+        check_range("node.idle_ms_max", self.node.idle_ms_max, 1_000, 3_600_000)?;
+        check_range("ingest.commit_ms", self.ingest.commit_ms, 1, 10_000)?;
+        check_range("ingest.stall_ms_max", self.ingest.stall_ms_max, 100, 3_600_000)?;
+        check_range("ingest.chunk_bytes_max", self.ingest.chunk_bytes_max as u64, 1_024, 16 << 20)?;
+        let names = unique("destinations", self.destinations.iter().map(Destination::name))?;
+        unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
+        for environment in &self.environments {
+            environment.check(&names)?;
+        }
+        if let Some(demo) = &self.operate.demo_environment {
+            self.environment(demo)
+                .ok_or_else(|| format!("operate.demo_environment: no environment {demo:?}"))?;
+        }
+        for key in &self.operate.keys {
+            if key.sha256.len() != 64 || !key.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(format!(
+                    "operate.keys {:?}: sha256 is not 64 hex digits; make it with \
+                     `printf %s KEY | sha256sum`",
+                    key.name
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_range(key: &str, value: u64, min: u64, max: u64) -> Result<(), String> {
+    if (min..=max).contains(&value) {
+        Ok(())
+    } else {
+        Err(format!("{key} = {value}: must be {min} to {max}"))
+    }
+}
+
+fn unique<'a>(
+    what: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<BTreeSet<&'a str>, String> {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if name.is_empty() || name.len() > 128 {
+            return Err(format!("{what}: a name must have 1 to 128 characters"));
+        }
+        if !seen.insert(name) {
+            return Err(format!("{what}: {name:?} is named twice"));
+        }
+    }
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        [vault]
+        path = "/v"
+        [[destinations]]
+        kind = "directory"
+        name = "folder"
+        path = "/d"
+        [[environments]]
+        id = "demo"
+        hash = "h"
+        destinations = ["folder"]
+    "#;
+
+    fn problem(text: &str) -> String {
+        Config::parse(text, Path::new("node.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = Config::parse(GOOD, Path::new("node.toml")).unwrap();
+        let demo = config.environment("demo").unwrap();
+        assert!(demo.mp4 && demo.filmstrip && !demo.push_raw);
+        let settings = crate::settings::Settings::new(&config).unwrap();
+        let policy = settings.policy(demo);
+        assert_eq!(policy.folder, "demo");
+        assert_eq!(policy.zone, "Europe/Bucharest");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let text = GOOD.replace("path = \"/v\"", "path = \"/v\"\n        pth = 1");
+        let said = problem(&text);
+        assert!(said.contains("line 4") && said.contains("pth"), "{said}");
+    }
+
+    #[test]
+    fn contradictions_are_refused_by_name() {
+        let with = |from: &str, to: &str| problem(&GOOD.replace(from, to));
+        assert!(
+            with("[\"folder\"]", "[\"fodler\"]").contains("no destination is called \"fodler\"")
+        );
+        assert!(
+            with("destinations = [\"folder\"]", "store_nothing = true").contains("store_nothing")
+        );
+        assert!(with("hash = \"h\"", "hash = \"h\"\nfolder = \"a/../b\"").contains("plain names"));
+        assert!(with("[vault]", "[node]\nzone = \"Mars/Base\"\n[vault]").contains("Mars/Base"));
+        assert!(with("[vault]", "[tls]\nkey = \"/k\"\n[vault]").contains("both"));
+    }
+}

@@ -1,0 +1,87 @@
+//! `[ingest]`, `[transcode]` and `[deliver]`: how a node works.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+/// `[ingest]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ingest {
+    /// Largest recording, in bytes.
+    pub recording_bytes_max: u64,
+    /// Longest silence of a client, in milliseconds.
+    pub stall_ms_max: u64,
+    /// Most recordings arriving at once.
+    pub recordings_max: usize,
+    /// How long a client may take to come back, in milliseconds.
+    pub reconnect_ms: u64,
+    /// How long after SAVED the recorder can still play back the raw file, in milliseconds.
+    pub playback_ms: u64,
+    /// Longest time from a byte's arrival to its fsync round, in milliseconds.
+    pub commit_ms: u64,
+    /// Largest chunk of a stream, in bytes.
+    pub chunk_bytes_max: usize,
+    /// Most bytes of a stream under way unacknowledged, in bytes.
+    pub window_bytes_max: u64,
+    /// Origins that may embed the recorder; `*` for any.
+    pub origins: Vec<String>,
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        Self {
+            recording_bytes_max: 50 << 30,
+            stall_ms_max: 60_000,
+            recordings_max: 1_000,
+            reconnect_ms: 300_000,
+            playback_ms: 60_000,
+            commit_ms: 200,
+            chunk_bytes_max: 1 << 20,
+            window_bytes_max: 8 << 20,
+            origins: vec!["*".into()],
+        }
+    }
+}
+
+/// `[transcode]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Transcode {
+    /// The transcoding program; beside the node's own where none is given.
+    pub program: Option<PathBuf>,
+    /// Jobs at once; half the cores, at least one, where none is given.
+    pub jobs_max: Option<usize>,
+    /// Longest a job may take, in milliseconds.
+    pub wall_ms_max: u64,
+    /// Longest a job may stand still, in milliseconds.
+    pub stall_ms_max: u64,
+    /// Largest memory of a job, in bytes.
+    pub memory_bytes_max: u64,
+}
+
+impl Default for Transcode {
+    fn default() -> Self {
+        Self {
+            program: None,
+            jobs_max: None,
+            wall_ms_max: 6 * 3600 * 1000,
+            stall_ms_max: 60_000,
+            memory_bytes_max: 2 << 30,
+        }
+    }
+}
+
+/// `[deliver]`
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deliver {
+    /// Recordings pushed at once.
+    pub pushes_max: usize,
+}
+
+impl Default for Deliver {
+    fn default() -> Self {
+        Self { pushes_max: 4 }
+    }
+}
