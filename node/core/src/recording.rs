@@ -287,6 +287,21 @@ pub struct Withdrawal {
     pub next_at: Option<Timestamp>,
     /// The last failure.
     pub error: Option<Failure>,
+    /// Kinds of which no push was noted, deleted all the same: a push that was cut short may have
+    /// got there.
+    #[serde(default)]
+    pub swept: Vec<FileKind>,
+}
+
+/// A file that our own storage has, or may have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owned {
+    /// The destination's name.
+    pub destination: String,
+    /// Which file.
+    pub kind: FileKind,
+    /// Where it is there; nothing where no push was noted, so that its place follows from its name.
+    pub location: Option<String>,
 }
 
 /// Everything the node knows of a recording.
@@ -432,18 +447,34 @@ impl Recording {
     /// Whether nothing of it is left with us: neither here nor in our own storage.
     #[must_use]
     pub fn is_gone(&self) -> bool {
+        self.is_nowhere() && self.to_withdraw().is_empty()
+    }
+
+    /// Whether no file of it is known to be with us.
+    fn is_nowhere(&self) -> bool {
         self.files.iter().all(|file| file.deleted_at.is_some()) && self.owned().next().is_none()
     }
 
-    /// What is still to be deleted from our own storage: destination, kind and location.
+    /// What is still to be deleted from our own storage.
     #[must_use]
-    pub fn to_withdraw(&self) -> Vec<(String, FileKind, String)> {
-        if self.state != State::Deleted || self.hold.is_some() {
+    pub fn to_withdraw(&self) -> Vec<Owned> {
+        let (State::Deleted, None, Some(own)) = (self.state, &self.hold, &self.policy.own) else {
             return Vec::new();
-        }
-        self.owned()
-            .map(|(kind, pushed)| (pushed.destination.clone(), kind, pushed.location.clone()))
-            .collect()
+        };
+        let noted = self.owned().map(|(kind, pushed)| Owned {
+            destination: own.clone(),
+            kind,
+            location: Some(pushed.location.clone()),
+        });
+        let is_noted = |kind| self.file(kind).is_some_and(|file| file.is_pushed_to(own));
+        let maybe = push_order::ORDER.into_iter().filter(|kind| {
+            self.saved_at.is_some()
+                && push_order::is_enabled(&self.policy, *kind)
+                && !is_noted(*kind)
+                && !self.withdrawal.swept.contains(kind)
+        });
+        let maybe = maybe.map(|kind| Owned { destination: own.clone(), kind, location: None });
+        noted.chain(maybe).collect()
     }
 
     /// What lies in our own storage.
@@ -626,9 +657,9 @@ pub enum Effect {
         /// Nothing stays: the recording's whole folder goes.
         folder: bool,
     },
-    /// Delete these from our own storage (destination, kind, location), and answer with
-    /// [`Event::Withdrawn`] for each and [`Event::WithdrawFailed`] at the first that fails.
-    Withdraw(Vec<(String, FileKind, String)>),
+    /// Delete these from our own storage, and answer with [`Event::Withdrawn`] for each and
+    /// [`Event::WithdrawFailed`] at the first that fails.
+    Withdraw(Vec<Owned>),
     /// Nothing is left of it, and has not been for long: its entry goes.
     Forget,
     /// Stop any work that runs for this recording; its outcome no longer matters.
@@ -642,14 +673,11 @@ pub fn due(recording: &Recording, lane: Lane) -> Option<Timestamp> {
         Lane::Copy => (recording.state == State::Copying).then_some(recording.copy.next_at)?,
         Lane::Process => matches!(recording.state, State::Saved | State::Processing)
             .then_some(recording.transcode.next_at)?,
-        Lane::Deliver => {
-            (recording.state == State::Delivering).then_some(recording.push.next_at)?
-        }
-        Lane::Retain => {
-            let withdrawal = (!recording.to_withdraw().is_empty())
-                .then(|| recording.withdrawal.next_at.unwrap_or(Timestamp::UNIX_EPOCH));
-            deletions(recording, lane).chain(withdrawal).chain(recording.reconnect_until()).min()
-        }
+        // A push and its undoing never run at the same time.
+        Lane::Deliver if recording.state == State::Delivering => recording.push.next_at,
+        Lane::Deliver => (!recording.to_withdraw().is_empty())
+            .then(|| recording.withdrawal.next_at.unwrap_or(Timestamp::UNIX_EPOCH)),
+        Lane::Retain => deletions(recording, lane).chain(recording.reconnect_until()).min(),
         Lane::Expire => deletions(recording, lane)
             .chain(retention::ends_at(recording).map(|(at, _)| at))
             .chain(retention::forget_at(recording))
@@ -926,6 +954,7 @@ fn begin(rec: &mut Recording, lane: Lane, now: Timestamp) -> Vec<Effect> {
             rec.state = State::Failed;
             Vec::new()
         }
+        Lane::Deliver if rec.state == State::Deleted => vec![Effect::Withdraw(rec.to_withdraw())],
         Lane::Deliver => {
             if rec.push.begin(saved_at, now) {
                 return vec![Effect::Push(push_order::pending(rec))];
@@ -979,11 +1008,6 @@ fn retain(rec: &mut Recording, now: Timestamp) -> Vec<Effect> {
     if !kinds.is_empty() {
         let folder = rec.files.iter().all(|file| !file.is_local());
         return vec![Effect::Delete { kinds, folder }];
-    }
-    let to_withdraw = rec.to_withdraw();
-    let is_due = rec.withdrawal.next_at.is_none_or(|at| at <= now);
-    if !to_withdraw.is_empty() && is_due {
-        return vec![Effect::Withdraw(to_withdraw)];
     }
     Vec::new()
 }
@@ -1096,7 +1120,11 @@ fn withdrawn(rec: &mut Recording, destination: &str, kind: FileKind, now: Timest
             pushed.withdrawn_at.get_or_insert(now);
         }
     }
-    rec.withdrawal = Withdrawal::default();
+    let mut swept = std::mem::take(&mut rec.withdrawal.swept);
+    if !swept.contains(&kind) {
+        swept.push(kind);
+    }
+    rec.withdrawal = Withdrawal { swept, ..Withdrawal::default() };
     clear_metadata(rec);
 }
 
@@ -1110,7 +1138,7 @@ fn withdraw_failed(rec: &mut Recording, failure: Failure) {
 
 /// What can identify a person goes with the last file that we hold (rule 8).
 fn clear_metadata(rec: &mut Recording) {
-    if !rec.is_gone() {
+    if !rec.is_nowhere() {
         return;
     }
     // What is stored elsewhere keeps the name people know it by.

@@ -5,8 +5,8 @@ use holdfast_core::job::Outputs;
 use holdfast_core::names::Container;
 use holdfast_core::push_order::Success;
 use holdfast_core::recording::{
-    Effect, Event, FileKind, Lane, Metadata, NewFile, Policy, Recording, Source, State, Terms, due,
-    step,
+    Effect, Event, FileKind, Lane, Metadata, NewFile, Owned, Policy, Recording, Source, State,
+    Terms, due, step,
 };
 use holdfast_core::retention::{self, Fate};
 use holdfast_core::{RecordingId, explain};
@@ -451,8 +451,8 @@ impl World {
         self.happen(event);
     }
 
-    fn withdraw(&mut self, files: Vec<(String, FileKind, String)>, fails: bool) {
-        for (destination, kind, _) in files {
+    fn withdraw(&mut self, files: Vec<Owned>, fails: bool) {
+        for Owned { destination, kind, .. } in files {
             assert_eq!(
                 Some(&destination),
                 self.rec.policy.own.as_ref(),

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use holdfast_core::storage::Region;
 use serde::Deserialize;
 
 /// `[[destinations]]`
@@ -63,6 +64,10 @@ pub struct S3Destination {
     /// Files up to this size go in one request, in bytes; larger ones in parts of this size or more.
     #[serde(default = "part_bytes")]
     pub part_bytes: u64,
+    /// It is our own storage in this region (rule 9): each file gets the region's storage class and
+    /// encryption, and what lies there goes with the recording.
+    #[serde(default)]
+    pub ours: Option<Region>,
     /// Storage class for every file; the bucket's own where none is given.
     #[serde(default)]
     pub storage_class: Option<String>,

@@ -128,6 +128,19 @@ pub trait Destination: Send + Sync + fmt::Debug {
         location: &'a str,
         range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Reading, PushError>>;
+
+    /// Deletes a file that lies there under this name, or at this location where one was noted. One
+    /// that is not there is deleted.
+    ///
+    /// Asked of our own storage only: nothing is ever deleted from a customer's.
+    ///
+    /// # Errors
+    /// [`PushError`], classified by the destination.
+    fn withdraw<'a>(
+        &'a self,
+        name: &'a str,
+        location: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), PushError>>;
 }
 
 /// Builds a destination from its configuration.

@@ -1,15 +1,17 @@
-//! The worker that pushes: one attempt gives every pending file its turn.
+//! The worker that pushes: one attempt gives every pending file its turn. What our own storage has of
+//! a deleted recording it takes back.
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::names;
 use holdfast_core::push_order;
-use holdfast_core::recording::{Event, FileKind, Recording};
+use holdfast_core::recording::{Event, FileKind, Owned, Recording};
 use holdfast_core::{Effect, Lane};
 use tokio_util::sync::CancellationToken;
 
-use super::{FileToPush, PushError};
+use super::{Destination, FileToPush, PushError};
 use crate::node::Node;
 use crate::queue::Work;
 
@@ -56,6 +58,50 @@ impl Deliverer {
         failure.map(|failure| Failure { at: self.node.clock.now(), ..failure })
     }
 
+    async fn pushed(
+        &self,
+        recording: &Recording,
+        pending: Vec<(String, FileKind)>,
+    ) -> Option<Event> {
+        Some(Event::PushEnded { failure: self.attempt(recording, pending).await })
+    }
+
+    /// Deletes from our own storage, until something fails.
+    async fn withdrawn(&self, recording: &Recording, files: Vec<Owned>) -> Option<Event> {
+        let id = recording.id;
+        let mut last = None;
+        for Owned { destination, kind, location } in files {
+            if let Some(event) = last.take()
+                && let Err(error) = self.node.step(id, event).await
+            {
+                tracing::error!(recording = %id, %error, "what our storage deleted was not noted");
+                return None;
+            }
+            let name = name_at(recording, kind);
+            let deleted = match self.destination(&destination) {
+                Ok(ours) => ours.withdraw(&name, location.as_deref()).await,
+                Err(error) => Err(error),
+            };
+            if let Err(PushError { fault, sentence }) = deleted {
+                tracing::warn!(recording = %id, destination, kind = kind.as_str(), sentence, "not deleted");
+                let at = self.node.clock.now();
+                return Some(Event::WithdrawFailed(Failure { fault, sentence, at }));
+            }
+            tracing::info!(recording = %id, destination, name, "deleted from our storage");
+            last = Some(Event::Withdrawn { destination, kind });
+        }
+        last
+    }
+
+    fn destination(&self, name: &str) -> Result<Arc<dyn Destination>, PushError> {
+        self.node.settings.destination(name).ok_or_else(|| PushError {
+            fault: Fault::Ours,
+            sentence: format!(
+                "no destination is called {name:?} any more; put it back into the configuration"
+            ),
+        })
+    }
+
     async fn push(
         &self,
         recording: &Recording,
@@ -63,23 +109,13 @@ impl Deliverer {
         kind: FileKind,
     ) -> Result<(), PushError> {
         let ours = |sentence: String| PushError { fault: Fault::Ours, sentence };
-        let destination = self.node.settings.destination(name).ok_or_else(|| PushError {
-            fault: Fault::Ours,
-            sentence: format!(
-                "no destination is called {name:?} any more; put it back into the configuration"
-            ),
-        })?;
+        let destination = self.destination(name)?;
         let file = recording
             .file(kind)
             .ok_or_else(|| ours(format!("the recording has no {} file", kind.as_str())))?;
         let to_push = FileToPush {
             path: self.node.vault.file(recording.id, kind),
-            name: names::at_destination(
-                &recording.policy.folder,
-                &recording.name,
-                kind,
-                recording.container,
-            ),
+            name: name_at(recording, kind),
             kind,
             bytes: file.bytes,
             sha256: file.sha256.clone(),
@@ -93,6 +129,11 @@ impl Deliverer {
     }
 }
 
+/// A file's name at destinations, relative to each.
+fn name_at(recording: &Recording, kind: FileKind) -> String {
+    names::at_destination(&recording.policy.folder, &recording.name, kind, recording.container)
+}
+
 impl Work for Deliverer {
     fn lane(&self) -> Lane {
         Lane::Deliver
@@ -104,13 +145,17 @@ impl Work for Deliverer {
         effects: Vec<Effect>,
         cancel: CancellationToken,
     ) -> Option<Event> {
-        let pending = effects.into_iter().find_map(|effect| match effect {
-            Effect::Push(pending) => Some(pending),
-            _ => None,
-        })?;
-        tokio::select! {
-            failure = self.attempt(&recording, pending) => Some(Event::PushEnded { failure }),
-            () = cancel.cancelled() => None,
+        for effect in effects {
+            let work = match effect {
+                Effect::Push(pending) => self.pushed(&recording, pending).boxed(),
+                Effect::Withdraw(files) => self.withdrawn(&recording, files).boxed(),
+                _ => continue,
+            };
+            return tokio::select! {
+                event = work => event,
+                () = cancel.cancelled() => None,
+            };
         }
+        None
     }
 }

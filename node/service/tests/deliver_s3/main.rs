@@ -6,6 +6,7 @@ mod line;
 mod lines;
 #[path = "../operate_node/mod.rs"]
 mod operate_node;
+mod ours;
 mod reads;
 mod store;
 

@@ -124,6 +124,7 @@ impl Store {
             secret_key_file: keys.join("secret"),
             ca_file: None,
             part_bytes: 5 << 20,
+            ours: None,
             storage_class: None,
         }
     }

@@ -46,6 +46,9 @@ pub(super) enum Error {
     /// The location belongs to another directory.
     #[error("{location:?} does not lie in it; has the destination's path been changed?")]
     Elsewhere { location: String },
+    /// It was asked to delete.
+    #[error("a directory is never our own storage, so nothing is deleted from it")]
+    NotOurs,
     /// The push was dropped.
     #[error("the push was stopped")]
     Stopped,
@@ -70,6 +73,7 @@ impl Error {
             | Self::Source { .. }
             | Self::SourceBytes { .. }
             | Self::SourceEmpty { .. }
+            | Self::NotOurs
             | Self::Stopped
             | Self::Crashed => (Fault::Ours, ""),
             Self::Relative | Self::Link { .. } | Self::Elsewhere { .. } => (Fault::Customers, ""),

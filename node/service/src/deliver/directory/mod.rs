@@ -107,6 +107,14 @@ impl Destination for Directory {
     ) -> BoxFuture<'a, Result<Reading, PushError>> {
         std::future::ready(self.path(location).map_err(|error| self.failure(error))).boxed()
     }
+
+    fn withdraw<'a>(
+        &'a self,
+        _name: &'a str,
+        _location: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), PushError>> {
+        std::future::ready(Err(self.failure(Error::NotOurs))).boxed()
+    }
 }
 
 /// Tells the copying thread to stop when the push is dropped.

@@ -107,7 +107,12 @@ impl Error {
         let sentence = format!(
             "destination {name:?} (bucket {bucket:?} at {host}): {self}{semicolon}{advice}"
         );
-        PushError { fault: self.fault(), sentence }
+        // Nothing about our own storage is a customer's to mend.
+        let fault = match self.fault() {
+            Fault::Customers if settings.ours.is_some() => Fault::Ours,
+            fault => fault,
+        };
+        PushError { fault, sentence }
     }
 }
 

@@ -24,6 +24,8 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use holdfast_core::recording::FileKind;
+use holdfast_core::storage::{AtRest, Region};
 use reqwest::Url;
 use rusty_s3::{Bucket, BucketError, Credentials, UrlStyle};
 
@@ -92,9 +94,7 @@ impl S3 {
         let source = Source::open(&file.path, file.bytes).await?;
         let credentials = Arc::new(self.credentials()?);
         let mut headers = vec![("content-type", file.media_type.to_owned())];
-        if let Some(class) = &self.settings.storage_class {
-            headers.push(("x-amz-storage-class", class.clone()));
-        }
+        headers.extend(self.at_rest(file.kind));
         let client = &self.client;
         let part_bytes = self.settings.part_bytes;
         let result = if file.bytes <= part_bytes {
@@ -110,14 +110,47 @@ impl S3 {
         Ok(format!("{}{key}", self.location_prefix()))
     }
 
+    /// How a file is to lie there: our own storage says so by region and kind (rule 9).
+    fn at_rest(&self, kind: FileKind) -> Vec<Header> {
+        let class = match self.settings.ours {
+            Some(region) => region.storage_class(kind).map(str::to_owned),
+            None => self.settings.storage_class.clone(),
+        };
+        let is_encrypted = self.settings.ours.map(Region::at_rest) == Some(AtRest::SseS3);
+        let encryption =
+            is_encrypted.then(|| ("x-amz-server-side-encryption", "AES256".to_owned()));
+        class.map(|class| ("x-amz-storage-class", class)).into_iter().chain(encryption).collect()
+    }
+
+    async fn delete(&self, name: &str, location: Option<&str>) -> Result<(), Error> {
+        let key = match location {
+            Some(location) => self.key(location)?.to_owned(),
+            None => format!("{}{name}", self.settings.prefix),
+        };
+        names::parts(&key).map_err(|problem| Error::Key { key: key.clone(), problem })?;
+        let credentials = self.credentials()?;
+        multipart::sweep(&self.client, &credentials, &key).await;
+        let action = self.client.bucket.delete_object(Some(&credentials), &key);
+        match self.client.send("delete the file", action, &[], Payload::Nothing).await {
+            Err(Error::Refused(refusal)) if refusal.is_gone() => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// The key of a location that this bucket once answered with.
+    fn key<'a>(&self, location: &'a str) -> Result<&'a str, Error> {
+        let elsewhere = || Error::Elsewhere { location: location.into() };
+        let key = location.strip_prefix(&self.location_prefix()).ok_or_else(elsewhere)?;
+        names::parts(key).map_err(|_| elsewhere())?;
+        Ok(key)
+    }
+
     fn location_prefix(&self) -> String {
         format!("s3://{}/", self.settings.bucket)
     }
 
     async fn open(&self, location: &str, range: Option<&str>) -> Result<Reading, Error> {
-        let elsewhere = || Error::Elsewhere { location: location.into() };
-        let key = location.strip_prefix(&self.location_prefix()).ok_or_else(elsewhere)?;
-        names::parts(key).map_err(|_| elsewhere())?;
+        let key = self.key(location)?;
         read::open(&self.client, &self.credentials()?, key, range, &self.settings).await
     }
 }
@@ -144,6 +177,18 @@ impl Destination for S3 {
             opened.map_err(|error| error.into_push_error(&self.settings))
         };
         open.boxed()
+    }
+
+    fn withdraw<'a>(
+        &'a self,
+        name: &'a str,
+        location: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), PushError>> {
+        let delete = async move {
+            let deleted = self.delete(name, location).await;
+            deleted.map_err(|error| error.into_push_error(&self.settings))
+        };
+        delete.boxed()
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) async fn push(
 
 /// Aborts what earlier attempts left. Without the right to list, they stay until a lifecycle rule
 /// of the bucket removes them.
-async fn sweep(client: &Client, credentials: &Credentials, key: &str) {
+pub(super) async fn sweep(client: &Client, credentials: &Credentials, key: &str) {
     let ids = match client.uploads(credentials, key).await {
         Ok(ids) => ids,
         Err(error) => {
