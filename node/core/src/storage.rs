@@ -8,13 +8,13 @@ use crate::recording::FileKind;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Region {
     /// Amazon S3, N. California.
-    #[serde(rename = "US1")]
+    #[serde(rename = "US1", alias = "us1")]
     Us1,
     /// Amazon S3, N. Virginia.
-    #[serde(rename = "US2")]
+    #[serde(rename = "US2", alias = "us2")]
     Us2,
     /// Scaleway Object Storage, Amsterdam.
-    #[serde(rename = "EU2")]
+    #[serde(rename = "EU2", alias = "eu2")]
     Eu2,
 }
 

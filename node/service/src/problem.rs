@@ -3,9 +3,10 @@
 use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// A problem document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// `urn:holdfast:problem:` and the kind; stable, for programs.
     #[serde(rename = "type")]
@@ -61,6 +62,8 @@ impl Problem {
         not_a_recording = 415, "not-a-recording", "Not a recording";
         /// The file has no such part.
         range_not_satisfiable = 416, "range-not-satisfiable", "No such part";
+        /// Well-formed, but it makes no sense.
+        invalid = 422, "invalid", "It makes no sense";
         /// Too many at once.
         too_many = 429, "too-many", "Too many at once";
         /// Our own fault.

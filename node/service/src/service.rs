@@ -22,7 +22,7 @@ use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
 use crate::vault::Vault;
-use crate::{operate, queue, tls, web};
+use crate::{operate, queue, settings, tls, web};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
 const PAGE: usize = 500;
@@ -33,6 +33,7 @@ const PAGE: usize = 500;
 /// What keeps it from starting; once it serves, it only ends by being asked to.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let node = Node::open(config, Clock::new())?;
+    node.settings.start(&node).await.context("starting with the settings of the last time")?;
     let streams = Streams::new();
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;
@@ -170,6 +171,7 @@ fn start_workers(
     );
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
+    workers.spawn(settings::sweep::run(Arc::clone(node)));
     workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));
     workers
 }

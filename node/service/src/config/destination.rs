@@ -73,6 +73,7 @@ pub struct S3Destination {
     pub storage_class: Option<String>,
 }
 
-fn part_bytes() -> u64 {
+/// The size of parts where none is given.
+pub(crate) fn part_bytes() -> u64 {
     16 << 20
 }

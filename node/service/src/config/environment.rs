@@ -3,18 +3,31 @@
 use std::collections::BTreeSet;
 
 use holdfast_core::push_order::Success;
-use serde::Deserialize;
+use holdfast_core::recording::Metadata;
+use holdfast_core::storage::Region;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::unique;
 
-/// `[[environments]]`
-#[derive(Debug, Clone, Deserialize)]
+/// Longest lifecycle rule, in days.
+pub const LIFECYCLE_DAYS_MAX: u32 = 36_500;
+
+/// `[[environments]]`: a customer's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
     /// Its id, which clients send.
     pub id: String,
     /// Its hash, which clients send.
     pub hash: String,
+    /// The account it belongs to.
+    #[serde(default)]
+    pub account: Option<String>,
+    /// Which region of our own storage its recordings are pushed to, if any.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub region: Option<Region>,
     /// Whether to make the `.mp4`.
     #[serde(default = "yes")]
     pub mp4: bool,
@@ -38,7 +51,51 @@ pub struct Environment {
     pub store_nothing: bool,
     /// When a push counts: `main` or `all`.
     #[serde(default)]
+    #[schema(value_type = String)]
     pub success: Success,
+    /// After how many whole days its recordings are deleted (rule 8), 1 to 36,500.
+    #[serde(default)]
+    pub lifecycle_days: Option<u32>,
+    /// What of a person is stored with a recording.
+    #[serde(default)]
+    pub personal_data: PersonalData,
+}
+
+/// `[environments.personal_data]`: what of a person is stored with a recording, and what is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PersonalData {
+    /// Name of the camera.
+    pub camera: bool,
+    /// Name of the microphone.
+    pub microphone: bool,
+    /// Page on which it was recorded.
+    pub referrer: bool,
+    /// The browser's or app's name for itself.
+    pub user_agent: bool,
+    /// Address that it came from.
+    pub ip: bool,
+}
+
+impl Default for PersonalData {
+    fn default() -> Self {
+        Self { camera: true, microphone: true, referrer: true, user_agent: true, ip: true }
+    }
+}
+
+impl PersonalData {
+    /// Leaves out what is not to be stored.
+    #[must_use]
+    pub fn keep(&self, metadata: Metadata) -> Metadata {
+        Metadata {
+            ip: metadata.ip.filter(|_| self.ip),
+            user_agent: metadata.user_agent.filter(|_| self.user_agent),
+            referrer: metadata.referrer.filter(|_| self.referrer),
+            camera: metadata.camera.filter(|_| self.camera),
+            microphone: metadata.microphone.filter(|_| self.microphone),
+            title: metadata.title,
+        }
+    }
 }
 
 fn yes() -> bool {
@@ -52,6 +109,8 @@ impl Environment {
         Self {
             id: String::new(),
             hash: String::new(),
+            account: None,
+            region: None,
             mp4: false,
             snapshot: false,
             filmstrip: false,
@@ -60,11 +119,34 @@ impl Environment {
             folder: None,
             store_nothing: false,
             success: Success::default(),
+            lifecycle_days: None,
+            personal_data: PersonalData::default(),
         }
     }
 
-    pub(super) fn check(&self, destinations: &BTreeSet<&str>) -> Result<(), String> {
+    /// Checks that it makes sense beside these destinations and accounts.
+    ///
+    /// # Errors
+    /// A sentence that names the environment, the member and what to do.
+    pub(crate) fn check(
+        &self,
+        destinations: &BTreeSet<&str>,
+        accounts: &BTreeSet<&str>,
+    ) -> Result<(), String> {
         let id = &self.id;
+        if let Some(account) = self.account.as_deref().filter(|id| !accounts.contains(id)) {
+            return Err(format!(
+                "environment {id:?}: account: there is no account {account:?}; make it first"
+            ));
+        }
+        if self.lifecycle_days.is_some_and(|days| !(1..=LIFECYCLE_DAYS_MAX).contains(&days)) {
+            return Err(format!(
+                "environment {id:?}: lifecycle_days: must be 1 to {LIFECYCLE_DAYS_MAX}"
+            ));
+        }
+        if self.hash.is_empty() || self.hash.len() > 128 {
+            return Err(format!("environment {id:?}: hash: must have 1 to 128 characters"));
+        }
         if let Some(unknown) = self.destinations.iter().find(|d| !destinations.contains(d.as_str()))
         {
             return Err(format!("environment {id:?}: no destination is called {unknown:?}"));

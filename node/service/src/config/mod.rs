@@ -11,11 +11,13 @@ mod work;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use holdfast_core::account::Account;
 use holdfast_core::retention;
 use serde::Deserialize;
 
+pub(crate) use destination::part_bytes;
 pub use destination::{Destination, DirectoryDestination, S3Destination};
-pub use environment::Environment;
+pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
 pub use work::{Deliver, Ingest, Transcode};
 
@@ -78,6 +80,9 @@ pub struct Config {
     /// Where recordings can be pushed to.
     #[serde(default)]
     pub destinations: Vec<Destination>,
+    /// Whoever pays, or tries.
+    #[serde(default)]
+    pub accounts: Vec<Account>,
     /// Customers' settings.
     #[serde(default)]
     pub environments: Vec<Environment>,
@@ -124,6 +129,22 @@ impl Config {
         self.node.name.clone().or_else(host).unwrap_or_else(|| "holdfast".into())
     }
 
+    /// At most one destination is our own storage in a region.
+    fn check_ours(&self) -> Result<(), String> {
+        let mut seen = BTreeSet::new();
+        for destination in &self.destinations {
+            let Destination::S3(s3) = destination else { continue };
+            if let Some(region) = s3.ours.filter(|region| !seen.insert(*region)) {
+                return Err(format!(
+                    "destination {:?}: ours: another destination is our storage in {} already",
+                    s3.name,
+                    region.as_str()
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), String> {
         if !retention::is_zone(&self.node.zone) {
             return Err(format!("node.zone: no time zone is called {:?}", self.node.zone));
@@ -141,9 +162,11 @@ impl Config {
         check_range("ingest.stall_ms_max", self.ingest.stall_ms_max, 100, 3_600_000)?;
         check_range("ingest.chunk_bytes_max", self.ingest.chunk_bytes_max as u64, 1_024, 16 << 20)?;
         let names = unique("destinations", self.destinations.iter().map(Destination::name))?;
+        let accounts = unique("accounts", self.accounts.iter().map(|a| a.id.as_str()))?;
+        self.check_ours()?;
         unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
         for environment in &self.environments {
-            environment.check(&names)?;
+            environment.check(&names, &accounts)?;
         }
         if let Some(demo) = &self.operate.demo_environment {
             self.environment(demo)
@@ -170,7 +193,7 @@ fn check_range(key: &str, value: u64, min: u64, max: u64) -> Result<(), String> 
     }
 }
 
-fn unique<'a>(
+pub(crate) fn unique<'a>(
     what: &str,
     names: impl Iterator<Item = &'a str>,
 ) -> Result<BTreeSet<&'a str>, String> {
@@ -212,10 +235,8 @@ mod tests {
         let config = Config::parse(GOOD, Path::new("node.toml")).unwrap();
         let demo = config.environment("demo").unwrap();
         assert!(demo.mp4 && demo.filmstrip && !demo.push_raw);
-        let settings = crate::settings::Settings::new(&config).unwrap();
-        let policy = settings.policy(demo);
-        assert_eq!(policy.folder, "demo");
-        assert_eq!(policy.zone, "Europe/Bucharest");
+        assert!(demo.personal_data.ip && demo.lifecycle_days.is_none());
+        assert_eq!(config.node.zone, "Europe/Bucharest");
     }
 
     #[test]

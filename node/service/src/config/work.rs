@@ -78,10 +78,14 @@ impl Default for Transcode {
 pub struct Deliver {
     /// Recordings pushed at once.
     pub pushes_max: usize,
+    /// Below which folders a destination that is made over the API may lie.
+    pub directories: Vec<PathBuf>,
+    /// Whether a destination that is made over the API may be spoken to without TLS.
+    pub plain_http: bool,
 }
 
 impl Default for Deliver {
     fn default() -> Self {
-        Self { pushes_max: 4 }
+        Self { pushes_max: 4, directories: Vec::new(), plain_http: false }
     }
 }

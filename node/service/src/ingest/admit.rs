@@ -7,12 +7,13 @@ use axum::http::{HeaderMap, header};
 use holdfast_core::RecordingId;
 use holdfast_core::account::Plan;
 use holdfast_core::admission::{self, Refusal};
-use holdfast_core::recording::{Metadata, Policy, Recording, Source};
+use holdfast_core::recording::{Metadata, Policy, Recording, Source, Terms};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Ingest;
 use super::access::{self, Secrets};
 use super::messages::{ClientMetadata, short};
+use crate::config::PersonalData;
 use crate::node::NodeError;
 use crate::problem::Problem;
 
@@ -20,6 +21,15 @@ use crate::problem::Problem;
 const TOO_MANY_RETRY_S: u64 = 5;
 /// After how many seconds to try again when there is no room or the ledger fails.
 const NO_ROOM_RETRY_S: u64 = 30;
+
+/// What an environment wants done with a recording that may come in.
+pub(super) struct Welcome {
+    pub(super) env_id: String,
+    pub(super) policy: Policy,
+    pub(super) terms: Terms,
+    pub(super) account_id: Option<String>,
+    pub(super) personal_data: PersonalData,
+}
 
 /// A new recording that may come in.
 pub(super) struct Admitted {
@@ -62,13 +72,24 @@ impl Ingest {
         })
     }
 
-    /// Checks the environment and its hash; answers what the environment wants.
-    pub(super) fn admit(&self, env_id: &str, env_hash: &str) -> Result<Policy, Problem> {
-        let environment = self.node.settings.environment(env_id);
+    /// Checks the environment, its hash and its account; answers what the environment wants.
+    pub(super) fn admit(&self, env_id: &str, env_hash: &str) -> Result<Welcome, Problem> {
+        let settings = &self.node.settings;
+        let environment = settings.environment(env_id);
         admission::admit(environment.as_ref().map(|e| e.hash.as_str()), env_hash)
             .map_err(refused)?;
         let environment = environment.ok_or_else(|| refused(Refusal::UnknownEnvironment))?;
-        Ok(self.node.settings.policy(&environment))
+        let account = environment.account.as_deref().and_then(|id| settings.account(id));
+        if let Some(account) = &account {
+            admission::admit_account(account, self.node.clock.now()).map_err(refused)?;
+        }
+        Ok(Welcome {
+            env_id: environment.id.clone(),
+            policy: settings.policy(&environment),
+            terms: settings.terms(&environment),
+            account_id: environment.account.clone(),
+            personal_data: environment.personal_data,
+        })
     }
 
     /// Whether the vault has room for so many bytes more.
@@ -82,9 +103,8 @@ impl Ingest {
     /// It runs to its end also when its caller goes away: what it began is then garbage, and known.
     pub(super) async fn begin(
         self: &Arc<Self>,
-        env_id: String,
+        welcome: Welcome,
         source: Source,
-        policy: Policy,
         metadata: Metadata,
         bytes: u64,
     ) -> Result<Admitted, Problem> {
@@ -96,7 +116,11 @@ impl Ingest {
             let no_randomness = |error: access::NoRandomness| Problem::internal(error.to_string());
             let secrets = Secrets::new().map_err(no_randomness)?;
             let id = access::new_id(now).map_err(no_randomness)?;
+            let Welcome { env_id, policy, terms, account_id, personal_data } = welcome;
+            let metadata = personal_data.keep(metadata);
             let mut recording = Recording::new(id, env_id, source, policy, metadata, now);
+            recording.account_id = account_id;
+            recording.terms = terms;
             recording.access = secrets.access();
             node.ledger.insert(recording.clone()).await.map_err(|e| failed(&e.into()))?;
             let guard = Guard { ingest: Arc::clone(&ingest), id, armed: true };

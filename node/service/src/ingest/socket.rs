@@ -233,14 +233,13 @@ impl Connection {
 
     async fn start(&mut self, start: Start) -> Outcome {
         let permit = self.ingest.permit()?;
-        let policy = self.ingest.admit(&start.env_id, &start.env_hash)?;
+        let welcome = self.ingest.admit(&start.env_id, &start.env_hash)?;
         let mut metadata = (*self.client).clone();
         metadata.camera = super::messages::short(start.metadata.camera);
         metadata.microphone = super::messages::short(start.metadata.microphone);
         metadata.title = super::messages::short(start.metadata.name);
         let ingest = Arc::clone(&self.ingest);
-        let admitted =
-            Box::pin(ingest.begin(start.env_id, Source::Stream, policy, metadata, 0)).await?;
+        let admitted = Box::pin(ingest.begin(welcome, Source::Stream, metadata, 0)).await?;
         let id = admitted.recording.id;
         admitted.guard.disarm();
         let stream = ingest.streams.enter(Stream::new(id, admitted.raw));

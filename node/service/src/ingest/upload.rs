@@ -267,7 +267,7 @@ async fn receive(
         .env_hash
         .or_else(|| from_header("holdfast-env-hash"))
         .ok_or_else(|| missing("env_hash"))?;
-    let policy = ingest.admit(&env_id, &env_hash)?;
+    let welcome = ingest.admit(&env_id, &env_hash)?;
     let most = ingest.node.config.ingest.recording_bytes_max;
     if length.is_some_and(|length| length > most) {
         return Err(too_large(most));
@@ -293,8 +293,7 @@ async fn receive(
     let client = ClientMetadata { name: claim.name, ..ClientMetadata::default() };
     let metadata = metadata(peer, headers, client);
     let admitted =
-        Box::pin(ingest.begin(env_id, Source::Upload, policy, metadata, length.unwrap_or(0)))
-            .await?;
+        Box::pin(ingest.begin(welcome, Source::Upload, metadata, length.unwrap_or(0))).await?;
     // If the client goes, hyper drops this future, and the guard in it marks what came as garbage.
     let accepted = Box::pin(keep(ingest, admitted, container, head, &mut reader)).await?;
     let location = HeaderValue::from_str(&accepted.status_url);

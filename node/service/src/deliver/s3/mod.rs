@@ -28,6 +28,7 @@ use holdfast_core::recording::FileKind;
 use holdfast_core::storage::{AtRest, Region};
 use reqwest::Url;
 use rusty_s3::{Bucket, BucketError, Credentials, UrlStyle};
+use zeroize::Zeroizing;
 
 pub use self::client::Limits;
 use self::client::{Client, Header, Payload, hex};
@@ -46,6 +47,7 @@ const CA_FILE_BYTES_MAX: u64 = 1 << 20;
 /// A bucket.
 pub struct S3 {
     settings: S3Destination,
+    keys: Keys,
     client: Arc<Client>,
 }
 
@@ -53,6 +55,21 @@ impl std::fmt::Debug for S3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// Where the keys to a bucket come from.
+#[derive(Default)]
+pub enum Keys {
+    /// The files that the settings name, read anew each time.
+    #[default]
+    Files,
+    /// They were given over the API.
+    Given {
+        /// The access key's id.
+        id: Zeroizing<String>,
+        /// The secret access key.
+        secret: Zeroizing<String>,
+    },
 }
 
 /// What a store said it has.
@@ -77,12 +94,23 @@ impl S3 {
     /// The same.
     pub fn with_limits(settings: &S3Destination, limits: Limits) -> Result<Self, PushError> {
         match client(settings, limits) {
-            Ok(client) => Ok(Self { settings: settings.clone(), client: Arc::new(client) }),
+            Ok(client) => {
+                Ok(Self { settings: settings.clone(), keys: Keys::Files, client: Arc::new(client) })
+            }
             Err(error) => Err(error.into_push_error(settings)),
         }
     }
 
+    /// The same with keys that are in no file.
+    #[must_use]
+    pub fn with_keys(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+
     fn credentials(&self) -> Result<Credentials, Error> {
+        if let Keys::Given { id, secret } = &self.keys {
+            return Ok(Credentials::new(id.as_str(), secret.as_str()));
+        }
         let key = secret("access_key_file", &self.settings.access_key_file)?;
         let secret = secret("secret_key_file", &self.settings.secret_key_file)?;
         Ok(Credentials::new(key, secret))

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::super::auth::Caller;
 use super::super::view::RecordingView;
-use super::{Answer, Api, bad_path, find, parse_id, shown};
+use super::{Answer, Api, bad_body, bad_path, find, parse_id, shown};
 use crate::node::{Node, NodeError};
 use crate::problem::Problem;
 
@@ -121,12 +121,4 @@ async fn happen(node: &Node, rec: &Recording, event: Event) -> Result<Recording,
         }
     })?;
     Ok(stepped.0)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn bad_body(rejection: JsonRejection) -> Problem {
-    match rejection {
-        JsonRejection::BytesRejection(_) => Problem::too_large(rejection.body_text()),
-        _ => Problem::bad_request(rejection.body_text()),
-    }
 }

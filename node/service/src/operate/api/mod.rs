@@ -1,12 +1,16 @@
 //! The API under `/api/v1`: recordings, their files, and the node's status. See `docs/api.md`.
 
+mod accounts;
 mod acts;
+mod destinations;
+mod environments;
 mod policy;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, Method, header};
 use axum::response::Response;
@@ -17,6 +21,7 @@ use holdfast_core::recording::{self, Recording};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::auth::{Auth, Caller, Scope, require_key, require_scope};
 use super::status::{StatusView, status};
@@ -25,6 +30,9 @@ use super::{files, health};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
 use crate::problem::{Problem, no_such_address, no_such_method};
+pub use accounts::{AccountBody, AccountView, AccountsView};
+pub use destinations::{DestinationWithOrigin, DestinationsView};
+pub use environments::{EnvironmentView, EnvironmentsView};
 pub use policy::{DoomedView, PreviewView};
 
 /// Recordings on a page where the request does not say.
@@ -127,6 +135,12 @@ fn to_read() -> OpenApiRouter<Api> {
         .route("/api/v1/recordings/{id}/explain", get(acts::explain))
         .route("/api/v1/policy/preview", get(policy::preview))
         .route("/api/v1/status", get(show_status))
+        .routes(routes!(accounts::list))
+        .routes(routes!(accounts::show))
+        .routes(routes!(environments::list))
+        .routes(routes!(environments::show))
+        .routes(routes!(destinations::list))
+        .routes(routes!(destinations::show))
 }
 
 /// What acts on recordings and settings.
@@ -136,6 +150,12 @@ fn to_manage() -> OpenApiRouter<Api> {
         .route("/api/v1/recordings/{id}/hold", put(acts::hold).delete(acts::lift))
         .route("/api/v1/recordings/{id}/retry", post(acts::retry))
         .route("/api/v1/recordings/{id}/push", post(acts::push))
+        .routes(routes!(accounts::create))
+        .routes(routes!(accounts::change, accounts::remove))
+        .routes(routes!(environments::create))
+        .routes(routes!(environments::change, environments::remove))
+        .routes(routes!(destinations::create))
+        .routes(routes!(destinations::change, destinations::remove))
 }
 
 /// What the API tells is personal; no cache keeps it.
@@ -234,6 +254,14 @@ fn parse_id(text: &str) -> Result<RecordingId, Problem> {
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn bad_path(rejection: PathRejection) -> Problem {
     Problem::bad_request(rejection.body_text())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn bad_body(rejection: JsonRejection) -> Problem {
+    match rejection {
+        JsonRejection::BytesRejection(_) => Problem::too_large(rejection.body_text()),
+        _ => Problem::bad_request(rejection.body_text()),
+    }
 }
 
 /// The ledger's error as the caller is told of it; what is ours goes to the log in full.

@@ -10,12 +10,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, Api, problem};
+use crate::config::LIFECYCLE_DAYS_MAX;
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
 use crate::problem::Problem;
 
-/// Longest lifecycle rule, in days.
-const LIFECYCLE_DAYS_MAX: u32 = 36_500;
 /// Recordings that are named in an answer.
 const NAMED_MAX: usize = 200;
 /// Recordings looked at for one answer.

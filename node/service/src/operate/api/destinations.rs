@@ -1,0 +1,157 @@
+//! Destinations: where recordings are pushed to.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::super::auth::Caller;
+use super::settings::{
+    Created, Given, Id, Page, PageQuery, Refusals, created, given, id, not_found, page, refused,
+};
+use super::{Answer, Api};
+use crate::node::Node;
+use crate::problem::Problem;
+use crate::settings::{DestinationBody, DestinationView, From, Kind, Origin};
+
+/// A destination. Its secrets are never shown.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DestinationWithOrigin {
+    /// Its settings.
+    #[serde(flatten)]
+    pub settings: DestinationView,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl DestinationWithOrigin {
+    fn new(From { origin, of }: From<DestinationView>) -> Self {
+        Self { settings: of, origin }
+    }
+
+    fn name(&self) -> &str {
+        self.settings.name()
+    }
+}
+
+/// A page of destinations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DestinationsView {
+    /// The destinations, by name.
+    pub destinations: Vec<DestinationWithOrigin>,
+    /// The cursor to go on with; nothing when there are no more.
+    pub next: Option<String>,
+}
+
+/// Lists destinations
+#[utoipa::path(
+    get, path = "/api/v1/destinations", tag = "destinations", operation_id = "list_destinations",
+    params(PageQuery),
+    responses(
+        (status = 200, description = "A page", body = DestinationsView),
+        Refusals,
+    )
+)]
+pub(super) async fn list(
+    State(Api { node, .. }): State<Api>,
+    asked: Page,
+) -> Answer<DestinationsView> {
+    let (destinations, next) = page(views(&node), DestinationWithOrigin::name, asked)?;
+    Ok(Json(DestinationsView { destinations, next }))
+}
+
+/// Shows a destination
+#[utoipa::path(
+    get, path = "/api/v1/destinations/{name}", tag = "destinations", operation_id = "show_destination",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "The destination", body = DestinationWithOrigin),
+        Refusals,
+    )
+)]
+pub(super) async fn show(
+    State(Api { node, .. }): State<Api>,
+    path: Id,
+) -> Answer<DestinationWithOrigin> {
+    Ok(Json(find(&node, &id(path)?)?))
+}
+
+/// Makes a destination
+#[utoipa::path(
+    post, path = "/api/v1/destinations", tag = "destinations", operation_id = "create_destination",
+    request_body = DestinationBody,
+    responses(
+        (status = 201, description = "Made", body = DestinationWithOrigin, headers(("location" = String))),
+        Refusals,
+    )
+)]
+pub(super) async fn create(
+    State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
+    body: Given,
+) -> Created<DestinationWithOrigin> {
+    let given = given(body)?;
+    let made = node.settings.create(&node, &caller.name, Kind::Destination, given).await;
+    let id = made.map_err(refused)?;
+    tracing::info!(destination = id, by = caller.name, "made");
+    created("destinations", &id, find(&node, &id)?)
+}
+
+/// Changes a destination
+///
+/// A JSON merge patch: members that are named take their new value, `null` their default.
+#[utoipa::path(
+    patch, path = "/api/v1/destinations/{name}", tag = "destinations", operation_id = "change_destination",
+    params(("name" = String, Path, description = "Its name")),
+    request_body(content = Object, description = "Members to change"),
+    responses(
+        (status = 200, description = "The destination as it is now", body = DestinationWithOrigin),
+        Refusals,
+    )
+)]
+pub(super) async fn change(
+    State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
+    path: Id,
+    body: Given,
+) -> Answer<DestinationWithOrigin> {
+    let (id, patch) = (id(path)?, given(body)?);
+    let changed = node.settings.change(&node, &caller.name, Kind::Destination, &id, patch).await;
+    changed.map_err(refused)?;
+    tracing::info!(destination = id, by = caller.name, "changed");
+    Ok(Json(find(&node, &id)?))
+}
+
+/// Deletes a destination
+///
+/// Refused while an environment names it or a recording has still to go there. What was pushed there
+/// stays there.
+#[utoipa::path(
+    delete, path = "/api/v1/destinations/{name}", tag = "destinations", operation_id = "delete_destination",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 204, description = "Deleted"),
+        Refusals,
+    )
+)]
+pub(super) async fn remove(
+    State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
+    path: Id,
+) -> Result<StatusCode, Problem> {
+    let id = id(path)?;
+    let deleted = node.settings.delete(&node, &caller.name, Kind::Destination, &id).await;
+    deleted.map_err(refused)?;
+    tracing::info!(destination = id, by = caller.name, "deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn views(node: &Node) -> Vec<DestinationWithOrigin> {
+    node.settings.destinations().into_iter().map(DestinationWithOrigin::new).collect()
+}
+
+fn find(node: &Node, id: &str) -> Result<DestinationWithOrigin, Problem> {
+    let found = views(node).into_iter().find(|view| view.name() == id);
+    found.ok_or_else(|| not_found("destination", id))
+}

@@ -1,0 +1,113 @@
+//! What accounts, environments and destinations have in common: pages, names, and what is refused.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{Path, Query};
+use axum::http::{HeaderName, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::{IntoParams, IntoResponses};
+
+use super::{LIMIT_DEFAULT, LIMIT_MAX, bad_body, bad_path, problem};
+use crate::problem::Problem;
+use crate::settings::Refused;
+
+/// Which page of a list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PageQuery {
+    /// Most things on the page, 1 to 200; 50 where it is not given.
+    #[param(minimum = 1, maximum = 200)]
+    limit: Option<usize>,
+    /// Where to go on: the `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// What any call may be refused with: problem documents, whose `detail` says what to do.
+pub(super) struct Refusals;
+
+impl IntoResponses for Refusals {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let refusals = [
+            (400, "The request is malformed"),
+            (401, "No key, or one that is not the node's"),
+            (403, "The key does not open this"),
+            (404, "There is no such thing"),
+            (409, "It does not fit what is there"),
+            (413, "The body is too large"),
+            (415, "The body is no JSON"),
+            (422, "Well-formed, but it makes no sense"),
+            (429, "Too many requests"),
+            (503, "Not now"),
+        ];
+        let answer = |(status, description): (u16, &str)| {
+            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
+            let response = ResponseBuilder::new()
+                .description(description)
+                .content("application/problem+json", content.build());
+            (status.to_string(), RefOr::T(response.build()))
+        };
+        refusals.into_iter().map(answer).collect()
+    }
+}
+
+/// A name in an address.
+pub(super) type Id = Result<Path<String>, PathRejection>;
+/// A JSON object.
+pub(super) type Given = Result<Json<Map<String, Value>>, JsonRejection>;
+/// Which page.
+pub(super) type Page = Result<Query<PageQuery>, QueryRejection>;
+/// What was made, and where it is.
+pub(super) type Created<T> = Result<(StatusCode, [(HeaderName, String); 1], Json<T>), Problem>;
+
+/// The page that was asked for of things that are sorted by name, and where to go on.
+pub(super) fn page<T>(
+    all: Vec<T>,
+    name: impl Fn(&T) -> &str,
+    asked: Page,
+) -> Result<(Vec<T>, Option<String>), Problem> {
+    let Query(asked) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
+    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
+    if !(1..=LIMIT_MAX).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit={limit}: must be 1 to {LIMIT_MAX}")));
+    }
+    let is_after = |thing: &T| asked.cursor.as_deref().is_none_or(|cursor| name(thing) > cursor);
+    let mut rest = all.into_iter().filter(is_after).peekable();
+    let page: Vec<T> = rest.by_ref().take(limit).collect();
+    let next = page.last().map(|last| name(last).to_owned()).filter(|_| rest.peek().is_some());
+    Ok((page, next))
+}
+
+pub(super) fn id(path: Id) -> Result<String, Problem> {
+    Ok(path.map_err(bad_path)?.0)
+}
+
+pub(super) fn given(body: Given) -> Result<Map<String, Value>, Problem> {
+    Ok(body.map_err(bad_body)?.0)
+}
+
+/// The answer to something that was made. Names stand in addresses as they are.
+pub(super) fn created<T>(kind: &str, name: &str, view: T) -> Created<T> {
+    let location = format!("/api/v1/{kind}/{name}");
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(view)))
+}
+
+pub(super) fn not_found(kind: &str, id: &str) -> Problem {
+    Problem::not_found(format!("there is no {kind} {id:?}"))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+pub(super) fn refused(refused: Refused) -> Problem {
+    match &refused {
+        Refused::NotFound { .. } => Problem::not_found(refused.to_string()),
+        Refused::Exists { .. } | Refused::Declared { .. } | Refused::InUse(_) => {
+            Problem::conflict(refused.to_string())
+        }
+        Refused::Invalid(_) => Problem::invalid(refused.to_string()),
+        Refused::Ledger(error) => problem(error),
+    }
+}
