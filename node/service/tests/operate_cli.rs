@@ -168,6 +168,46 @@ async fn a_file_is_fetched_and_checked() {
 }
 
 #[tokio::test]
+async fn settings_are_made_changed_and_deleted() {
+    let home = Home::new();
+    let _serving = serve(&home).await;
+    let said = call(&home, &["accounts", "create", "acme", "--plan", "trial"]).await;
+    assert!(said.code == 0 && said.out.contains("trial"), "{}{}", said.out, said.err);
+    // A secret comes from a file, never from an argument.
+    let secret = home.dir.path().join("of-the-bucket");
+    std::fs::write(&secret, "s3cr3t-0f-the-bucket\n").unwrap();
+    let secret = secret.to_str().unwrap();
+    let bucket = ["destinations", "create", "films", "--kind", "s3", "--endpoint"];
+    let more = ["https://s3.example", "--region", "x", "--bucket", "films", "--access-key-from"];
+    let keys = [secret, "--secret-key-from", secret];
+    let said = call(&home, &[&bucket[..], &more[..], &keys[..]].concat()).await;
+    assert!(said.code == 0 && !said.out.contains("s3cr3t"), "{}{}", said.out, said.err);
+    let shop = ["environments", "create", "shop", "--account", "acme", "--destination", "films"];
+    let days = ["--lifecycle-days", "30", "--personal-data", "ip=false", "--json"];
+    let said = call(&home, &[&shop[..], &days[..]].concat()).await;
+    let made: Value = serde_json::from_str(&said.out).unwrap();
+    assert_eq!(
+        (&made["lifecycle_days"], &made["personal_data"]["ip"]),
+        (&30.into(), &false.into())
+    );
+    let said = call(&home, &["environments", "set", "shop", "--lifecycle-days", "never"]).await;
+    assert!(said.code == 0 && said.out.contains("shop"), "{}{}", said.out, said.err);
+    let said = call(&home, &["environments", "list"]).await;
+    let row = said.out.lines().find(|line| line.starts_with("shop")).unwrap();
+    assert!(row.contains("acme") && row.contains("films") && row.ends_with("api"), "{row}");
+    let said = call(&home, &["accounts", "delete", "acme", "--yes"]).await;
+    assert!(said.code == 1 && said.err.contains("environment \"shop\""), "{}", said.err);
+    let said = call(&home, &["environments", "set", "demo", "--mp4", "false"]).await;
+    assert!(said.code == 1 && said.err.contains("configuration file"), "{}", said.err);
+    let said = call(&home, &["environments", "show", "nowhere"]).await;
+    assert!(said.code == 3 && said.err.contains("nowhere"), "{}", said.err);
+    for (kind, name) in [("environments", "shop"), ("accounts", "acme"), ("destinations", "films")]
+    {
+        assert_eq!(call(&home, &[kind, "delete", name, "--yes"]).await.out, "deleted\n", "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_called_wrongly_is_said_so() {
     let home = Home::new();
     let _serving = serve(&home).await;

@@ -98,6 +98,16 @@ impl PersonalData {
     }
 }
 
+/// What there is beside an environment.
+pub(crate) struct Around<'a> {
+    /// Names of all destinations.
+    pub(crate) destinations: BTreeSet<&'a str>,
+    /// Ids of all accounts.
+    pub(crate) accounts: BTreeSet<&'a str>,
+    /// Regions in which we have storage.
+    pub(crate) regions: BTreeSet<Region>,
+}
+
 fn yes() -> bool {
     true
 }
@@ -128,15 +138,19 @@ impl Environment {
     ///
     /// # Errors
     /// A sentence that names the environment, the member and what to do.
-    pub(crate) fn check(
-        &self,
-        destinations: &BTreeSet<&str>,
-        accounts: &BTreeSet<&str>,
-    ) -> Result<(), String> {
+    pub(crate) fn check(&self, around: &Around<'_>) -> Result<(), String> {
+        let Around { destinations, accounts, regions } = around;
         let id = &self.id;
         if let Some(account) = self.account.as_deref().filter(|id| !accounts.contains(id)) {
             return Err(format!(
                 "environment {id:?}: account: there is no account {account:?}; make it first"
+            ));
+        }
+        if let Some(region) = self.region.filter(|region| !regions.contains(region)) {
+            let region = region.as_str();
+            return Err(format!(
+                "environment {id:?}: region: no destination is our storage in {region}; the \
+                 configuration file declares it, with ours = {region:?}"
             ));
         }
         if self.lifecycle_days.is_some_and(|days| !(1..=LIFECYCLE_DAYS_MAX).contains(&days)) {

@@ -13,10 +13,12 @@ use std::path::{Path, PathBuf};
 
 use holdfast_core::account::Account;
 use holdfast_core::retention;
+use holdfast_core::storage::Region;
 use serde::Deserialize;
 
 pub(crate) use destination::part_bytes;
 pub use destination::{Destination, DirectoryDestination, S3Destination};
+pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
 pub use work::{Deliver, Ingest, Transcode};
@@ -129,8 +131,8 @@ impl Config {
         self.node.name.clone().or_else(host).unwrap_or_else(|| "holdfast".into())
     }
 
-    /// At most one destination is our own storage in a region.
-    fn check_ours(&self) -> Result<(), String> {
+    /// At most one destination is our own storage in a region. Answers the regions.
+    fn check_ours(&self) -> Result<BTreeSet<Region>, String> {
         let mut seen = BTreeSet::new();
         for destination in &self.destinations {
             let Destination::S3(s3) = destination else { continue };
@@ -142,7 +144,7 @@ impl Config {
                 ));
             }
         }
-        Ok(())
+        Ok(seen)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -161,12 +163,14 @@ impl Config {
         check_range("ingest.commit_ms", self.ingest.commit_ms, 1, 10_000)?;
         check_range("ingest.stall_ms_max", self.ingest.stall_ms_max, 100, 3_600_000)?;
         check_range("ingest.chunk_bytes_max", self.ingest.chunk_bytes_max as u64, 1_024, 16 << 20)?;
-        let names = unique("destinations", self.destinations.iter().map(Destination::name))?;
-        let accounts = unique("accounts", self.accounts.iter().map(|a| a.id.as_str()))?;
-        self.check_ours()?;
+        let around = Around {
+            destinations: unique("destinations", self.destinations.iter().map(Destination::name))?,
+            accounts: unique("accounts", self.accounts.iter().map(|a| a.id.as_str()))?,
+            regions: self.check_ours()?,
+        };
         unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
         for environment in &self.environments {
-            environment.check(&names, &accounts)?;
+            environment.check(&around)?;
         }
         if let Some(demo) = &self.operate.demo_environment {
             self.environment(demo)
@@ -256,6 +260,9 @@ mod tests {
             with("destinations = [\"folder\"]", "store_nothing = true").contains("store_nothing")
         );
         assert!(with("hash = \"h\"", "hash = \"h\"\nfolder = \"a/../b\"").contains("plain names"));
+        assert!(with("hash = \"h\"", "hash = \"h\"\nregion = \"EU2\"").contains("storage in EU2"));
+        assert!(with("hash = \"h\"", "hash = \"h\"\naccount = \"a\"").contains("no account \"a\""));
+        assert!(with("hash = \"h\"", "hash = \"h\"\nlifecycle_days = 0").contains("1 to 36500"));
         assert!(with("[vault]", "[node]\nzone = \"Mars/Base\"\n[vault]").contains("Mars/Base"));
         assert!(with("[vault]", "[tls]\nkey = \"/k\"\n[vault]").contains("both"));
     }

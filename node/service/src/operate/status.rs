@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::health::{ANSWER_MAX, Missing, missing};
-use crate::config::Destination;
 use crate::node::Node;
+use crate::settings;
 use crate::vault::{Encryption, Vault, Volume};
 
 /// What the node says of itself.
@@ -91,7 +91,7 @@ pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
         vault: volumes(node).await,
         arriving: counts.get(State::Receiving.as_str()).copied().unwrap_or(0),
         counts,
-        destinations: node.config.destinations.iter().map(destination_view).collect(),
+        destinations: node.settings.destinations().iter().map(destination_view).collect(),
         ready: missing.is_empty(),
         missing,
     }
@@ -121,10 +121,6 @@ fn volume_view(volume: &Volume, free_bytes_min: u64) -> VolumeView {
     }
 }
 
-fn destination_view(destination: &Destination) -> DestinationView {
-    let kind = match destination {
-        Destination::Directory(_) => "directory",
-        Destination::S3(_) => "s3",
-    };
-    DestinationView { name: destination.name().into(), kind: kind.into() }
+fn destination_view(found: &settings::From<settings::DestinationView>) -> DestinationView {
+    DestinationView { name: found.of.name().into(), kind: found.of.kind().into() }
 }

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use holdfast_core::account::Account;
 use holdfast_core::recording::State;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::destination::Made;
@@ -11,7 +11,7 @@ use super::picture::{Origin, Picture};
 use super::store::{self, Kind, Rows, Thing};
 use super::{Settings, digest};
 use crate::audit::{Act, Configured};
-use crate::config::{Environment, unique};
+use crate::config::{Around, unique};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
 
@@ -73,6 +73,7 @@ impl Settings {
         mut given: Map<String, Value>,
     ) -> Result<String, Refused> {
         let _one_at_a_time = self.changing.lock().await;
+        refuse_sealed(&given)?;
         if kind == Kind::Environment && given.get("hash").is_none_or(Value::is_null) {
             given.insert("hash".into(), Value::String(new_hash()?));
         }
@@ -114,6 +115,8 @@ impl Settings {
                 kind.as_str()
             )));
         }
+        refuse_sealed(&patch)?;
+        check_keys_stay(&before, &patch)?;
         merge(&mut given, patch);
         let after = read(node, kind, given)?;
         let members = members(&told(&before), &told(&after));
@@ -268,17 +271,9 @@ fn check_not_awaited(node: &Node, name: &str) -> Result<(), Refused> {
 }
 
 fn read(node: &Node, kind: Kind, given: Map<String, Value>) -> Result<Thing, Refused> {
-    let invalid = |error: serde_json::Error| Refused::Invalid(error.to_string());
     Ok(match kind {
-        Kind::Account => {
-            let account: Account = serde_json::from_value(Value::Object(given)).map_err(invalid)?;
-            Thing::Account(account)
-        }
-        Kind::Environment => {
-            let environment: Environment =
-                serde_json::from_value(Value::Object(given)).map_err(invalid)?;
-            Thing::Environment(environment)
-        }
+        Kind::Account => Thing::Account(parse(given)?),
+        Kind::Environment => Thing::Environment(parse(given)?),
         Kind::Destination => {
             let made = Made::from_given(given, &node.key, &node.config);
             Thing::Destination(made.map_err(Refused::Invalid)?)
@@ -286,11 +281,25 @@ fn read(node: &Node, kind: Kind, given: Map<String, Value>) -> Result<Thing, Ref
     })
 }
 
+/// Reads a thing; what is wrong is said with the member that it is wrong with.
+fn parse<T: DeserializeOwned>(given: Map<String, Value>) -> Result<T, Refused> {
+    serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
+        Refused::Invalid(match error.path().to_string().as_str() {
+            "." => error.inner().to_string(),
+            path => format!("{path}: {}", error.inner()),
+        })
+    })
+}
+
 /// Checks that a thing makes sense beside everything else.
 fn check(picture: &Picture, thing: &Thing) -> Result<(), Refused> {
     let Thing::Environment(environment) = thing else { return Ok(()) };
-    let checked = environment.check(&picture.destination_names(), &picture.account_ids());
-    checked.map_err(Refused::Invalid)
+    let around = Around {
+        destinations: picture.destination_names(),
+        accounts: picture.account_ids(),
+        regions: picture.regions(),
+    };
+    environment.check(&around).map_err(Refused::Invalid)
 }
 
 /// Names that the API makes stand in addresses and as folders.
@@ -304,6 +313,31 @@ fn check_name(kind: Kind, id: &str) -> Result<(), Refused> {
         "{} {id:?}: a name has letters, digits, dots, dashes and underscores, and begins with no dot",
         kind.as_str()
     )))
+}
+
+/// Only the node itself may say that something is sealed already.
+fn refuse_sealed(given: &Map<String, Value>) -> Result<(), Refused> {
+    let is_sealed = |value: &Value| value.get("sealed").is_some();
+    match given.iter().find(|(_, value)| is_sealed(value)) {
+        Some((name, _)) => Err(Refused::Invalid(format!("{name}: must be a text"))),
+        None => Ok(()),
+    }
+}
+
+/// Keys are not sent to an address for which nobody gave them.
+fn check_keys_stay(before: &Thing, patch: &Map<String, Value>) -> Result<(), Refused> {
+    let Thing::Destination(before) = before else { return Ok(()) };
+    let Some(address) = before.address() else { return Ok(()) };
+    let moves = patch.get("endpoint").is_some_and(|to| to.as_str() != Some(address));
+    let has = |secret| patch.get(secret).is_some_and(Value::is_string);
+    if moves && !(has("access_key") && has("secret_key")) {
+        return Err(Refused::Invalid(
+            "endpoint: give access_key and secret_key anew with another address; those of the old \
+             one are not used there"
+                .into(),
+        ));
+    }
+    Ok(())
 }
 
 /// A thing's members, for comparing.

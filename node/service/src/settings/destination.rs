@@ -197,6 +197,14 @@ impl Made {
         }
     }
 
+    /// The address that its keys were given for, where it has keys.
+    pub(super) fn address(&self) -> Option<&str> {
+        match self {
+            Self::Directory(_) => None,
+            Self::S3(s3) => Some(&s3.endpoint),
+        }
+    }
+
     /// Reads what the API was given; secrets in it are sealed at once. Members that are not there
     /// are those of `before`.
     ///

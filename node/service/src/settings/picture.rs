@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use holdfast_core::account::Account;
+use holdfast_core::storage::Region;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -134,6 +135,11 @@ impl Picture {
     /// Names of all destinations.
     pub(super) fn destination_names(&self) -> BTreeSet<&str> {
         self.destinations.keys().map(String::as_str).collect()
+    }
+
+    /// Regions in which we have storage.
+    pub(super) fn regions(&self) -> BTreeSet<Region> {
+        self.destinations.values().filter_map(|found| found.of.view.ours()).collect()
     }
 
     /// Ids of all accounts.
