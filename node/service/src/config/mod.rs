@@ -16,8 +16,8 @@ use holdfast_core::retention;
 use holdfast_core::storage::Region;
 use serde::Deserialize;
 
-pub(crate) use destination::part_bytes;
-pub use destination::{Destination, DirectoryDestination, S3Destination};
+pub use destination::{Destination, DirectoryDestination, S3Destination, Sealed};
+pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
@@ -135,11 +135,10 @@ impl Config {
     fn check_ours(&self) -> Result<BTreeSet<Region>, String> {
         let mut seen = BTreeSet::new();
         for destination in &self.destinations {
-            let Destination::S3(s3) = destination else { continue };
-            if let Some(region) = s3.ours.filter(|region| !seen.insert(*region)) {
+            if let Some(region) = destination.ours().filter(|region| !seen.insert(*region)) {
                 return Err(format!(
                     "destination {:?}: ours: another destination is our storage in {} already",
-                    s3.name,
+                    destination.name(),
                     region.as_str()
                 ));
             }
@@ -168,6 +167,7 @@ impl Config {
             accounts: unique("accounts", self.accounts.iter().map(|a| a.id.as_str()))?,
             regions: self.check_ours()?,
         };
+        self.destinations.iter().try_for_each(Destination::check_declared)?;
         unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
         for environment in &self.environments {
             environment.check(&around)?;
@@ -248,6 +248,18 @@ mod tests {
         let text = GOOD.replace("path = \"/v\"", "path = \"/v\"\n        pth = 1");
         let said = problem(&text);
         assert!(said.contains("line 4") && said.contains("pth"), "{said}");
+    }
+
+    #[test]
+    fn secrets_do_not_stand_in_the_file() {
+        let bucket = |more: &str| {
+            let s3 = "[[destinations]]\nkind = \"s3\"\nname = \"b\"\nendpoint = \"https://s\"\n";
+            let text = format!("{GOOD}\n{s3}region = \"r\"\nbucket = \"b\"\n{more}");
+            problem(&text)
+        };
+        let said = bucket("access_key_file = \"/a\"\nsecret_key = \"hunter2\"");
+        assert!(said.contains("secret_key_file") && !said.contains("hunter2"), "{said}");
+        assert!(bucket("access_key_file = \"/a\"").contains("secret_key_file: is missing"));
     }
 
     #[test]

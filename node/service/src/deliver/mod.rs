@@ -17,6 +17,7 @@ pub mod directory;
 mod names;
 mod progress;
 pub mod s3;
+pub mod secret;
 pub mod worker;
 
 use std::fmt;
@@ -30,6 +31,7 @@ use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
 
 use crate::config;
+use crate::nodekey::NodeKey;
 
 /// A file to push.
 #[derive(Debug, Clone)]
@@ -143,15 +145,24 @@ pub trait Destination: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<(), PushError>>;
 }
 
-/// Builds a destination from its configuration.
+/// Builds a destination from its settings; opens the secrets in them.
 ///
 /// # Errors
 /// A sentence that names the destination and what is wrong with its settings.
-pub fn build(config: &config::Destination) -> Result<Box<dyn Destination>, PushError> {
-    match config {
+pub fn build(
+    settings: &config::Destination,
+    key: &NodeKey,
+) -> Result<Box<dyn Destination>, PushError> {
+    let secrets = secret::open(settings, key).map_err(|error| PushError {
+        fault: Fault::Ours,
+        sentence: format!("destination {:?}: {error}", settings.name()),
+    })?;
+    match settings {
         config::Destination::Directory(settings) => {
             Ok(Box::new(directory::Directory::new(settings)?))
         }
-        config::Destination::S3(settings) => Ok(Box::new(s3::S3::new(settings)?)),
+        config::Destination::S3(settings) => {
+            Ok(Box::new(s3::S3::new(settings)?.with_secrets(secrets)))
+        }
     }
 }

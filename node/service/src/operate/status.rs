@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::health::{ANSWER_MAX, Missing, missing};
 use crate::node::Node;
-use crate::settings;
 use crate::vault::{Encryption, Vault, Volume};
+use crate::{config, settings};
 
 /// What the node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,6 +121,6 @@ fn volume_view(volume: &Volume, free_bytes_min: u64) -> VolumeView {
     }
 }
 
-fn destination_view(found: &settings::From<settings::DestinationView>) -> DestinationView {
+fn destination_view(found: &settings::From<config::Destination>) -> DestinationView {
     DestinationView { name: found.of.name().into(), kind: found.of.kind().into() }
 }

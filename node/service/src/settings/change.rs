@@ -6,7 +6,7 @@ use holdfast_core::recording::State;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::destination::Made;
+use super::destination;
 use super::picture::{Origin, Picture};
 use super::store::{self, Kind, Rows, Thing};
 use super::{Settings, digest};
@@ -73,11 +73,11 @@ impl Settings {
         mut given: Map<String, Value>,
     ) -> Result<String, Refused> {
         let _one_at_a_time = self.changing.lock().await;
-        refuse_sealed(&given)?;
         if kind == Kind::Environment && given.get("hash").is_none_or(Value::is_null) {
             given.insert("hash".into(), Value::String(new_hash()?));
         }
-        let thing = read(node, kind, given)?;
+        let named: Vec<String> = given.keys().cloned().collect();
+        let thing = read(node, kind, given, &named)?;
         let id = thing.id().to_owned();
         check_name(kind, &id)?;
         match self.origin(kind, &id) {
@@ -104,10 +104,7 @@ impl Settings {
     ) -> Result<(), Refused> {
         let _one_at_a_time = self.changing.lock().await;
         let before = self.made(kind, id)?;
-        let mut given = match &before {
-            Thing::Destination(made) => made.to_given().map_err(Refused::Invalid)?,
-            other => told(other),
-        };
+        let mut given = told(&before);
         let name = if kind == Kind::Destination { "name" } else { "id" };
         if patch.get(name).is_some_and(|named| named.as_str() != Some(id)) {
             return Err(Refused::Invalid(format!(
@@ -115,10 +112,12 @@ impl Settings {
                 kind.as_str()
             )));
         }
-        refuse_sealed(&patch)?;
-        check_keys_stay(&before, &patch)?;
+        let named: Vec<String> = patch.keys().cloned().collect();
         merge(&mut given, patch);
-        let after = read(node, kind, given)?;
+        let after = read(node, kind, given, &named)?;
+        if let (Thing::Destination(before), Thing::Destination(after)) = (&before, &after) {
+            destination::check_keys_stay(before, after, &named)?;
+        }
         let members = members(&told(&before), &told(&after));
         if members.is_empty() {
             return Ok(());
@@ -270,19 +269,24 @@ fn check_not_awaited(node: &Node, name: &str) -> Result<(), Refused> {
     Ok(())
 }
 
-fn read(node: &Node, kind: Kind, given: Map<String, Value>) -> Result<Thing, Refused> {
+/// Reads a thing. Secrets among the members that are `named` are new, and not sealed yet.
+fn read(
+    node: &Node,
+    kind: Kind,
+    given: Map<String, Value>,
+    named: &[String],
+) -> Result<Thing, Refused> {
     Ok(match kind {
         Kind::Account => Thing::Account(parse(given)?),
         Kind::Environment => Thing::Environment(parse(given)?),
         Kind::Destination => {
-            let made = Made::from_given(given, &node.key, &node.config);
-            Thing::Destination(made.map_err(Refused::Invalid)?)
+            Thing::Destination(destination::read(given, named, &node.key, &node.config)?)
         }
     })
 }
 
 /// Reads a thing; what is wrong is said with the member that it is wrong with.
-fn parse<T: DeserializeOwned>(given: Map<String, Value>) -> Result<T, Refused> {
+pub(super) fn parse<T: DeserializeOwned>(given: Map<String, Value>) -> Result<T, Refused> {
     serde_path_to_error::deserialize(Value::Object(given)).map_err(|error| {
         Refused::Invalid(match error.path().to_string().as_str() {
             "." => error.inner().to_string(),
@@ -313,31 +317,6 @@ fn check_name(kind: Kind, id: &str) -> Result<(), Refused> {
         "{} {id:?}: a name has letters, digits, dots, dashes and underscores, and begins with no dot",
         kind.as_str()
     )))
-}
-
-/// Only the node itself may say that something is sealed already.
-fn refuse_sealed(given: &Map<String, Value>) -> Result<(), Refused> {
-    let is_sealed = |value: &Value| value.get("sealed").is_some();
-    match given.iter().find(|(_, value)| is_sealed(value)) {
-        Some((name, _)) => Err(Refused::Invalid(format!("{name}: must be a text"))),
-        None => Ok(()),
-    }
-}
-
-/// Keys are not sent to an address for which nobody gave them.
-fn check_keys_stay(before: &Thing, patch: &Map<String, Value>) -> Result<(), Refused> {
-    let Thing::Destination(before) = before else { return Ok(()) };
-    let Some(address) = before.address() else { return Ok(()) };
-    let moves = patch.get("endpoint").is_some_and(|to| to.as_str() != Some(address));
-    let has = |secret| patch.get(secret).is_some_and(Value::is_string);
-    if moves && !(has("access_key") && has("secret_key")) {
-        return Err(Refused::Invalid(
-            "endpoint: give access_key and secret_key anew with another address; those of the old \
-             one are not used there"
-                .into(),
-        ));
-    }
-    Ok(())
 }
 
 /// A thing's members, for comparing.
@@ -373,10 +352,7 @@ fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
             (_, Value::Null) => {
                 target.remove(&name);
             }
-            // Marked as sealed; what replaces it is a text.
-            (Some(Value::Object(inner)), Value::Object(patch)) if !inner.contains_key("sealed") => {
-                merge(inner, patch);
-            }
+            (Some(Value::Object(inner)), Value::Object(patch)) => merge(inner, patch),
             (_, value) => {
                 target.insert(name, value);
             }

@@ -32,7 +32,6 @@ use crate::node::Node;
 use crate::nodekey::NodeKey;
 
 pub use change::Refused;
-pub use destination::{DestinationBody, DestinationView};
 use picture::Picture;
 pub use picture::{From, Origin};
 pub use store::Kind;
@@ -159,10 +158,10 @@ impl Settings {
 
     /// All destinations as they are shown, by name.
     #[must_use]
-    pub fn destinations(&self) -> Vec<From<DestinationView>> {
+    pub fn destinations(&self) -> Vec<From<config::Destination>> {
         let picture = self.picture();
         let all = picture.destinations.values();
-        all.map(|found| From { origin: found.origin, of: found.of.view.clone() }).collect()
+        all.map(|found| From { origin: found.origin, of: found.of.settings.clone() }).collect()
     }
 
     /// The rules that a new recording of an environment lives by.
@@ -197,7 +196,8 @@ impl Settings {
         let region = environment.region.filter(|_| !environment.store_nothing)?;
         let picture = self.picture();
         let mut all = picture.destinations.iter();
-        all.find(|(_, found)| found.of.view.ours() == Some(region)).map(|(name, _)| name.clone())
+        all.find(|(_, found)| found.of.settings.ours() == Some(region))
+            .map(|(name, _)| name.clone())
     }
 
     /// What an environment and its account say of recordings now.

@@ -10,9 +10,8 @@ use holdfast_core::storage::Region;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::destination::{DestinationView, Made};
 use super::store::{Kind, Rows, Thing};
-use crate::config::{Config, Environment};
+use crate::config::{self, Config, Environment};
 use crate::deliver::{self, Destination, FileToPush, PushError, Reading};
 use crate::nodekey::NodeKey;
 
@@ -38,7 +37,8 @@ pub struct From<T> {
 /// A destination: how it is shown, and what pushes to it.
 #[derive(Debug, Clone)]
 pub(super) struct Place {
-    pub(super) view: DestinationView,
+    /// As they may be shown.
+    pub(super) settings: config::Destination,
     pub(super) destination: Arc<dyn Destination>,
 }
 
@@ -72,8 +72,8 @@ impl Picture {
             let place = match before.and_then(|before| before.destinations.get(&name)) {
                 Some(before) if before.origin == Origin::Config => before.of.clone(),
                 _ => Place {
-                    view: DestinationView::declared(declared),
-                    destination: Arc::from(deliver::build(declared)?),
+                    settings: declared.shown(),
+                    destination: Arc::from(deliver::build(declared, key)?),
                 },
             };
             picture.destinations.insert(name, From { origin: Origin::Config, of: place });
@@ -109,7 +109,7 @@ impl Picture {
             Thing::Destination(made) => insert(&mut self.destinations, made.name(), || From {
                 origin,
                 of: before.and_then(|before| before.built(made)).unwrap_or_else(|| Place {
-                    view: DestinationView::made(made),
+                    settings: made.shown(),
                     destination: built(made, key),
                 }),
             }),
@@ -125,7 +125,7 @@ impl Picture {
     }
 
     /// What pushes to a destination that the API made, if it is built already.
-    fn built(&self, made: &Made) -> Option<Place> {
+    fn built(&self, made: &config::Destination) -> Option<Place> {
         let name = (Kind::Destination, made.name().to_owned());
         let is_same = matches!(self.made.get(&name), Some(Thing::Destination(of)) if of == made);
         let place = self.destinations.get(made.name()).filter(|_| is_same)?;
@@ -139,7 +139,7 @@ impl Picture {
 
     /// Regions in which we have storage.
     pub(super) fn regions(&self) -> BTreeSet<Region> {
-        self.destinations.values().filter_map(|found| found.of.view.ours()).collect()
+        self.destinations.values().filter_map(|found| found.of.settings.ours()).collect()
     }
 
     /// Ids of all accounts.
@@ -156,8 +156,8 @@ fn insert<T>(all: &mut BTreeMap<String, T>, id: &str, make: impl FnOnce() -> T) 
     true
 }
 
-fn built(made: &Made, key: &NodeKey) -> Arc<dyn Destination> {
-    match made.build(key) {
+fn built(made: &config::Destination, key: &NodeKey) -> Arc<dyn Destination> {
+    match deliver::build(made, key) {
         Ok(destination) => Arc::from(destination),
         Err(error) => {
             tracing::error!(destination = made.name(), %error, "cannot be pushed to until this is mended");

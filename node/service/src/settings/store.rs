@@ -15,8 +15,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTra
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::destination::Made;
-use crate::config::Environment;
+use crate::config::{Destination, Environment};
 use crate::ledger::LedgerError;
 
 const SETTINGS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("settings");
@@ -56,7 +55,7 @@ impl Kind {
 pub(super) enum Thing {
     Account(Account),
     Environment(Environment),
-    Destination(Made),
+    Destination(Destination),
 }
 
 impl Thing {

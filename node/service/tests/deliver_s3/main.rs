@@ -183,33 +183,36 @@ async fn wrong_keys_are_the_customers_to_mend_and_read_anew() {
     let s3 = S3::with_limits(&settings, quick()).unwrap();
     for length in [10, 3 * MIB, 6 * MIB] {
         let file = file(dir.path(), "demo/a.mp4", &bytes(length));
-        std::fs::write(&settings.secret_key_file, "wrong").unwrap();
+        std::fs::write(settings.secret_key_file.as_ref().unwrap(), "wrong").unwrap();
         let error = fails(&s3, &file).await;
         assert_eq!(error.fault, Fault::Customers);
         assert!(error.sentence.contains("SignatureDoesNotMatch"), "{error}");
-        assert!(error.sentence.contains(settings.secret_key_file.to_str().unwrap()), "{error}");
+        assert!(
+            error.sentence.contains(settings.secret_key_file.as_ref().unwrap().to_str().unwrap()),
+            "{error}"
+        );
 
-        std::fs::write(&settings.secret_key_file, SECRET).unwrap();
-        std::fs::write(&settings.access_key_file, "AKIAUNKNOWN").unwrap();
+        std::fs::write(settings.secret_key_file.as_ref().unwrap(), SECRET).unwrap();
+        std::fs::write(settings.access_key_file.as_ref().unwrap(), "AKIAUNKNOWN").unwrap();
         let error = fails(&s3, &file).await;
         assert_eq!(error.fault, Fault::Customers);
         assert!(error.sentence.contains("InvalidAccessKeyId"), "{error}");
         assert_eq!(held.read("demo/a.mp4").await, None);
-        std::fs::write(&settings.access_key_file, KEY_ID).unwrap();
+        std::fs::write(settings.access_key_file.as_ref().unwrap(), KEY_ID).unwrap();
     }
     for (content, problem) in [
         ("", "it is empty"),
         ("a b", "more than one word"),
         (&"x".repeat(5000), "larger than 4096"),
     ] {
-        std::fs::write(&settings.secret_key_file, content).unwrap();
+        std::fs::write(settings.secret_key_file.as_ref().unwrap(), content).unwrap();
         let error = fails(&s3, &file(dir.path(), "a", b"x")).await;
         assert_eq!(error.fault, Fault::Customers);
         assert!(error.sentence.contains(problem), "{error}");
         let error = s3.read("s3://keys/a", None).await.unwrap_err();
         assert!(error.sentence.contains(problem), "{error}");
     }
-    std::fs::write(&settings.secret_key_file, SECRET).unwrap();
+    std::fs::write(settings.secret_key_file.as_ref().unwrap(), SECRET).unwrap();
     s3.push(&file(dir.path(), "a", b"x")).await.unwrap();
 }
 
@@ -223,11 +226,11 @@ async fn keys_that_may_only_write_are_enough() {
     for length in [10, 6 * MIB] {
         let content = bytes(length);
         let file = file(dir.path(), "demo/a.mp4", &content);
-        std::fs::write(&settings.access_key_file, READER_ID).unwrap();
+        std::fs::write(settings.access_key_file.as_ref().unwrap(), READER_ID).unwrap();
         let error = fails(&s3, &file).await;
         assert_eq!(error.fault, Fault::Customers);
         assert!(error.sentence.contains("s3:PutObject"), "{error}");
-        std::fs::write(&settings.access_key_file, WRITER_ID).unwrap();
+        std::fs::write(settings.access_key_file.as_ref().unwrap(), WRITER_ID).unwrap();
         s3.push(&file).await.unwrap();
         assert!(held.read("demo/a.mp4").await.unwrap() == content);
     }

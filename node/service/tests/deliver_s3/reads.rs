@@ -64,11 +64,11 @@ async fn what_keeps_a_file_from_being_read_is_told() {
     held.put("a", Some(b"content".to_vec())).await;
     let settings = store.settings("unread");
     let s3 = S3::with_limits(&settings, quick()).unwrap();
-    std::fs::write(&settings.access_key_file, WRITER_ID).unwrap();
+    std::fs::write(settings.access_key_file.as_ref().unwrap(), WRITER_ID).unwrap();
     let denied = s3.read("s3://unread/a", None).await.unwrap_err();
     assert!(denied.sentence.contains("to s3:GetObject in \"unread\""), "{denied}");
-    std::fs::write(&settings.access_key_file, KEY_ID).unwrap();
-    std::fs::write(&settings.secret_key_file, "wrong").unwrap();
+    std::fs::write(settings.access_key_file.as_ref().unwrap(), KEY_ID).unwrap();
+    std::fs::write(settings.secret_key_file.as_ref().unwrap(), "wrong").unwrap();
     let wrong = s3.read("s3://unread/a", None).await.unwrap_err();
     assert!(wrong.sentence.contains("SignatureDoesNotMatch"), "{wrong}");
     let nowhere = S3::with_limits(&store.settings("none"), quick()).unwrap();

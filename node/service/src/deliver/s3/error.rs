@@ -12,6 +12,7 @@ pub(super) use self::transport::{Transport, innermost};
 use super::source::SourceError;
 use crate::config::S3Destination;
 use crate::deliver::PushError;
+use crate::deliver::secret::SecretError;
 
 /// Why a file did not get into the bucket, or out of it. Never holds a key, a signature or an address with one.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +20,12 @@ pub(super) enum Error {
     /// The configuration makes no sense.
     #[error("{0}")]
     Settings(String),
-    /// A file with a key or an authority cannot be used.
+    /// A file with an authority cannot be used.
     #[error("cannot use {path}, named by {setting}: {problem}")]
     KeyFile { setting: &'static str, path: PathBuf, problem: String },
+    /// A key cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// The key cannot be used.
     #[error("cannot use the key {key:?}: {problem}")]
     Key { key: String, problem: String },
@@ -77,7 +81,9 @@ impl Error {
 
     fn fault(&self) -> Fault {
         match self {
-            Self::Settings(_) | Self::KeyFile { .. } | Self::Elsewhere { .. } => Fault::Customers,
+            Self::Settings(_) | Self::Secret(_) | Self::KeyFile { .. } | Self::Elsewhere { .. } => {
+                Fault::Customers
+            }
             Self::Key { .. }
             | Self::Source(_)
             | Self::SourceBytes { .. }

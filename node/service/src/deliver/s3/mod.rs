@@ -15,8 +15,7 @@ mod multipart;
 mod read;
 mod source;
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,18 +27,15 @@ use holdfast_core::recording::FileKind;
 use holdfast_core::storage::{AtRest, Region};
 use reqwest::Url;
 use rusty_s3::{Bucket, BucketError, Credentials, UrlStyle};
-use zeroize::Zeroizing;
 
 pub use self::client::Limits;
 use self::client::{Client, Header, Payload, hex};
 use self::error::Error;
 use self::multipart::{PART_BYTES_MAX, PART_BYTES_MIN};
 use self::source::Source;
+use super::secret::{Secrets, read_limited};
 use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::S3Destination;
-
-/// Largest file with a key, in bytes.
-const KEY_FILE_BYTES_MAX: u64 = 4 << 10;
 
 /// Largest file with authorities, in bytes.
 const CA_FILE_BYTES_MAX: u64 = 1 << 20;
@@ -47,7 +43,7 @@ const CA_FILE_BYTES_MAX: u64 = 1 << 20;
 /// A bucket.
 pub struct S3 {
     settings: S3Destination,
-    keys: Keys,
+    secrets: Secrets,
     client: Arc<Client>,
 }
 
@@ -55,21 +51,6 @@ impl std::fmt::Debug for S3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-/// Where the keys to a bucket come from.
-#[derive(Default)]
-pub enum Keys {
-    /// The files that the settings name, read anew each time.
-    #[default]
-    Files,
-    /// They were given over the API.
-    Given {
-        /// The access key's id.
-        id: Zeroizing<String>,
-        /// The secret access key.
-        secret: Zeroizing<String>,
-    },
 }
 
 /// What a store said it has.
@@ -80,7 +61,8 @@ struct Stored {
 }
 
 impl S3 {
-    /// A destination from its settings. The store need not be reachable yet.
+    /// A destination from its settings, its keys in the files that they name. The store need not be
+    /// reachable yet.
     ///
     /// # Errors
     /// [`PushError`] where the settings make no sense, or `ca_file` cannot be read.
@@ -93,27 +75,24 @@ impl S3 {
     /// # Errors
     /// The same.
     pub fn with_limits(settings: &S3Destination, limits: Limits) -> Result<Self, PushError> {
+        let secrets = Secrets::in_files(&mut settings.clone());
         match client(settings, limits) {
             Ok(client) => {
-                Ok(Self { settings: settings.clone(), keys: Keys::Files, client: Arc::new(client) })
+                Ok(Self { settings: settings.clone(), secrets, client: Arc::new(client) })
             }
             Err(error) => Err(error.into_push_error(settings)),
         }
     }
 
-    /// The same with keys that are in no file.
+    /// The same with these keys.
     #[must_use]
-    pub fn with_keys(self, keys: Keys) -> Self {
-        Self { keys, ..self }
+    pub fn with_secrets(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     fn credentials(&self) -> Result<Credentials, Error> {
-        if let Keys::Given { id, secret } = &self.keys {
-            return Ok(Credentials::new(id.as_str(), secret.as_str()));
-        }
-        let key = secret("access_key_file", &self.settings.access_key_file)?;
-        let secret = secret("secret_key_file", &self.settings.secret_key_file)?;
-        Ok(Credentials::new(key, secret))
+        let (key, secret) = (self.secrets.word("access_key")?, self.secrets.word("secret_key")?);
+        Ok(Credentials::new(key.as_str(), secret.as_str()))
     }
 
     async fn upload(&self, file: &FileToPush) -> Result<String, Error> {
@@ -263,30 +242,6 @@ async fn verify(
         _ => true,
     };
     if is_same_size && is_same_etag { Ok(true) } else { Err(Error::Altered { what }) }
-}
-
-/// Reads a key from its file.
-fn secret(setting: &'static str, path: &Path) -> Result<String, Error> {
-    let failed = |problem: String| Error::KeyFile { setting, path: path.into(), problem };
-    let text = read_limited(path, KEY_FILE_BYTES_MAX).map_err(failed)?;
-    let text = text.trim();
-    if text.is_empty() {
-        return Err(failed("it is empty".into()));
-    }
-    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(failed("it holds more than one word".into()));
-    }
-    Ok(text.into())
-}
-
-fn read_limited(path: &Path, bytes_max: u64) -> Result<String, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > bytes_max {
-        return Err(format!("it is larger than {bytes_max} bytes"));
-    }
-    String::from_utf8(bytes).map_err(|_| "it is not text".into())
 }
 
 fn client(settings: &S3Destination, limits: Limits) -> Result<Client, Error> {

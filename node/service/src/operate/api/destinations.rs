@@ -11,22 +11,23 @@ use super::settings::{
     Created, Given, Id, Page, PageQuery, Refusals, created, given, id, not_found, page, refused,
 };
 use super::{Answer, Api};
+use crate::config::Destination;
 use crate::node::Node;
 use crate::problem::Problem;
-use crate::settings::{DestinationBody, DestinationView, From, Kind, Origin};
+use crate::settings::{From, Kind, Origin};
 
 /// A destination. Its secrets are never shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DestinationWithOrigin {
     /// Its settings.
     #[serde(flatten)]
-    pub settings: DestinationView,
+    pub settings: Destination,
     /// Where it comes from.
     pub origin: Origin,
 }
 
 impl DestinationWithOrigin {
-    fn new(From { origin, of }: From<DestinationView>) -> Self {
+    fn new(From { origin, of }: From<Destination>) -> Self {
         Self { settings: of, origin }
     }
 
@@ -80,7 +81,7 @@ pub(super) async fn show(
 /// Makes a destination
 #[utoipa::path(
     post, path = "/api/v1/destinations", tag = "destinations", operation_id = "create_destination",
-    request_body = DestinationBody,
+    request_body = Destination,
     responses(
         (status = 201, description = "Made", body = DestinationWithOrigin, headers(("location" = String))),
         Refusals,

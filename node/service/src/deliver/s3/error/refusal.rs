@@ -1,6 +1,7 @@
 //! What a store says when it says no.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use holdfast_core::attempts::Fault;
 use reqwest::header::HeaderMap;
@@ -181,8 +182,12 @@ impl Refusal {
 
     /// What to do about it.
     pub(super) fn advice(&self, settings: &S3Destination) -> String {
-        let id = settings.access_key_file.display();
-        let secret = settings.secret_key_file.display();
+        let place = |file: &Option<PathBuf>, member: &str| match file {
+            Some(file) => file.display().to_string(),
+            None => format!("the destination's {member}"),
+        };
+        let id = place(&settings.access_key_file, "access_key");
+        let secret = place(&settings.secret_key_file, "secret_key");
         let bucket = &settings.bucket;
         let region = &settings.region;
         match self.meaning() {
