@@ -98,7 +98,7 @@ impl Node {
             );
         }
         let key = NodeKey::load_or_make(state_path)?;
-        let audit = AuditLog::new(&key);
+        let audit = AuditLog::new(&key)?;
         let ledger = Ledger::open(&ledger_path, clock.now(), vec![audit.observer()])?;
         let settings = Settings::open(&config, &ledger, &key)?;
         Ok(Arc::new(Self {

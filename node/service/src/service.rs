@@ -71,6 +71,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks.spawn(listener.run(router.clone()));
         tracing::info!(%address, "listening");
     }
+    let starting = node.audit.note_start(&node.ledger, &node.config, node.clock.now());
+    starting.await.context("writing the start into the audit log")?;
     let socket = Arc::clone(&node);
     tasks.spawn(async move {
         if let Err(error) = operate::socket::serve(socket).await {

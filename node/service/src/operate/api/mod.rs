@@ -2,6 +2,7 @@
 
 mod accounts;
 mod acts;
+mod audit;
 mod destinations;
 mod environments;
 mod policy;
@@ -31,6 +32,7 @@ use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
 use crate::problem::{Problem, no_such_address, no_such_method};
 pub use accounts::{AccountBody, AccountView, AccountsView};
+pub use audit::{HeadView, KeyView};
 pub use destinations::{DestinationWithOrigin, DestinationsView};
 pub use environments::{EnvironmentView, EnvironmentsView};
 pub use policy::{DoomedView, PreviewView};
@@ -120,6 +122,7 @@ fn routes(node: Arc<Node>) -> Router {
     let open = OpenApiRouter::new()
         .merge(to_read().route_layer(for_scope(Scope::Read)))
         .merge(to_manage().route_layer(for_scope(Scope::Manage)))
+        .merge(to_admin().route_layer(for_scope(Scope::Admin)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(never_stored))
         .with_state(Api { node, started });
@@ -141,6 +144,7 @@ fn to_read() -> OpenApiRouter<Api> {
         .routes(routes!(environments::show))
         .routes(routes!(destinations::list))
         .routes(routes!(destinations::show))
+        .routes(routes!(audit::key))
 }
 
 /// What acts on recordings and settings.
@@ -156,6 +160,11 @@ fn to_manage() -> OpenApiRouter<Api> {
         .routes(routes!(environments::change, environments::remove))
         .routes(routes!(destinations::create))
         .routes(routes!(destinations::change, destinations::remove))
+}
+
+/// What is about the node itself.
+fn to_admin() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(audit::export))
 }
 
 /// What the API tells is personal; no cache keeps it.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::table::{Column, table};
 use super::words::{Bytes, Elapsed, Lines, Plain, instant, shown, words};
+use crate::audit::Carried;
 use crate::config::{Config, Destination};
 use crate::ledger::RebuildReport;
 
@@ -188,6 +189,14 @@ pub(super) fn rebuilt(report: &RebuildReport) -> String {
     if let Some(old) = &report.kept_aside {
         let _ = writeln!(text, "The old one is kept at {}.", old.display());
     }
+    let Carried { entries, is_whole } = report.audit;
+    text.push_str(&match (entries, is_whole) {
+        (0, _) => "No audit log could be taken over; it begins anew.\n".into(),
+        (_, true) => format!("The audit log's {entries} entries were taken over.\n"),
+        (_, false) => format!(
+            "Only the first {entries} entries of the audit log could be taken over; keep the old ledger.\n"
+        ),
+    });
     if !report.damaged.is_empty() {
         text.push_str(
             "Not understood; of unknown status, so kept for 6 hours once the node runs:\n",
