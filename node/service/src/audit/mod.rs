@@ -264,3 +264,6 @@ impl Observer for AuditLog {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;
