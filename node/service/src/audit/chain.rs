@@ -18,7 +18,10 @@ use super::line::{Hash, Sealed, seal};
 use crate::digest::hex;
 use crate::ledger::LedgerError;
 
-const AUDIT: TableDefinition<'_, u64, (i64, Hash, &[u8])> = TableDefinition::new("audit");
+type Kept = (i64, Hash, &'static [u8]);
+type Table = ReadOnlyTable<u64, Kept>;
+
+const AUDIT: TableDefinition<'_, u64, Kept> = TableDefinition::new("audit");
 
 /// Entries that are read in one go.
 const PAGE_ENTRIES_MAX: usize = 512;
@@ -95,9 +98,7 @@ pub(super) fn newest(write: &WriteTransaction) -> Result<Option<Vec<u8>>, Ledger
     Ok(table.last()?.map(|(_, row)| row.value().2.to_vec()))
 }
 
-fn table(
-    read: &ReadTransaction,
-) -> Result<Option<ReadOnlyTable<u64, (i64, Hash, &'static [u8])>>, LedgerError> {
+fn table(read: &ReadTransaction) -> Result<Option<Table>, LedgerError> {
     match read.open_table(AUDIT) {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
@@ -135,11 +136,7 @@ pub(super) fn stretch(
 }
 
 /// The first entry by which this instant was reached; one behind the newest where it was not.
-fn reached(
-    table: &ReadOnlyTable<u64, (i64, Hash, &'static [u8])>,
-    newest: u64,
-    at: Timestamp,
-) -> Result<u64, LedgerError> {
+fn reached(table: &Table, newest: u64, at: Timestamp) -> Result<u64, LedgerError> {
     let (mut low, mut high) = (1, newest + 1);
     while low < high {
         let middle = low + (high - low) / 2;

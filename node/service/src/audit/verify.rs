@@ -148,7 +148,7 @@ impl Check {
         let (kind, sentence) = match (flaw, seq, prev, made_at) {
             (None, Some(seq), Some(prev), Some(made_at)) => {
                 self.found_known |= self.known.is_some_and(|known| {
-                    known == line.hash || (known == prev && self.chain.is_empty())
+                    known == line.hash || (known == prev && seq > 1 && self.chain.is_empty())
                 });
                 let entry = Entry { seq, at: made_at, hash: line.hash };
                 return self.chain.take(at, entry, prev, line.key());
