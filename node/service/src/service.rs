@@ -33,6 +33,8 @@ const PAGE: usize = 500;
 /// What keeps it from starting; once it serves, it only ends by being asked to.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let node = Node::open(config, Clock::new())?;
+    let starting = node.audit.note_start(&node.ledger, &node.config, node.clock.now());
+    starting.await.context("writing the start into the audit log")?;
     node.settings.start(&node).await.context("starting with the settings of the last time")?;
     let streams = Streams::new();
     reconcile(&node).await.context("comparing the vault with the ledger")?;
@@ -71,8 +73,6 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tasks.spawn(listener.run(router.clone()));
         tracing::info!(%address, "listening");
     }
-    let starting = node.audit.note_start(&node.ledger, &node.config, node.clock.now());
-    starting.await.context("writing the start into the audit log")?;
     let socket = Arc::clone(&node);
     tasks.spawn(async move {
         if let Err(error) = operate::socket::serve(socket).await {

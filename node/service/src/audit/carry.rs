@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use redb::{Database, ReadableDatabase, WriteTransaction};
 
 use super::chain::{self, BEGINNING, Row};
-use super::line::{Hash, unseal};
+use super::line::{Flaw, Hash, unseal};
 use super::{Act, AuditLog, NODE};
 use crate::ledger::LedgerError;
 
@@ -42,7 +42,7 @@ impl AuditLog {
                 break;
             }
             for row in rows {
-                if row.seq != carried.entries + 1 || !follows(&row, prev) {
+                if row.seq != carried.entries + 1 || !self.follows(&row, prev) {
                     break 'pages;
                 }
                 chain::carry(write, &row)?;
@@ -50,19 +50,25 @@ impl AuditLog {
             }
         }
         carried.is_whole = newest > 0 && carried.entries == newest;
+        self.note_key(write, now)?;
         let act = Act::LedgerRebuilt { carried: carried.entries, is_whole: carried.is_whole };
         self.append(write, now, NODE, &act)?;
         Ok(carried)
     }
-}
 
-/// Whether an entry is what it says, and stands where it says.
-fn follows(row: &Row, prev: Hash) -> bool {
-    let Ok(line) = unseal(&row.line) else { return false };
-    line.is_unchanged()
-        && line.hash == row.hash
-        && line.prev() == Some(prev)
-        && line.seq() == Some(row.seq)
+    /// Whether an entry is what it says, and stands where it says. What a key signed that the node
+    /// had before is taken at its word: auditors have that key.
+    fn follows(&self, row: &Row, prev: Hash) -> bool {
+        let Ok(line) = unseal(&row.line) else { return false };
+        let is_sound = match line.check(std::slice::from_ref(self.public_key())) {
+            Ok(()) | Err(Flaw::Foreign) => true,
+            Err(Flaw::Changed | Flaw::Unsigned) => false,
+        };
+        is_sound
+            && line.hash == row.hash
+            && line.prev() == Some(prev)
+            && line.seq() == Some(row.seq)
+    }
 }
 
 /// Reads what may be damaged: redb ends a thread that reads pages which make no sense.

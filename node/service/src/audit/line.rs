@@ -105,14 +105,9 @@ impl Unsealed {
         self.text("at").and_then(|at| at.parse().ok())
     }
 
-    /// Whether its body has the digest that it says.
-    pub(super) fn is_unchanged(&self) -> bool {
-        sha256(&self.body) == self.hash
-    }
-
     /// Checks it with these keys.
     pub(super) fn check(&self, keys: &[PublicKey]) -> Result<(), Flaw> {
-        if !self.is_unchanged() {
+        if sha256(&self.body) != self.hash {
             return Err(Flaw::Changed);
         }
         let key = keys.iter().find(|key| key.id() == self.key()).ok_or(Flaw::Foreign)?;

@@ -36,7 +36,7 @@ use receipt::NODE;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum Act {
-    /// The node began to serve.
+    /// The node started.
     NodeStarted {
         /// Its version.
         version: String,
@@ -146,8 +146,9 @@ impl AuditLog {
         self.add(write, now, by, act)
     }
 
-    /// Writes down that the node begins to serve, and what its configuration file says differently
-    /// since the last time, apart from what the settings tell themselves.
+    /// Writes down that the node starts, before anything else that it writes, and what its
+    /// configuration file says differently since the last time, apart from what the settings tell
+    /// themselves.
     ///
     /// # Errors
     /// [`LedgerError`] when nothing was written.
@@ -160,9 +161,7 @@ impl AuditLog {
         let (audit, node) = (self.clone(), config.node_name());
         let sections = configuration::sections(config);
         let noting = ledger.write(move |write| {
-            if let Some(old) = audit.other_key(write)? {
-                audit.append(write, now, NODE, &Act::KeyReplaced { old })?;
-            }
+            audit.note_key(write, now)?;
             if let Some(act) = configuration::note(write, node, &sections)? {
                 audit.append(write, now, "configuration file", &act)?;
             }
@@ -172,12 +171,16 @@ impl AuditLog {
         noting.await
     }
 
-    /// What entries call the key of the newest one, where that is not the node's of today.
-    fn other_key(&self, write: &WriteTransaction) -> Result<Option<String>, LedgerError> {
+    /// Writes down that the newest entry was signed with another key, where that is so.
+    fn note_key(&self, write: &WriteTransaction, now: Timestamp) -> Result<(), LedgerError> {
         let newest = chain::newest(write)?;
         let newest = newest.and_then(|line| line::unseal(&line).ok());
-        let key = newest.map(|line| line.key().to_owned());
-        Ok(key.filter(|key| *key != self.signer.public().id()))
+        match newest.map(|line| line.key().to_owned()) {
+            Some(old) if old != self.signer.public().id() => {
+                self.append(write, now, NODE, &Act::KeyReplaced { old })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What checks the log.

@@ -52,7 +52,7 @@ pub fn verify(mut export: impl BufRead, with: With) -> io::Result<Report> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, error));
         }
         check.take(&line);
-        if check.chain.faults.len() >= FAULTS_MAX {
+        if check.chain.found() >= FAULTS_MAX {
             return Ok(check.give_up());
         }
     }
@@ -188,7 +188,8 @@ impl Check {
         self.report(false)
     }
 
-    fn give_up(self) -> Report {
+    fn give_up(mut self) -> Report {
+        self.chain.end(false, None);
         self.report(true)
     }
 

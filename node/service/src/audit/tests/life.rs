@@ -146,3 +146,28 @@ async fn a_changed_configuration_file_is_said_so_without_its_values() {
     assert_eq!(changed["what"]["members"], serde_json::json!(["ingest"]));
     assert_eq!(changed["by"], "configuration file");
 }
+
+#[tokio::test]
+async fn a_rebuild_with_another_key_says_so_and_takes_over_what_the_old_one_signed() {
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [before, after] = [&folders[0], &folders[1]].map(|folder| audit_in(folder.path()));
+    let empty = || {
+        let backend = redb::backends::InMemoryBackend::new();
+        redb::Database::builder().create_with_backend(backend).unwrap()
+    };
+    let (old, new, now) = (empty(), empty(), Timestamp::UNIX_EPOCH);
+    let write = old.begin_write().unwrap();
+    before.append(&write, now, "x", &Act::Exported).unwrap();
+    write.commit().unwrap();
+    let write = new.begin_write().unwrap();
+    let carried = after.carry_over(Some(&old), &write, now).unwrap();
+    assert_eq!(carried, Carried { entries: 1, is_whole: true });
+    write.commit().unwrap();
+    let read = redb::ReadableDatabase::begin_read(&new).unwrap();
+    let acts: Vec<Value> = chain::page(&read, 1, 9)
+        .unwrap()
+        .iter()
+        .map(|row| serde_json::from_slice::<Value>(&row.line).unwrap()["what"]["act"].clone())
+        .collect();
+    assert_eq!(acts, ["exported", "key_replaced", "ledger_rebuilt"]);
+}

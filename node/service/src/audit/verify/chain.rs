@@ -45,6 +45,11 @@ impl Chain {
         self.next = first;
     }
 
+    /// How much is wrong so far.
+    pub(super) fn found(&self) -> usize {
+        self.faults.len() + self.gaps.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_none()
     }

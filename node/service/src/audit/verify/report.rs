@@ -23,7 +23,7 @@ pub struct Report {
     pub keys: Vec<String>,
     /// No key was given; the one in the export was believed.
     pub key_was_believed: bool,
-    /// What is wrong, at most 1,000 things.
+    /// What is wrong, some 1,000 things at most.
     pub faults: Vec<Fault>,
     /// Too much was wrong; the rest was not looked at.
     pub gave_up: bool,
