@@ -3,17 +3,21 @@
 use std::path::PathBuf;
 
 use holdfast_core::recording::State;
+use redb::WriteTransaction;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::destination;
 use super::picture::{Origin, Picture};
 use super::store::{self, Kind, Rows, Thing};
+use super::webhook::MadeWebhook;
 use super::{Settings, digest};
 use crate::audit::{Act, Configured};
 use crate::config::{Around, unique};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
+use crate::webhooks::{self, sign};
 
 /// Most settings of each kind that the API makes.
 const THINGS_MAX: usize = 10_000;
@@ -113,6 +117,11 @@ impl Settings {
             )));
         }
         let named: Vec<String> = patch.keys().cloned().collect();
+        if kind == Kind::Webhook && patch.contains_key("secret") {
+            return Err(Refused::Invalid(
+                "secret: give it a new one with rotate-secret, so that nothing is lost".into(),
+            ));
+        }
         merge(&mut given, patch);
         let after = read(node, kind, given, &named)?;
         if let (Thing::Destination(before), Thing::Destination(after)) = (&before, &after) {
@@ -123,6 +132,27 @@ impl Settings {
             return Ok(());
         }
         self.put(node, by, after, Configured::Changed, members).await
+    }
+
+    /// Gives a webhook a new secret, and answers with it. The old one is used beside it for 24 hours.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn rotate(
+        &self,
+        node: &Node,
+        by: &str,
+        id: &str,
+    ) -> Result<Zeroizing<String>, Refused> {
+        let _one_at_a_time = self.changing.lock().await;
+        let Thing::Webhook(before) = self.made(Kind::Webhook, id)? else {
+            return Err(Refused::NotFound { kind: Kind::Webhook.as_str(), id: id.to_owned() });
+        };
+        let secret = sign::new_secret().map_err(Refused::Invalid)?;
+        let after = before.rotated(&node.key, &secret, node.clock.now());
+        let after = Thing::Webhook(after.map_err(Refused::Invalid)?);
+        self.put(node, by, after, Configured::Changed, vec!["secret".into()]).await?;
+        Ok(secret)
     }
 
     /// Deletes a setting that nothing needs any more.
@@ -146,6 +176,7 @@ impl Settings {
         let id = id.to_owned();
         let writing = node.ledger.write(move |write| {
             store::remove(write, kind, &id)?;
+            forget(write, kind, &id)?;
             audit.append(write, now, &by, &act)
         });
         writing.await?;
@@ -175,6 +206,9 @@ impl Settings {
         let (audit, by, now) = (node.audit.clone(), by.to_owned(), node.clock.now());
         let writing = node.ledger.write(move |write| {
             store::put(write, &thing)?;
+            if change == Configured::Created {
+                forget(write, kind, thing.id())?;
+            }
             audit.append(write, now, &by, &act)
         });
         writing.await?;
@@ -212,6 +246,7 @@ impl Settings {
             Kind::Account => picture.accounts.get(id).map(|found| found.origin),
             Kind::Environment => picture.environments.get(id).map(|found| found.origin),
             Kind::Destination => picture.destinations.get(id).map(|found| found.origin),
+            Kind::Webhook => picture.webhooks.get(id).map(|found| found.origin),
         }
     }
 
@@ -230,7 +265,7 @@ impl Settings {
         let user = picture.environments.values().find(|environment| match kind {
             Kind::Account => environment.of.account.as_deref() == Some(id),
             Kind::Destination => environment.of.destinations.iter().any(|name| name == id),
-            Kind::Environment => false,
+            Kind::Environment | Kind::Webhook => false,
         });
         if let Some(user) = user {
             let (word, user) = (kind.as_str(), &user.of.id);
@@ -238,11 +273,23 @@ impl Settings {
                 "the environment {user:?} names the {word} {id:?}; take it out there first"
             )));
         }
+        let hook = picture.webhooks.values().find(|hook| hook.of.env_id == id);
+        if let Some(hook) = hook.filter(|_| kind == Kind::Environment) {
+            return Err(Refused::InUse(format!(
+                "the webhook {:?} hears of the environment {id:?}; delete it first",
+                hook.of.id
+            )));
+        }
         match kind {
             Kind::Destination => check_not_awaited(node, id),
             _ => Ok(()),
         }
     }
+}
+
+/// What was to be told to a webhook goes with it, and one that is made inherits nothing.
+fn forget(write: &WriteTransaction, kind: Kind, id: &str) -> Result<(), LedgerError> {
+    if kind == Kind::Webhook { webhooks::forget(write, id) } else { Ok(()) }
 }
 
 /// No recording under way still needs a destination.
@@ -282,6 +329,9 @@ fn read(
         Kind::Destination => {
             Thing::Destination(destination::read(given, named, &node.key, &node.config)?)
         }
+        Kind::Webhook => {
+            Thing::Webhook(MadeWebhook::read(given, named, &node.key, &node.config)?)
+        }
     })
 }
 
@@ -297,13 +347,18 @@ pub(super) fn parse<T: DeserializeOwned>(given: Map<String, Value>) -> Result<T,
 
 /// Checks that a thing makes sense beside everything else.
 fn check(picture: &Picture, thing: &Thing) -> Result<(), Refused> {
-    let Thing::Environment(environment) = thing else { return Ok(()) };
-    let around = Around {
-        destinations: picture.destination_names(),
-        accounts: picture.account_ids(),
-        regions: picture.regions(),
+    let checked = match thing {
+        Thing::Environment(environment) => environment.check(&Around {
+            destinations: picture.destination_names(),
+            accounts: picture.account_ids(),
+            regions: picture.regions(),
+        }),
+        Thing::Webhook(made) if !picture.environments.contains_key(&made.env_id) => {
+            Err(format!("env_id: there is no environment {:?}; make it first", made.env_id))
+        }
+        _ => Ok(()),
     };
-    environment.check(&around).map_err(Refused::Invalid)
+    checked.map_err(Refused::Invalid)
 }
 
 /// Names that the API makes stand in addresses and as folders.
@@ -325,6 +380,7 @@ fn told(thing: &Thing) -> Map<String, Value> {
         Thing::Account(account) => serde_json::to_value(account),
         Thing::Environment(environment) => serde_json::to_value(environment),
         Thing::Destination(made) => serde_json::to_value(made),
+        Thing::Webhook(made) => serde_json::to_value(made),
     };
     match value {
         Ok(Value::Object(members)) => members,

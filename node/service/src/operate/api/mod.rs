@@ -6,6 +6,7 @@ mod destinations;
 mod environments;
 mod policy;
 mod settings;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub use accounts::{AccountBody, AccountView, AccountsView};
 pub use destinations::{DestinationWithOrigin, DestinationsView};
 pub use environments::{EnvironmentView, EnvironmentsView};
 pub use policy::{DoomedView, PreviewView};
+pub use webhooks::{DeliveriesView, WebhookView, WebhookWithSecret, WebhooksView};
 
 /// Recordings on a page where the request does not say.
 const LIMIT_DEFAULT: usize = 50;
@@ -141,6 +143,9 @@ fn to_read() -> OpenApiRouter<Api> {
         .routes(routes!(environments::show))
         .routes(routes!(destinations::list))
         .routes(routes!(destinations::show))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::show))
+        .routes(routes!(webhooks::deliveries))
 }
 
 /// What acts on recordings and settings.
@@ -156,6 +161,11 @@ fn to_manage() -> OpenApiRouter<Api> {
         .routes(routes!(environments::change, environments::remove))
         .routes(routes!(destinations::create))
         .routes(routes!(destinations::change, destinations::remove))
+        .routes(routes!(webhooks::create))
+        .routes(routes!(webhooks::change, webhooks::remove))
+        .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(webhooks::ping))
+        .routes(routes!(webhooks::redeliver))
 }
 
 /// What the API tells is personal; no cache keeps it.
