@@ -150,7 +150,7 @@ impl Settings {
         };
         let secret = sign::new_secret().map_err(Refused::Invalid)?;
         let after = before.rotated(&node.key, &secret, node.clock.now());
-        let after = Thing::Webhook(after.map_err(Refused::Invalid)?);
+        let after = Thing::Webhook(after?);
         self.put(node, by, after, Configured::Changed, vec!["secret".into()]).await?;
         Ok(secret)
     }

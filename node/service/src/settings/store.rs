@@ -42,8 +42,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] =
-        [Self::Account, Self::Environment, Self::Destination, Self::Webhook];
+    pub const ALL: [Self; 4] = [Self::Account, Self::Environment, Self::Destination, Self::Webhook];
 
     /// The word for it.
     #[must_use]

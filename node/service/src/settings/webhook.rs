@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::change::{Refused, parse};
 use crate::config::Config;
 use crate::nodekey::NodeKey;
 use crate::webhooks::event::{Event, Format};
@@ -16,8 +17,6 @@ use crate::webhooks::{Keys, Webhook, sign};
 
 /// How long requests are signed with the secret before as well.
 const OLD_SECRET_TIME: SignedDuration = SignedDuration::from_hours(24);
-/// Members that are sealed.
-const SECRETS: [&str; 2] = ["secret", "pipe_key"];
 
 /// A webhook that was made over the API, as the ledger keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,66 +76,37 @@ fn yes() -> bool {
 }
 
 impl MadeWebhook {
-    /// Reads what the API was given; secrets in it are sealed at once.
+    /// Reads what the API was given. Secrets among the members that are `named` are sealed; others
+    /// are so already.
     ///
     /// # Errors
-    /// What is wrong with which member.
-    pub(super) fn from_given(
+    /// [`Refused::Invalid`]: what is wrong with which member.
+    pub(super) fn read(
         mut given: Map<String, Value>,
+        named: &[String],
         key: &NodeKey,
         config: &Config,
-    ) -> Result<Self, String> {
-        let id = given.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        for member in SECRETS {
-            let Some(value) = given.get_mut(member) else { continue };
-            let plain = Zeroizing::new(match std::mem::take(value) {
-                Value::String(plain) => plain,
-                // A sealed one that a change leaves as it is.
-                Value::Object(sealed) => {
-                    *value = sealed.get("sealed").cloned().unwrap_or_default();
-                    continue;
-                }
-                Value::Null => continue,
-                _ => return Err(format!("{member}: must be a text")),
-            });
-            let checked = match member {
-                "secret" => sign::secret_bytes(&plain).map(|_| ()),
-                _ => sign::check_pipe_key(&plain),
-            };
-            checked.map_err(|problem| format!("{member}: {problem}"))?;
-            *value = Value::String(seal(key, &id, member, &plain)?);
+    ) -> Result<Self, Refused> {
+        let is_named = |member: &str| named.iter().any(|named| named == member);
+        if is_named("old") {
+            return Err(Refused::Invalid("old: unknown field".into()));
         }
-        let made: Self =
-            serde_json::from_value(Value::Object(given)).map_err(|error| error.to_string())?;
-        Targets::new(&config.notify).check_url(&made.url)?;
+        given.retain(|_, value| !value.is_null());
+        let mut made: Self = parse(given)?;
+        if is_named("secret") {
+            let plain = Zeroizing::new(std::mem::take(&mut made.secret));
+            let checked = sign::secret_bytes(&plain);
+            checked.map_err(|problem| Refused::Invalid(format!("secret: {problem}")))?;
+            made.secret = seal(key, &made.id, "secret", &plain)?;
+        }
+        if let Some(plain) = made.pipe_key.take_if(|_| is_named("pipe_key")).map(Zeroizing::new) {
+            let checked = sign::check_pipe_key(&plain);
+            checked.map_err(|problem| Refused::Invalid(format!("pipe_key: {problem}")))?;
+            made.pipe_key = Some(seal(key, &made.id, "pipe_key", &plain)?);
+        }
+        let checked = Targets::new(&config.notify).check_url(&made.url);
+        checked.map_err(Refused::Invalid)?;
         Ok(made)
-    }
-
-    /// As it was given, for a change: secrets stay sealed, marked as such.
-    pub(super) fn to_given(&self) -> Result<Map<String, Value>, String> {
-        let Ok(Value::Object(mut given)) = serde_json::to_value(self) else {
-            return Err("the webhook cannot be read".into());
-        };
-        for secret in SECRETS {
-            if let Some(value) = given.get_mut(secret).filter(|value| !value.is_null()) {
-                *value = serde_json::json!({ "sealed": std::mem::take(value) });
-            }
-        }
-        Ok(given)
-    }
-
-    /// Refuses members that only the node sets, and a mark that only the node makes.
-    ///
-    /// # Errors
-    /// Which member.
-    pub(super) fn check_given(given: &Map<String, Value>) -> Result<(), String> {
-        if given.contains_key("old") {
-            return Err("unknown field `old`".into());
-        }
-        match SECRETS.iter().find(|member| given.get(**member).is_some_and(Value::is_object)) {
-            Some(member) => Err(format!("{member}: must be a text")),
-            None => Ok(()),
-        }
     }
 
     /// The same with a new secret; the old one goes on to be used beside it for 24 hours.
@@ -145,7 +115,7 @@ impl MadeWebhook {
         key: &NodeKey,
         secret: &str,
         now: Timestamp,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Refused> {
         let old = OldSecret { sealed: self.secret.clone(), until: now + OLD_SECRET_TIME };
         let secret = seal(key, &self.id, "secret", secret)?;
         Ok(Self { secret, old: Some(old), ..self.clone() })
@@ -169,7 +139,7 @@ impl MadeWebhook {
     }
 }
 
-fn seal(key: &NodeKey, id: &str, member: &str, plain: &str) -> Result<String, String> {
+fn seal(key: &NodeKey, id: &str, member: &str, plain: &str) -> Result<String, Refused> {
     let sealed = key.seal(&Webhook::context(id, member), plain.as_bytes());
-    sealed.map_err(|error| error.to_string())
+    sealed.map_err(|error| Refused::Invalid(error.to_string()))
 }

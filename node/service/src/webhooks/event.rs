@@ -10,9 +10,7 @@ use utoipa::ToSchema;
 pub const PING: &str = "webhook.ping";
 
 /// Something that happened to a recording.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 pub enum Event {
     /// It was saved.
     #[serde(rename = "video_recorded")]
@@ -109,9 +107,7 @@ impl Event {
 }
 
 /// How a payload is sent.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema,
-)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
     /// As `application/json`.

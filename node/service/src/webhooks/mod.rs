@@ -39,8 +39,8 @@ use crate::node::Node;
 use crate::nodekey::{KeyError, NodeKey};
 use event::{Event, Format, PING};
 pub use log::Delivery;
-pub use message::{DeliveryState, Try};
 use message::Message;
+pub use message::{DeliveryState, Try};
 pub use observer::{Audience, Listeners};
 use outbox::Outbox;
 use send::Sender;
@@ -298,8 +298,7 @@ impl Webhooks {
         let (key, mut message) = admitting.await?;
         let outcome = self.sender.attempt(node, &hook, &message).await;
         let is_success = outcome.is_success();
-        message.state =
-            if is_success { DeliveryState::Delivered } else { DeliveryState::Failed };
+        message.state = if is_success { DeliveryState::Delivered } else { DeliveryState::Failed };
         message.tried(outcome.attempt, outcome.response_head);
         if is_success {
             self.mend(node, by, id).await?;

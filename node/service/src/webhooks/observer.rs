@@ -67,8 +67,7 @@ impl Observer for Listeners {
             let mut told = None;
             for (id, _) in hooks.iter().filter(|(_, chosen)| hears(chosen, event)) {
                 let payload = told.get_or_insert_with(|| payload(event, &happening, rec, now));
-                let message =
-                    Message::new(event.as_str(), Some(rec.id), payload.clone(), now);
+                let message = Message::new(event.as_str(), Some(rec.id), payload.clone(), now);
                 if outbox.is_none() {
                     outbox = Some(Outbox::open(write)?);
                 }

@@ -231,12 +231,8 @@ impl<'t> Outbox<'t> {
             hook.gone_at.get_or_insert(now);
         }
         message.tried(outcome.attempt, outcome.response_head);
-        let next_at = schedule::next_at(
-            message.attempts,
-            message.created_at,
-            now,
-            schedule::random(),
-        );
+        let next_at =
+            schedule::next_at(message.attempts, message.created_at, now, schedule::random());
         match next_at.filter(|_| !is_success && !is_gone && !message.by_hand) {
             Some(at) => {
                 self.set_due(hook_number, number, &mut message, at)?;
@@ -318,7 +314,8 @@ impl<'t> Outbox<'t> {
     pub(super) fn prune(&mut self, hook: &mut HookRow, now: Timestamp) -> Result<(), LedgerError> {
         let old_ms = (now - LOGGED_TIME).as_millisecond();
         for _ in 0..BATCH {
-            let first = self.log.range((hook.number, i64::MIN, 0)..=(hook.number, i64::MAX, u64::MAX));
+            let first =
+                self.log.range((hook.number, i64::MIN, 0)..=(hook.number, i64::MAX, u64::MAX));
             let Some((key, _)) = first?.next().transpose()? else { break };
             let (_, at_ms, number) = key.value();
             drop(key);

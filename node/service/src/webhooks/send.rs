@@ -116,9 +116,8 @@ impl Sender {
             None
         } else if status.is_redirection() {
             let to = response.headers().get(LOCATION).map(|to| to.as_bytes());
-            let to = to.map_or_else(String::new, |to| {
-                format!(" to {}", String::from_utf8_lossy(to))
-            });
+            let to =
+                to.map_or_else(String::new, |to| format!(" to {}", String::from_utf8_lossy(to)));
             Some(format!("it answered with a redirect{to}, which is not followed"))
         } else {
             Some(format!("it answered {status}"))
@@ -154,7 +153,8 @@ async fn head(mut response: Response) -> String {
 /// direction of writing.
 fn harmless(text: &str) -> String {
     let is_harmful = |c: char| {
-        (c.is_control() && c != '\n') || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        (c.is_control() && c != '\n')
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars().map(|c| if is_harmful(c) { '\u{fffd}' } else { c }).collect()
 }

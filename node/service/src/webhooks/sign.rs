@@ -160,7 +160,8 @@ mod tests {
         for length in [24, 32, 64] {
             assert_eq!(secret_bytes(&of(length)).unwrap().len(), length);
         }
-        for wrong in [&of(23), &of(65), "", "whsec_", &of(32)[6..], "whsec_not base64 at all....."] {
+        for wrong in [&of(23), &of(65), "", "whsec_", &of(32)[6..], "whsec_not base64 at all....."]
+        {
             assert!(secret_bytes(wrong).is_err(), "{wrong}");
         }
         let (a, b) = (new_secret().unwrap(), new_secret().unwrap());

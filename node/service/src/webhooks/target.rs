@@ -57,8 +57,9 @@ impl Targets {
             "https" => {}
             "http" if self.plain_http => {}
             _ => {
-                return Err("url: must begin with https:// ([notify] plain_http allows http://)"
-                    .to_owned());
+                return Err(
+                    "url: must begin with https:// ([notify] plain_http allows http://)".to_owned()
+                );
             }
         }
         if !url.username().is_empty() || url.password().is_some() {

@@ -13,7 +13,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::auth::Caller;
-use super::settings::{Created, Given, Id, Refusals, created, given, id, not_found, page_of, refused};
+use super::settings::{
+    Created, Given, Id, Refusals, created, given, id, not_found, page_of, refused,
+};
 use super::{Answer, Api, LIMIT_DEFAULT, LIMIT_MAX, RETRY_S, bad_path, problem};
 use crate::digest;
 use crate::node::Node;
