@@ -177,8 +177,7 @@ impl Config {
             regions: self.check_ours()?,
         };
         self.destinations.iter().try_for_each(Destination::check_declared)?;
-        let environments =
-            unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
+        let environments = unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
         for environment in &self.environments {
             environment.check(&around)?;
         }

@@ -329,9 +329,7 @@ fn read(
         Kind::Destination => {
             Thing::Destination(destination::read(given, named, &node.key, &node.config)?)
         }
-        Kind::Webhook => {
-            Thing::Webhook(MadeWebhook::read(given, named, &node.key, &node.config)?)
-        }
+        Kind::Webhook => Thing::Webhook(MadeWebhook::read(given, named, &node.key, &node.config)?),
     })
 }
 

@@ -146,7 +146,7 @@ impl Picture {
     pub(super) fn audience(&self) -> Audience {
         let mut audience = Audience::default();
         for (name, found) in &self.destinations {
-            audience.kinds.insert(name.clone(), found.of.view.kind());
+            audience.kinds.insert(name.clone(), found.of.settings.kind());
         }
         for hook in self.webhooks.values().map(|found| &found.of).filter(|hook| hook.enabled) {
             let hooks = audience.by_env.entry(hook.env_id.clone()).or_default();

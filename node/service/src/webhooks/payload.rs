@@ -41,7 +41,9 @@ pub(super) fn payload(
 
 /// The same for whatever it is about.
 pub(super) fn envelope(event: &str, data: Value, now: Timestamp) -> Value {
-    json!({ "version": "1.0", "event": event, "type": event, "timestamp": now, "data": data })
+    let mut envelope = json!({ "version": "1.0", "event": event, "type": event, "timestamp": now });
+    envelope["data"] = data;
+    envelope
 }
 
 /// The JSON that is sent: the payload, with what the recording keeps of a person now. Nothing where

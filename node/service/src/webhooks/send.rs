@@ -1,7 +1,7 @@
 //! One attempt: builds a request, signs it, sends it, reads a little of the answer.
 //!
-//! No redirects, no proxies, at most 15 s for all of it, and of the answer only its beginning: whatever
-//! a receiver does, it holds one of its own few places for a while.
+//! No redirects, no proxies, at most 15 s until the answer's status, and of its body only the
+//! beginning, for 2 s more: whatever a receiver does, it holds one of its own few places for a while.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -21,8 +21,10 @@ use super::{Webhook, schedule};
 use crate::config::Notify;
 use crate::node::Node;
 
-/// Longest that an attempt may take, from the name to the answer's end.
-const ATTEMPT_MAX: Duration = Duration::from_secs(15);
+/// Longest that the answer's status may take, from looking the name up on.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// Longest that its body is listened to after that.
+const BODY_MAX: Duration = Duration::from_secs(2);
 /// Longest that the connection may take, TLS included.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// How long a connection is kept for the next request.
@@ -49,7 +51,6 @@ impl Sender {
             .https_only(!notify.plain_http)
             .dns_resolver(Arc::new(Resolver::new(targets.clone())))
             .connect_timeout(CONNECT_MAX)
-            .timeout(ATTEMPT_MAX)
             .pool_idle_timeout(IDLE_MAX)
             .pool_max_idle_per_host(1)
             .user_agent(concat!("holdfast/", env!("CARGO_PKG_VERSION")));
@@ -67,10 +68,12 @@ impl Sender {
     /// Tries to deliver a message.
     pub(super) async fn attempt(&self, node: &Node, hook: &Webhook, message: &Message) -> Outcome {
         let (at, started) = (node.clock.now(), node.clock.boottime());
-        // The client has a limit of its own; this one holds for reading settings and names, too.
-        let sending = tokio::time::timeout(ATTEMPT_MAX, self.send(node, hook, message, at));
+        let sending = tokio::time::timeout(ANSWER_MAX, self.send(node, hook, message, at));
         let (status, error, response_head) = match sending.await {
-            Ok(Ok((status, error, head))) => (Some(status), error, Some(head)),
+            Ok(Ok(response)) => {
+                let (status, error) = judge(&response);
+                (Some(status), error, Some(head(response).await))
+            }
             Ok(Err(error)) => (None, Some(error), None),
             Err(_) => (None, Some(too_slow()), None),
         };
@@ -85,7 +88,7 @@ impl Sender {
         hook: &Webhook,
         message: &Message,
         now: Timestamp,
-    ) -> Result<(u16, Option<String>, String), String> {
+    ) -> Result<Response, String> {
         // Asked for at each attempt: the configuration may have changed since it was made.
         let url = self.targets.check_url(&hook.url)?;
         let signer = hook.signer(&node.key, now).await?;
@@ -110,20 +113,23 @@ impl Sender {
             .header("webhook-signature", signature)
             .header("x-pipe-signature", pipe)
             .body(body);
-        let response = request.send().await.map_err(|error| reason(&error))?;
-        let status = response.status();
-        let error = if status.is_success() {
-            None
-        } else if status.is_redirection() {
-            let to = response.headers().get(LOCATION).map(|to| to.as_bytes());
-            let to =
-                to.map_or_else(String::new, |to| format!(" to {}", String::from_utf8_lossy(to)));
-            Some(format!("it answered with a redirect{to}, which is not followed"))
-        } else {
-            Some(format!("it answered {status}"))
-        };
-        Ok((status.as_u16(), error, head(response).await))
+        request.send().await.map_err(|error| reason(&error))
     }
+}
+
+/// An answer's status, and why it does not count, if it does not.
+fn judge(response: &Response) -> (u16, Option<String>) {
+    let status = response.status();
+    let error = if status.is_success() {
+        None
+    } else if status.is_redirection() {
+        let to = response.headers().get(LOCATION).map(|to| String::from_utf8_lossy(to.as_bytes()));
+        let to = to.map_or_else(String::new, |to| format!(" to {to}"));
+        Some(format!("it answered with a redirect{to}, which is not followed"))
+    } else {
+        Some(format!("it answered {status}"))
+    };
+    (status.as_u16(), error)
 }
 
 /// What is still kept of the person. Nothing for a ping, and once the recording's entry is gone.
@@ -133,12 +139,18 @@ fn metadata(node: &Node, message: &Message) -> Result<Option<Metadata>, String> 
     Ok(found.map(|rec| rec.metadata))
 }
 
-/// The beginning of an answer, as text that does nothing. What breaks off ends there: the status was
-/// the answer.
+/// The beginning of an answer, as text that does nothing. What breaks off or takes too long ends
+/// there: the status was the answer.
 async fn head(mut response: Response) -> String {
     let mut bytes = Vec::new();
+    let over = tokio::time::sleep(BODY_MAX);
+    tokio::pin!(over);
     while bytes.len() < HEAD_BYTES_MAX {
-        match response.chunk().await {
+        let chunk = tokio::select! {
+            chunk = response.chunk() => chunk,
+            () = &mut over => break,
+        };
+        match chunk {
             Ok(Some(chunk)) => {
                 let room = HEAD_BYTES_MAX - bytes.len();
                 bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
@@ -160,7 +172,7 @@ fn harmless(text: &str) -> String {
 }
 
 fn too_slow() -> String {
-    format!("no answer within {} s", ATTEMPT_MAX.as_secs())
+    format!("no answer within {} s", ANSWER_MAX.as_secs())
 }
 
 /// Why no answer came, in words.

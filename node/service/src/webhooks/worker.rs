@@ -5,7 +5,6 @@
 //! its next start, and delivered again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
@@ -327,39 +326,32 @@ fn pick(
 }
 
 /// Delivers a message, and writes down how it went.
-fn deliver(
-    node: Arc<Node>,
-    hook: Arc<Webhook>,
-    key: (u64, u64),
-    message: Message,
-) -> impl Future<Output = Ended> + Send {
-    async move {
-        let outcome = node.webhooks.sender.attempt(&node, &hook, &message).await;
-        let (is_success, is_gone) = (outcome.is_success(), outcome.is_gone());
-        let attempt = &outcome.attempt;
-        let (id, status) = (hook.id.clone(), attempt.status);
-        match &attempt.error {
-            None => tracing::debug!(webhook = id, event = message.event, status, "delivered"),
-            Some(error) => {
-                tracing::warn!(webhook = id, event = message.event, %error, "not delivered");
-            }
+async fn deliver(node: Arc<Node>, hook: Arc<Webhook>, key: (u64, u64), message: Message) -> Ended {
+    let outcome = node.webhooks.sender.attempt(&node, &hook, &message).await;
+    let (is_success, is_gone) = (outcome.is_success(), outcome.is_gone());
+    let attempt = &outcome.attempt;
+    let (id, status) = (hook.id.clone(), attempt.status);
+    match &attempt.error {
+        None => tracing::debug!(webhook = id, event = message.event, status, "delivered"),
+        Some(error) => {
+            tracing::warn!(webhook = id, event = message.event, %error, "not delivered");
         }
-        if is_gone {
-            tracing::error!(webhook = id, "its receiver is gone for good: nothing more is sent");
-        }
-        let (now, audit, of) = (node.clock.now(), node.audit.clone(), id.clone());
-        let noting = node.ledger.write(move |write| {
-            Outbox::open(write)?.finish(&of, key, outcome, now)?;
-            if is_gone {
-                audit.append(write, now, BY_RECEIVER, &turned(&of))?;
-            }
-            Ok(())
-        });
-        if let Err(error) = noting.await {
-            tracing::error!(webhook = id, %error, "a delivery could not be noted; it is repeated");
-            // Not at once: the receiver is not to be flooded because our disk is full.
-            tokio::time::sleep(FAILED_PAUSE).await;
-        }
-        Ended { id, hook_number: key.0, number: key.1, is_success }
     }
+    if is_gone {
+        tracing::error!(webhook = id, "its receiver is gone for good: nothing more is sent");
+    }
+    let (now, audit, of) = (node.clock.now(), node.audit.clone(), id.clone());
+    let noting = node.ledger.write(move |write| {
+        Outbox::open(write)?.finish(&of, key, outcome, now)?;
+        if is_gone {
+            audit.append(write, now, BY_RECEIVER, &turned(&of))?;
+        }
+        Ok(())
+    });
+    if let Err(error) = noting.await {
+        tracing::error!(webhook = id, %error, "a delivery could not be noted; it is repeated");
+        // Not at once: the receiver is not to be flooded because our disk is full.
+        tokio::time::sleep(FAILED_PAUSE).await;
+    }
+    Ended { id, hook_number: key.0, number: key.1, is_success }
 }

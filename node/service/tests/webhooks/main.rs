@@ -7,6 +7,7 @@ mod operate_node;
 mod receiver;
 
 mod api;
+mod tls;
 mod trouble;
 
 use std::sync::Arc;

@@ -10,7 +10,9 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, Response, Uri};
+use axum::serve::Listener;
 use futures_util::stream;
+use holdfast_core::RecordingId;
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -82,6 +84,11 @@ impl Receiver {
     /// A server that answers 200.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at(listener).await
+    }
+
+    /// The same at a listener of another kind.
+    pub async fn at<L: Listener<Addr = SocketAddr>>(listener: L) -> Self {
         let address = listener.local_addr().unwrap();
         let got = Arc::new(Mutex::new(Vec::new()));
         let answers: Answers = Arc::new(Mutex::new(Box::new(|_| Reply::Status(200, "thanks"))));
@@ -105,7 +112,7 @@ impl Receiver {
     }
 
     /// The events of a recording that it was sent, in order.
-    pub fn events(&self, id: impl ToString) -> Vec<String> {
+    pub fn events(&self, id: RecordingId) -> Vec<String> {
         let id = id.to_string();
         self.got().iter().filter(|got| got.recording() == id).map(Got::event).collect()
     }
