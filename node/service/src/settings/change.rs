@@ -6,7 +6,6 @@ use holdfast_core::recording::State;
 use redb::WriteTransaction;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use zeroize::Zeroizing;
 
 use super::destination;
 use super::picture::{Origin, Picture};
@@ -17,7 +16,7 @@ use crate::audit::{Act, Configured};
 use crate::config::{Around, unique};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
-use crate::webhooks::{self, sign};
+use crate::webhooks;
 
 /// Most settings of each kind that the API makes.
 const THINGS_MAX: usize = 10_000;
@@ -134,27 +133,6 @@ impl Settings {
         self.put(node, by, after, Configured::Changed, members).await
     }
 
-    /// Gives a webhook a new secret, and answers with it. The old one is used beside it for 24 hours.
-    ///
-    /// # Errors
-    /// [`Refused`].
-    pub async fn rotate(
-        &self,
-        node: &Node,
-        by: &str,
-        id: &str,
-    ) -> Result<Zeroizing<String>, Refused> {
-        let _one_at_a_time = self.changing.lock().await;
-        let Thing::Webhook(before) = self.made(Kind::Webhook, id)? else {
-            return Err(Refused::NotFound { kind: Kind::Webhook.as_str(), id: id.to_owned() });
-        };
-        let secret = sign::new_secret().map_err(Refused::Invalid)?;
-        let after = before.rotated(&node.key, &secret, node.clock.now());
-        let after = Thing::Webhook(after?);
-        self.put(node, by, after, Configured::Changed, vec!["secret".into()]).await?;
-        Ok(secret)
-    }
-
     /// Deletes a setting that nothing needs any more.
     ///
     /// # Errors
@@ -184,7 +162,8 @@ impl Settings {
         Ok(())
     }
 
-    async fn put(
+    /// Writes a setting down, and shows it.
+    pub(super) async fn put(
         &self,
         node: &Node,
         by: &str,
@@ -251,7 +230,7 @@ impl Settings {
     }
 
     /// One that the API made.
-    fn made(&self, kind: Kind, id: &str) -> Result<Thing, Refused> {
+    pub(super) fn made(&self, kind: Kind, id: &str) -> Result<Thing, Refused> {
         let word = kind.as_str();
         let missing = || Refused::NotFound { kind: word, id: id.to_owned() };
         if self.origin(kind, id).ok_or_else(missing)? == Origin::Config {

@@ -8,8 +8,12 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::Settings;
 use super::change::{Refused, parse};
+use super::store::{Kind, Thing};
+use crate::audit::Configured;
 use crate::config::Config;
+use crate::node::Node;
 use crate::nodekey::NodeKey;
 use crate::webhooks::event::{Event, Format};
 use crate::webhooks::target::Targets;
@@ -136,6 +140,29 @@ impl MadeWebhook {
                 pipe_key: self.pipe_key.clone(),
             },
         }
+    }
+}
+
+impl Settings {
+    /// Gives a webhook a new secret, and answers with it. The old one is used beside it for 24 hours.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub async fn rotate(
+        &self,
+        node: &Node,
+        by: &str,
+        id: &str,
+    ) -> Result<Zeroizing<String>, Refused> {
+        let _one_at_a_time = self.changing.lock().await;
+        let Thing::Webhook(before) = self.made(Kind::Webhook, id)? else {
+            return Err(Refused::NotFound { kind: Kind::Webhook.as_str(), id: id.to_owned() });
+        };
+        let secret = sign::new_secret().map_err(Refused::Invalid)?;
+        let after = before.rotated(&node.key, &secret, node.clock.now());
+        let after = Thing::Webhook(after?);
+        self.put(node, by, after, Configured::Changed, vec!["secret".into()]).await?;
+        Ok(secret)
     }
 }
 

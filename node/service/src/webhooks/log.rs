@@ -8,8 +8,8 @@ use redb::{ReadOnlyTable, ReadTransaction, TableDefinition, TableError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::message::{DeliveryState, HookRow, Message, Try};
-use super::outbox::{DUE, HOOKS, LOG, MESSAGES, WAITING, decode};
+use super::message::{DeliveryState, HookRow, Message, Try, decode};
+use super::outbox::{DUE, HOOKS, LOG, MESSAGES, WAITING};
 use crate::ledger::LedgerError;
 
 /// Something that was sent to a webhook, or is to be.
@@ -71,7 +71,7 @@ impl Delivery {
 /// What is known of a webhook, if anything is.
 pub(super) fn hook(read: &ReadTransaction, id: &str) -> Result<Option<HookRow>, LedgerError> {
     let Some(hooks) = table(read, HOOKS)? else { return Ok(None) };
-    hooks.get(id)?.map(|row| decode("webhook", row.value())).transpose()
+    Ok(hooks.get(id)?.and_then(|row| decode("webhook", row.value())))
 }
 
 /// A message.
@@ -81,7 +81,7 @@ pub(super) fn message(
     number: u64,
 ) -> Result<Option<Message>, LedgerError> {
     let Some(messages) = table(read, MESSAGES)? else { return Ok(None) };
-    messages.get((hook, number))?.map(|row| decode("message", row.value())).transpose()
+    Ok(messages.get((hook, number))?.and_then(|row| decode("message", row.value())))
 }
 
 /// What is due by now and later, soonest first: when, and which message.
@@ -165,7 +165,7 @@ pub(super) fn page(
     for row in rows.by_ref().take(limit) {
         let (key, row) = row?;
         last = Some(key.value().1);
-        page.push(Delivery::new(decode("message", row.value())?));
+        page.extend(decode("message", row.value()).map(Delivery::new));
     }
     let is_more = rows.next().transpose()?.is_some();
     Ok((page, last.filter(|_| is_more)))

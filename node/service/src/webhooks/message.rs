@@ -5,6 +5,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::ledger::LedgerError;
+
 /// Attempts of one message that are kept for looking at.
 const TRIES_MAX: usize = 16;
 
@@ -137,4 +139,14 @@ impl Outcome {
     pub(super) fn is_gone(&self) -> bool {
         self.attempt.status == Some(410)
     }
+}
+
+/// Reads a row. One that is damaged counts as missing: it must not hold up what happens to recordings.
+pub(super) fn decode<T: serde::de::DeserializeOwned>(what: &str, bytes: &[u8]) -> Option<T> {
+    let decoded = serde_json::from_slice(bytes);
+    decoded.inspect_err(|error| tracing::error!(%error, "outbox: a {what} is damaged")).ok()
+}
+
+pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, LedgerError> {
+    serde_json::to_vec(value).map_err(|error| LedgerError::Write(error.to_string()))
 }

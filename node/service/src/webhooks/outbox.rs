@@ -16,9 +16,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use redb::{ReadableTable, Table, TableDefinition, WriteTransaction};
-use serde::Serialize;
 
-use super::message::{DeliveryState, HookRow, Message, Outcome, Try};
+use super::message::{DeliveryState, HookRow, Message, Outcome, Try, decode, encode};
 use super::schedule;
 use crate::ledger::LedgerError;
 
@@ -71,7 +70,7 @@ impl<'t> Outbox<'t> {
 
     /// What is known of a webhook, if anything is.
     pub(super) fn hook(&self, id: &str) -> Result<Option<HookRow>, LedgerError> {
-        self.hooks.get(id)?.map(|row| decode("webhook", row.value())).transpose()
+        Ok(self.hooks.get(id)?.and_then(|row| decode("webhook", row.value())))
     }
 
     fn hook_or_new(&mut self, id: &str) -> Result<HookRow, LedgerError> {
@@ -108,7 +107,7 @@ impl<'t> Outbox<'t> {
     }
 
     pub(super) fn message(&self, hook: u64, number: u64) -> Result<Option<Message>, LedgerError> {
-        self.messages.get((hook, number))?.map(|row| decode("message", row.value())).transpose()
+        Ok(self.messages.get((hook, number))?.and_then(|row| decode("message", row.value())))
     }
 
     fn put(&mut self, hook: u64, number: u64, message: &Message) -> Result<(), LedgerError> {
@@ -363,7 +362,8 @@ impl<'t> Outbox<'t> {
         for row in self.hooks.iter()? {
             let (id, row) = row?;
             if id.value() != LAST {
-                alive.insert(decode::<HookRow>("webhook", row.value())?.number);
+                let row: Option<HookRow> = decode("webhook", row.value());
+                alive.extend(row.map(|row| row.number));
             }
         }
         let mut doomed = Vec::new();
@@ -387,9 +387,10 @@ impl<'t> Outbox<'t> {
     }
 
     fn remove(&mut self, hook: u64, number: u64) -> Result<(), LedgerError> {
-        let Some(message) = self.message(hook, number)? else { return Ok(()) };
+        let message = self.message(hook, number)?;
         self.messages.remove((hook, number))?;
         self.waiting.remove((hook, number))?;
+        let Some(message) = message else { return Ok(()) };
         self.order.remove((hook, message.queue(number), number))?;
         if let Some(at) = message.next_at {
             self.due.remove((hook, at.as_millisecond(), number))?;
@@ -399,16 +400,4 @@ impl<'t> Outbox<'t> {
         }
         Ok(())
     }
-}
-
-pub(super) fn decode<T: serde::de::DeserializeOwned>(
-    what: &str,
-    bytes: &[u8],
-) -> Result<T, LedgerError> {
-    let decoded = serde_json::from_slice(bytes);
-    decoded.map_err(|error| LedgerError::Read(format!("outbox: a {what} is damaged: {error}")))
-}
-
-fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, LedgerError> {
-    serde_json::to_vec(value).map_err(|error| LedgerError::Write(error.to_string()))
 }

@@ -126,6 +126,22 @@ async fn a_recordings_life_is_told_in_order_and_signed_twice() {
 }
 
 #[tokio::test]
+async fn a_copy_in_a_bucket_is_called_by_its_kind() {
+    let receiver = Receiver::start().await;
+    let node = Delivering::new("");
+    let chosen = json!({ "events": ["video_copied_s3", "video_copied_directory"] });
+    node.hook(&receiver.url(), "store", chosen).await;
+    let id = node.home.delivered(1, "store").await;
+    let got = receiver.has(1).await;
+    assert_eq!(receiver.events(id), ["video_copied_s3"]);
+    let data = &got[0].json()["data"];
+    assert_eq!(
+        (&data["destination"], &data["location"]),
+        (&json!("store"), &json!("s3://bucket/store/pushed.mp4"))
+    );
+}
+
+#[tokio::test]
 async fn a_webhook_hears_of_its_environment_and_of_what_it_chose() {
     let receiver = Receiver::start().await;
     let node = Delivering::new("");
