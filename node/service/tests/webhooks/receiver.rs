@@ -64,13 +64,37 @@ pub enum Reply {
     Drip,
 }
 
+type Heard = Arc<Mutex<Vec<Got>>>;
+
+/// Requests that hang now, and the most that did at once.
+type Open = Arc<Mutex<(usize, usize)>>;
+
+/// A request that hangs, until its client goes away.
+struct Hanging(Open);
+
+impl Hanging {
+    fn new(open: &Open) -> Self {
+        let mut now = open.lock().unwrap();
+        now.0 += 1;
+        now.1 = now.1.max(now.0);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.0.lock().unwrap().0 -= 1;
+    }
+}
+
 type Answers = Arc<Mutex<Box<dyn FnMut(&Got) -> Reply + Send>>>;
 
 /// A server that runs for as long as there is one of these.
 pub struct Receiver {
     pub address: SocketAddr,
-    got: Arc<Mutex<Vec<Got>>>,
+    got: Heard,
     answers: Answers,
+    open: Open,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -90,12 +114,16 @@ impl Receiver {
     /// The same at a listener of another kind.
     pub async fn at<L: Listener<Addr = SocketAddr>>(listener: L) -> Self {
         let address = listener.local_addr().unwrap();
-        let got = Arc::new(Mutex::new(Vec::new()));
+        let got = Heard::default();
+        let open = Open::default();
         let answers: Answers = Arc::new(Mutex::new(Box::new(|_| Reply::Status(200, "thanks"))));
-        let router =
-            Router::new().fallback(receive).with_state((Arc::clone(&got), Arc::clone(&answers)));
+        let router = Router::new().fallback(receive).with_state((
+            Arc::clone(&got),
+            Arc::clone(&answers),
+            Arc::clone(&open),
+        ));
         let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { address, got, answers, task }
+        Self { address, got, answers, open, task }
     }
 
     pub fn url(&self) -> String {
@@ -105,6 +133,11 @@ impl Receiver {
     /// From now on it answers like this.
     pub fn answers(&self, answer: impl FnMut(&Got) -> Reply + Send + 'static) {
         *self.answers.lock().unwrap() = Box::new(answer);
+    }
+
+    /// Most requests that hung at once.
+    pub fn at_once_max(&self) -> usize {
+        self.open.lock().unwrap().1
     }
 
     pub fn got(&self) -> Vec<Got> {
@@ -128,7 +161,7 @@ impl Receiver {
 }
 
 async fn receive(
-    State((got, answers)): State<(Arc<Mutex<Vec<Got>>>, Answers)>,
+    State((got, answers, open)): State<(Heard, Answers, Open)>,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -139,7 +172,10 @@ async fn receive(
     let response = Response::builder();
     match reply {
         Reply::Status(status, text) => response.status(status).body(Body::from(text)).unwrap(),
-        Reply::Hang => std::future::pending().await,
+        Reply::Hang => {
+            let _hanging = Hanging::new(&open);
+            std::future::pending().await
+        }
         Reply::Redirect => {
             response.status(307).header("location", uri.to_string()).body(Body::empty()).unwrap()
         }

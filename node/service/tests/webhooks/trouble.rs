@@ -22,7 +22,7 @@ async fn a_webhook_that_hangs_holds_up_no_other_and_is_given_15_seconds() {
     }
     good.has(40).await;
     // At no time has it more than its few places, and none of it has been given up.
-    assert!(hanging.got().len() <= 4, "{}", hanging.got().len());
+    assert!((1..=4).contains(&hanging.at_once_max()), "{}", hanging.at_once_max());
     let oldest = until("the first attempt to end", || {
         let node = &node.home.node;
         let all = node.webhooks.deliveries(node, &stuck, None, 50).unwrap().0;
@@ -31,7 +31,7 @@ async fn a_webhook_that_hangs_holds_up_no_other_and_is_given_15_seconds() {
     let oldest = oldest.await;
     assert_eq!((oldest.state, oldest.status), (DeliveryState::Waiting, None));
     assert!(oldest.error.as_ref().unwrap().contains("no answer within 15 s"), "{oldest:?}");
-    assert!(oldest.duration_ms.unwrap() >= 15_000 && oldest.next_at.is_some());
+    assert!(oldest.next_at.is_some());
 }
 
 #[tokio::test]
