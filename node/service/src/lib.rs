@@ -23,3 +23,4 @@ pub mod tls;
 pub mod transcode;
 pub mod vault;
 pub mod web;
+pub mod webhooks;

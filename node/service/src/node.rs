@@ -18,6 +18,7 @@ use crate::nodekey::NodeKey;
 use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::vault::{Vault, VaultError};
+use crate::webhooks::Webhooks;
 
 /// How far the clock may be set back, as time servers do, before deletions stop.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
@@ -39,6 +40,8 @@ pub struct Node {
     pub settings: Settings,
     /// Who did what.
     pub audit: AuditLog,
+    /// Telling customers' systems what happens.
+    pub webhooks: Webhooks,
     /// How far running transcodes have come.
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
@@ -99,8 +102,10 @@ impl Node {
         }
         let key = NodeKey::load_or_make(state_path)?;
         let audit = AuditLog::new(&key)?;
-        let ledger = Ledger::open(&ledger_path, clock.now(), vec![audit.observer()])?;
-        let settings = Settings::open(&config, &ledger, &key)?;
+        let webhooks = Webhooks::open(&config)?;
+        let observers = vec![audit.observer(), webhooks.observer()];
+        let ledger = Ledger::open(&ledger_path, clock.now(), observers)?;
+        let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
         Ok(Arc::new(Self {
             config,
             clock,
@@ -109,6 +114,7 @@ impl Node {
             vault: Arc::new(vault),
             settings,
             audit,
+            webhooks,
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),

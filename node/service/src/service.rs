@@ -22,7 +22,7 @@ use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
 use crate::vault::Vault;
-use crate::{operate, queue, settings, tls, web};
+use crate::{operate, queue, settings, tls, web, webhooks};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
 const PAGE: usize = 500;
@@ -174,6 +174,7 @@ fn start_workers(
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
     workers.spawn(settings::sweep::run(Arc::clone(node)));
+    workers.spawn(webhooks::worker::run(Arc::clone(node)));
     workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));
     workers
 }

@@ -6,6 +6,7 @@
 mod destination;
 mod environment;
 mod node;
+mod webhook;
 mod work;
 
 use std::collections::BTreeSet;
@@ -16,11 +17,13 @@ use holdfast_core::retention;
 use holdfast_core::storage::Region;
 use serde::Deserialize;
 
+use crate::webhooks::target::Targets;
 pub use destination::{Destination, DirectoryDestination, S3Destination, Sealed};
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
+pub use webhook::{Notify, PrivateTargets, Webhook};
 pub use work::{Deliver, Ingest, Transcode};
 
 /// Largest configuration file, in bytes.
@@ -79,6 +82,9 @@ pub struct Config {
     /// API and pages.
     #[serde(default)]
     pub operate: Operate,
+    /// Where webhooks may lead.
+    #[serde(default)]
+    pub notify: Notify,
     /// Where recordings can be pushed to.
     #[serde(default)]
     pub destinations: Vec<Destination>,
@@ -88,6 +94,9 @@ pub struct Config {
     /// Customers' settings.
     #[serde(default)]
     pub environments: Vec<Environment>,
+    /// Who is told what happens.
+    #[serde(default)]
+    pub webhooks: Vec<Webhook>,
 }
 
 impl Config {
@@ -168,9 +177,14 @@ impl Config {
             regions: self.check_ours()?,
         };
         self.destinations.iter().try_for_each(Destination::check_declared)?;
-        unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
+        let environments = unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
         for environment in &self.environments {
             environment.check(&around)?;
+        }
+        unique("webhooks", self.webhooks.iter().map(|webhook| webhook.id.as_str()))?;
+        let targets = Targets::new(&self.notify);
+        for webhook in &self.webhooks {
+            webhook.check(&environments, &targets)?;
         }
         if let Some(demo) = &self.operate.demo_environment {
             self.environment(demo)

@@ -160,7 +160,7 @@ pub fn is_deleted(rec: &Recording) -> bool {
     rec.is_ended()
 }
 
-fn media_view(facts: &SourceFacts) -> MediaView {
+pub(crate) fn media_view(facts: &SourceFacts) -> MediaView {
     let size = facts.video.as_ref().map(|video| match video.rotation {
         90 | 270 => (video.height, video.width),
         _ => (video.width, video.height),

@@ -75,6 +75,15 @@ impl Home {
 
     /// The same with a store, and the keys to it.
     pub fn with_store(endpoint: &str, id: &str, secret: &str) -> Self {
+        Self::with(endpoint, id, secret, "")
+    }
+
+    /// The same with more in its configuration; `{at}` in it is the node's folder.
+    pub fn with_more(more: &str) -> Self {
+        Self::with("http://127.0.0.1:1", "id", "secret", more)
+    }
+
+    fn with(endpoint: &str, id: &str, secret: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();
         for folder in ["state", "vault", "shelf"] {
@@ -82,13 +91,24 @@ impl Home {
         }
         std::fs::write(at.join("id"), id).unwrap();
         std::fs::write(at.join("secret"), secret).unwrap();
-        let text = TEXT
+        let text = format!("{TEXT}{more}")
             .replace("{endpoint}", endpoint)
             .replace("{at}", at.to_str().unwrap())
             .replace("{sha256}", &digest::of(KEY.as_bytes()));
         let file = at.join("node.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
+        let node = Node::open(config, Clock::new()).unwrap();
+        Self { dir, node }
+    }
+
+    /// The same node after its end and a new start.
+    pub fn again(self) -> Self {
+        let Self { dir, node } = self;
+        let config = node.config.clone();
+        let left = Arc::into_inner(node);
+        assert!(left.is_some(), "something of the node still runs");
+        drop(left);
         let node = Node::open(config, Clock::new()).unwrap();
         Self { dir, node }
     }

@@ -7,6 +7,7 @@ mod destinations;
 mod environments;
 mod policy;
 mod settings;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +37,7 @@ pub use audit::{HeadView, KeyView};
 pub use destinations::{DestinationWithOrigin, DestinationsView};
 pub use environments::{EnvironmentView, EnvironmentsView};
 pub use policy::{DoomedView, PreviewView};
+pub use webhooks::{DeliveriesView, WebhookView, WebhookWithSecret, WebhooksView};
 
 /// Recordings on a page where the request does not say.
 const LIMIT_DEFAULT: usize = 50;
@@ -145,6 +147,9 @@ fn to_read() -> OpenApiRouter<Api> {
         .routes(routes!(destinations::list))
         .routes(routes!(destinations::show))
         .routes(routes!(audit::key))
+        .routes(routes!(webhooks::list))
+        .routes(routes!(webhooks::show))
+        .routes(routes!(webhooks::deliveries))
 }
 
 /// What acts on recordings and settings.
@@ -160,6 +165,11 @@ fn to_manage() -> OpenApiRouter<Api> {
         .routes(routes!(environments::change, environments::remove))
         .routes(routes!(destinations::create))
         .routes(routes!(destinations::change, destinations::remove))
+        .routes(routes!(webhooks::create))
+        .routes(routes!(webhooks::change, webhooks::remove))
+        .routes(routes!(webhooks::rotate_secret))
+        .routes(routes!(webhooks::ping))
+        .routes(routes!(webhooks::redeliver))
 }
 
 /// What is about the node itself.

@@ -21,6 +21,7 @@ pub(super) fn config(config: &Config) -> String {
     lines.line("zone", &config.node.zone);
     lines.line("environments", names(config.environments.iter().map(|each| each.id.as_str())));
     lines.line("destinations", names(config.destinations.iter().map(Destination::name)));
+    lines.line("webhooks", names(config.webhooks.iter().map(|each| each.id.as_str())));
     lines.line("API keys", names(config.operate.keys.iter().map(|each| each.name.as_str())));
     lines.0
 }
