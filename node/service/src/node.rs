@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
@@ -37,6 +38,8 @@ pub struct Node {
     pub vault: Arc<Vault>,
     /// What customers set: environments, destinations.
     pub settings: Settings,
+    /// Who may use the API.
+    pub keys: Keys,
     /// Who did what.
     pub audit: AuditLog,
     /// How far running transcodes have come.
@@ -101,6 +104,7 @@ impl Node {
         let audit = AuditLog::new(&key);
         let ledger = Ledger::open(&ledger_path, clock.now(), vec![audit.observer()])?;
         let settings = Settings::open(&config, &ledger, &key)?;
+        let keys = Keys::open(&config.operate.keys, &ledger)?;
         Ok(Arc::new(Self {
             config,
             clock,
@@ -108,6 +112,7 @@ impl Node {
             ledger,
             vault: Arc::new(vault),
             settings,
+            keys,
             audit,
             progress: Progress::default(),
             running: Running::default(),

@@ -58,6 +58,8 @@ impl Problem {
         gone = 410, "gone", "Gone";
         /// Larger than allowed.
         too_large = 413, "too-large", "Too large";
+        /// The body is of a kind that is not taken.
+        unsupported_media_type = 415, "unsupported-media-type", "The body is of a kind that is not taken";
         /// The bytes are no recording.
         not_a_recording = 415, "not-a-recording", "Not a recording";
         /// The file has no such part.

@@ -34,6 +34,7 @@ const PAGE: usize = 500;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let node = Node::open(config, Clock::new())?;
     node.settings.start(&node).await.context("starting with the settings of the last time")?;
+    node.keys.start(&node).await.context("noting which keys the configuration declares")?;
     let streams = Streams::new();
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;

@@ -381,7 +381,7 @@ async fn a_hold_wants_a_reason_in_json() {
     home.tell("PUT", &hold, &long).await.is_problem(400);
     let huge = format!(r#"{{"reason":"{}"}}"#, "x".repeat(70_000));
     home.tell("PUT", &hold, &huge).await.is_problem(413);
-    home.ask("PUT", &hold).await.is_problem(400);
+    home.ask("PUT", &hold).await.is_problem(415);
     let nobody = "0193a7b2-6c1e-7d7e-8a3f-0123456789ab";
     let nowhere = format!("{LIST}/{nobody}/hold");
     home.tell("PUT", &nowhere, r#"{"reason":"x"}"#).await.is_problem(404);

@@ -75,6 +75,15 @@ impl Home {
 
     /// The same with a store, and the keys to it.
     pub fn with_store(endpoint: &str, id: &str, secret: &str) -> Self {
+        Self::with("", endpoint, id, secret)
+    }
+
+    /// The same with more in its configuration.
+    pub fn with_config(more: &str) -> Self {
+        Self::with(more, "http://127.0.0.1:1", "id", "secret")
+    }
+
+    fn with(more: &str, endpoint: &str, id: &str, secret: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();
         for folder in ["state", "vault", "shelf"] {
@@ -86,6 +95,7 @@ impl Home {
             .replace("{endpoint}", endpoint)
             .replace("{at}", at.to_str().unwrap())
             .replace("{sha256}", &digest::of(KEY.as_bytes()));
+        let text = if more.is_empty() { text } else { format!("{more}\n{text}") };
         let file = at.join("node.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
@@ -124,6 +134,41 @@ impl Home {
         let key = format!("Bearer {KEY}");
         let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
         send_body(&self.router(), "192.0.2.1", method, target, &headers, body.to_owned()).await
+    }
+
+    /// Asks with another key, and a JSON body where there is one.
+    pub async fn tell_as(&self, key: &str, method: &str, target: &str, body: &str) -> Answer {
+        self.tell_with(key, method, target, body, &[]).await
+    }
+
+    /// The same with more headers.
+    pub async fn tell_with(
+        &self,
+        key: &str,
+        method: &str,
+        target: &str,
+        body: &str,
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let key = format!("Bearer {key}");
+        let mut headers = vec![("authorization", key.as_str())];
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json"));
+        }
+        headers.extend(more);
+        send_body(&self.router(), "192.0.2.1", method, target, &headers, body.to_owned()).await
+    }
+
+    /// Makes a key with this scope, for these environments where any are named. Answers with what
+    /// opens.
+    pub async fn key(&self, scope: &str, env_ids: &[&str]) -> String {
+        let mut body = serde_json::json!({"name": format!("a {scope} key"), "scope": scope});
+        if !env_ids.is_empty() {
+            body["env_ids"] = env_ids.into();
+        }
+        let made = self.tell("POST", "/api/v1/keys", &body.to_string()).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        made.json()["key"].as_str().unwrap().to_owned()
     }
 
     /// A stream that is arriving: `RAW` lies on disk, and its first half is durable.
@@ -211,7 +256,7 @@ pub async fn send(
     send_body(router, from, method, target, headers, String::new()).await
 }
 
-async fn send_body(
+pub async fn send_body(
     router: &Router,
     from: &str,
     method: &str,

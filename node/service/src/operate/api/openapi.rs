@@ -1,0 +1,121 @@
+//! The API's description: OpenAPI 3.1, made from the handlers themselves.
+//!
+//! What every call has in common (its key, what any call is refused with, `Idempotency-Key`) is
+//! added here, so that a new route need only say what is its own.
+
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::http::{HeaderValue, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{OpenApi as Description, PathItem, RefOr, Required};
+use utoipa_axum::router::OpenApiRouter;
+
+use super::super::auth::Scope;
+use super::super::health;
+use super::described;
+use super::refusals::{OF_ANY, OF_REPEATABLE, refusal};
+use crate::problem::Problem;
+
+/// The scheme of keys of the API.
+const KEY: &str = "key";
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Holdfast",
+        version = "1",
+        description = "Takes in video recordings, delivers them and deletes them by exact rules. \
+            See docs/api.md for what the calls have in common.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(health::live, health::ready, describe),
+    components(schemas(Problem)),
+    tags(
+        (name = "recordings", description = "Recordings and their files"),
+        (name = "policy", description = "What a changed rule would do"),
+        (name = "environments", description = "Customers' settings"),
+        (name = "accounts", description = "Whoever pays, or tries"),
+        (name = "destinations", description = "Where recordings are pushed to"),
+        (name = "keys", description = "Keys of the API"),
+        (name = "node", description = "The node itself"),
+    ),
+)]
+struct Document;
+
+/// The API's description.
+#[must_use]
+pub fn openapi() -> Description {
+    let calls: OpenApiRouter<_> = OpenApiRouter::with_openapi(Document::openapi());
+    let mut whole = calls.merge(described()).into_openapi();
+    let components = whole.components.get_or_insert_default();
+    let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+    components.add_security_scheme(KEY, SecurityScheme::Http(bearer));
+    for path in whole.paths.paths.values_mut() {
+        operations(path).for_each(|(operation, is_post)| complete(operation, is_post));
+    }
+    whole
+}
+
+/// `GET /api/v1/openapi.json`, for anyone: it says nothing of the node that the manual does not.
+pub(super) fn router() -> Router {
+    Router::new().route("/api/v1/openapi.json", get(describe))
+}
+
+/// Describes the API
+///
+/// No key is needed.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "node", operation_id = "describe",
+    responses((status = 200, description = "This document", body = Object))
+)]
+async fn describe() -> impl IntoResponse {
+    static TEXT: LazyLock<String> =
+        LazyLock::new(|| serde_json::to_string(&openapi()).unwrap_or_default());
+    let json = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, json)], TEXT.as_str())
+}
+
+/// Says of these calls that they need a key with this scope.
+pub(super) fn secure(calls: &mut Description, scope: Scope) {
+    for path in calls.paths.paths.values_mut() {
+        for (operation, _) in operations(path) {
+            operation.security = Some(vec![SecurityRequirement::new(KEY, [scope.as_str()])]);
+        }
+    }
+}
+
+fn operations(path: &mut PathItem) -> impl Iterator<Item = (&mut Operation, bool)> {
+    let others = [&mut path.get, &mut path.put, &mut path.patch, &mut path.delete, &mut path.head];
+    let others = others.into_iter().flatten().map(|operation| (operation, false));
+    others.chain(path.post.as_mut().map(|operation| (operation, true)))
+}
+
+fn complete(operation: &mut Operation, is_post: bool) {
+    let add = |status: u16, operation: &mut Operation| {
+        let responses = &mut operation.responses.responses;
+        responses.entry(status.to_string()).or_insert_with(|| RefOr::T(refusal(status)));
+    };
+    if operation.security.is_none() {
+        return;
+    }
+    OF_ANY.into_iter().for_each(|status| add(status, operation));
+    if is_post {
+        OF_REPEATABLE.into_iter().for_each(|status| add(status, operation));
+        let key = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .required(Required::False)
+            .description(Some(
+                "Makes it safe to send the request again: it is carried out once, and answered \
+                 alike for 24 hours. 1 to 255 visible characters, with or without quotes.",
+            ))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()));
+        operation.parameters.get_or_insert_default().push(RefOr::T(key.build()));
+    }
+}
