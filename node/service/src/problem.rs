@@ -54,6 +54,8 @@ impl Problem {
         stalled = 408, "stalled", "Nothing arrived for too long";
         /// It does not fit what came before.
         conflict = 409, "conflict", "Out of order";
+        /// The same request is being carried out.
+        in_progress = 409, "in-progress", "The request is being carried out";
         /// It is gone.
         gone = 410, "gone", "Gone";
         /// Larger than allowed.
@@ -66,6 +68,8 @@ impl Problem {
         range_not_satisfiable = 416, "range-not-satisfiable", "No such part";
         /// Well-formed, but it makes no sense.
         invalid = 422, "invalid", "It makes no sense";
+        /// An idempotency key belongs to another request.
+        key_reused = 422, "idempotency-key-reused", "The idempotency key belongs to another request";
         /// Too many at once.
         too_many = 429, "too-many", "Too many at once";
         /// Our own fault.

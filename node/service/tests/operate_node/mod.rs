@@ -15,8 +15,9 @@ use holdfast::clock::Clock;
 use holdfast::config::Config;
 use holdfast::node::Node;
 use holdfast::{digest, operate};
+use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::names::Container;
-use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source};
+use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source, due};
 use holdfast_core::{Effect, Lane, RecordingId};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -210,6 +211,22 @@ impl Home {
         self.apply(id, Event::FilePushed { destination, kind, location }).await;
         self.apply(id, Event::PushEnded { failure: None }).await;
         id
+    }
+
+    /// One whose transcoding failed for good.
+    pub async fn failed(&self, seed: u8, env_id: &str) -> RecordingId {
+        let id = self.saved(seed, env_id).await;
+        self.apply(id, Event::Due(Lane::Process)).await;
+        let mut at = self.node.clock.now();
+        loop {
+            let failure = Failure { fault: Fault::Ours, sentence: "it broke".into(), at };
+            self.apply(id, Event::TranscodeFailed(failure)).await;
+            let rec = self.node.ledger.get(id).unwrap().unwrap();
+            let next = due(&rec, Lane::Process).filter(|_| !rec.transcode.exhausted);
+            let Some(next) = next else { return id };
+            at = next;
+            self.node.ledger.apply(id, Event::Due(Lane::Process), next).await.unwrap();
+        }
     }
 
     /// Deletes what is due to be deleted, as the retain lane does.

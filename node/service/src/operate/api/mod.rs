@@ -25,6 +25,7 @@ use utoipa_axum::routes;
 
 use super::auth::{Auth, Caller, Needed, Scope, require_key, require_scope, require_share};
 use super::health;
+use super::idempotency::{Replays, once};
 use super::status::{StatusView, status};
 use crate::ledger::LedgerError;
 use crate::node::Node;
@@ -81,7 +82,9 @@ pub fn with_fallbacks(router: Router) -> Router {
 
 fn routes(node: Arc<Node>) -> Router {
     let started = node.clock.boottime();
+    let replays = Replays::new(Arc::clone(&node), BODY_BYTES_MAX);
     let described = described()
+        .layer(Extension(replays))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(never_stored))
         .with_state(Api { node, started });
@@ -103,7 +106,9 @@ fn described() -> OpenApiRouter<Api> {
 /// These calls, for callers who may, and described as such.
 fn open_to(needed: Needed, mut calls: OpenApiRouter<Api>) -> OpenApiRouter<Api> {
     openapi::secure(calls.get_openapi_mut(), needed.scope);
-    calls.route_layer(middleware::from_fn_with_state(needed, require_scope))
+    calls
+        .route_layer(middleware::from_fn(once))
+        .route_layer(middleware::from_fn_with_state(needed, require_scope))
 }
 
 /// What looks at what belongs to an environment. Each asks its [`Caller`] whether they see it.
