@@ -36,6 +36,7 @@ pub struct AccountView {
 
 /// An account to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AccountBody {
     /// Identifies it.
     pub id: String,

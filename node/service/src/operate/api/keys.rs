@@ -43,7 +43,7 @@ pub struct KeyView {
 #[serde(deny_unknown_fields)]
 pub struct KeyBody {
     /// Whose it is, 1 to 128 characters.
-    #[schema(min_length = 1, max_length = 128)]
+    #[schema(min_length = 1, max_length = 128, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub name: String,
     /// What it opens.
     pub scope: Scope,

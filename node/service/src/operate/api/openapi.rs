@@ -3,6 +3,7 @@
 //! What every call has in common (its key, what any call is refused with, `Idempotency-Key`) is
 //! added here, so that a new route need only say what is its own.
 
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use axum::Router;
@@ -13,7 +14,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{OpenApi as Description, PathItem, RefOr, Required};
+use utoipa::openapi::{OpenApi as Description, PathItem, RefOr, Required, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::super::auth::Scope;
@@ -56,10 +57,39 @@ pub fn openapi() -> Description {
     let components = whole.components.get_or_insert_default();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme(KEY, SecurityScheme::Http(bearer));
+    let strict = components.schemas.clone();
+    components.schemas.values_mut().for_each(|schema| open_up(schema, &strict));
     for path in whole.paths.paths.values_mut() {
         operations(path).for_each(|(operation, is_post)| complete(operation, is_post));
     }
     whole
+}
+
+/// A thing that takes no other members cannot be a part of a larger one. Where it is, its members are
+/// named in that place, and others may stand beside them.
+fn open_up(schema: &mut RefOr<Schema>, strict: &BTreeMap<String, RefOr<Schema>>) {
+    let RefOr::T(schema) = schema else { return };
+    match schema {
+        Schema::OneOf(one) => one.items.iter_mut().for_each(|item| open_up(item, strict)),
+        Schema::AllOf(all) => {
+            for item in &mut all.items {
+                if let Some(open) = opened(item, strict) {
+                    *item = open;
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn opened(item: &RefOr<Schema>, strict: &BTreeMap<String, RefOr<Schema>>) -> Option<RefOr<Schema>> {
+    let RefOr::Ref(reference) = item else { return None };
+    let name = reference.ref_location.rsplit('/').next()?;
+    let Some(RefOr::T(Schema::Object(object))) = strict.get(name) else { return None };
+    object.additional_properties.as_ref()?;
+    let mut open = object.clone();
+    open.additional_properties = None;
+    Some(RefOr::T(Schema::Object(open)))
 }
 
 /// `GET /api/v1/openapi.json`, for anyone: it says nothing of the node that the manual does not.
@@ -113,9 +143,16 @@ fn complete(operation: &mut Operation, is_post: bool) {
             .required(Required::False)
             .description(Some(
                 "Makes it safe to send the request again: it is carried out once, and answered \
-                 alike for 24 hours. 1 to 255 visible characters, with or without quotes.",
+                 alike for 24 hours. 1 to 255 visible ASCII characters; quotes around it are no part of it.",
             ))
-            .schema(Some(ObjectBuilder::new().schema_type(Type::String).build()));
+            .schema(Some(
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .min_length(Some(1))
+                    .max_length(Some(255))
+                    .pattern(Some(r"^[!#-\[\]-~]+$"))
+                    .build(),
+            ));
         operation.parameters.get_or_insert_default().push(RefOr::T(key.build()));
     }
 }

@@ -56,6 +56,7 @@ pub(super) struct ListQuery {
     #[param(minimum = 1, maximum = 200)]
     limit: Option<usize>,
     /// Where to go on: the `next` of the page before.
+    #[param(format = "uuid")]
     cursor: Option<String>,
     /// Only those in this state.
     #[param(inline)]
