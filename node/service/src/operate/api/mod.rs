@@ -11,6 +11,7 @@ mod policy;
 mod recordings;
 mod refusals;
 mod settings;
+mod video;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,9 @@ use axum::{Extension, Json, Router, middleware};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::auth::{Auth, Caller, Needed, Scope, require_key, require_scope, require_share};
+use super::auth::{
+    Auth, Caller, Needed, Scope, require_key, require_pipe_key, require_scope, require_share,
+};
 use super::health;
 use super::idempotency::{Replays, once};
 use super::status::{StatusView, status};
@@ -35,8 +38,10 @@ pub use destinations::{DestinationWithOrigin, DestinationsView};
 pub use environments::{EnvironmentView, EnvironmentsView};
 pub use keys::{KeyBody, KeyView, KeysView, MadeKeyView};
 pub use openapi::openapi;
+use openapi::{KEY, PIPE_KEY};
 pub use policy::{DoomedView, PreviewView};
 pub use recordings::{DeleteOutcome, DeletedView, RecordingsView};
+pub use video::{VideoDeletedView, VideoView, VideosView};
 
 /// Things on a page where the request does not say.
 const LIMIT_DEFAULT: usize = 50;
@@ -64,12 +69,15 @@ pub fn router(node: Arc<Node>) -> Router {
     let auth = Arc::new(Auth::new(Arc::clone(&node)));
     let share = middleware::from_fn_with_state(Arc::clone(&auth), require_share);
     let open = openapi::router().route_layer(share);
-    routes(node).route_layer(middleware::from_fn_with_state(auth, require_key)).merge(open)
+    let pipe_key = middleware::from_fn_with_state(Arc::clone(&auth), require_pipe_key);
+    let v1 = served(described_v1(), Arc::clone(&node)).route_layer(pipe_key);
+    let key = middleware::from_fn_with_state(auth, require_key);
+    served(described(), node).route_layer(key).merge(v1).merge(open)
 }
 
 /// The same for the command line, whose socket has asked who is there, with health beside it.
 pub(super) fn router_without_key(node: Arc<Node>) -> Router {
-    let open = routes(Arc::clone(&node)).layer(Extension(Caller::command_line()));
+    let open = served(described(), Arc::clone(&node)).layer(Extension(Caller::command_line()));
     open.merge(openapi::router()).merge(health::router(node))
 }
 
@@ -80,19 +88,20 @@ pub fn with_fallbacks(router: Router) -> Router {
     router.fallback(no_such_address).method_not_allowed_fallback(no_such_method)
 }
 
-fn routes(node: Arc<Node>) -> Router {
+fn served(calls: OpenApiRouter<Api>, node: Arc<Node>) -> Router {
     let started = node.clock.boottime();
     let replays = Replays::new(Arc::clone(&node), BODY_BYTES_MAX);
-    let described = described()
+    let calls = calls
         .layer(Extension(replays))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(never_stored))
         .with_state(Api { node, started });
-    described.split_for_parts().0
+    calls.split_for_parts().0
 }
 
 /// All calls that need a key, each with what it needs of its caller.
 fn described() -> OpenApiRouter<Api> {
+    let open_to = |needed, calls| open_to(KEY, needed, calls);
     let in_environments = |scope| Needed { scope, whole_node: false };
     let of_node = |scope| Needed { scope, whole_node: true };
     OpenApiRouter::new()
@@ -103,9 +112,21 @@ fn described() -> OpenApiRouter<Api> {
         .merge(open_to(of_node(Scope::Admin), to_admin()))
 }
 
+/// Version 1 of the REST API.
+fn described_v1() -> OpenApiRouter<Api> {
+    let needs = |scope| Needed { scope, whole_node: false };
+    let to_read = OpenApiRouter::new().routes(routes!(video::list)).routes(routes!(video::show));
+    let to_manage = OpenApiRouter::new().routes(routes!(video::remove));
+    open_to(PIPE_KEY, needs(Scope::Read), to_read).merge(open_to(
+        PIPE_KEY,
+        needs(Scope::Manage),
+        to_manage,
+    ))
+}
+
 /// These calls, for callers who may, and described as such.
-fn open_to(needed: Needed, mut calls: OpenApiRouter<Api>) -> OpenApiRouter<Api> {
-    openapi::secure(calls.get_openapi_mut(), needed.scope);
+fn open_to(scheme: &str, needed: Needed, mut calls: OpenApiRouter<Api>) -> OpenApiRouter<Api> {
+    openapi::secure(calls.get_openapi_mut(), scheme, needed.scope);
     calls
         .route_layer(middleware::from_fn(once))
         .route_layer(middleware::from_fn_with_state(needed, require_scope))

@@ -13,18 +13,22 @@ use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{OpenApi as Description, PathItem, RefOr, Required, Schema};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::super::auth::Scope;
+use super::super::auth::{PIPE_AUTH, Scope};
 use super::super::health;
-use super::described;
 use super::refusals::{OF_ANY, OF_REPEATABLE, refusal};
+use super::{described, described_v1};
 use crate::problem::Problem;
 
 /// The scheme of keys of the API.
-const KEY: &str = "key";
+pub(super) const KEY: &str = "key";
+/// The scheme of the same keys in version 1.
+pub(super) const PIPE_KEY: &str = "pipe_key";
 
 #[derive(OpenApi)]
 #[openapi(
@@ -44,6 +48,7 @@ const KEY: &str = "key";
         (name = "accounts", description = "Whoever pays, or tries"),
         (name = "destinations", description = "Where recordings are pushed to"),
         (name = "keys", description = "Keys of the API"),
+        (name = "video", description = "Version 1, for integrations that speak it already"),
         (name = "node", description = "The node itself"),
     ),
 )]
@@ -53,10 +58,12 @@ struct Document;
 #[must_use]
 pub fn openapi() -> Description {
     let calls: OpenApiRouter<_> = OpenApiRouter::with_openapi(Document::openapi());
-    let mut whole = calls.merge(described()).into_openapi();
+    let mut whole = calls.merge(described()).merge(described_v1()).into_openapi();
     let components = whole.components.get_or_insert_default();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     components.add_security_scheme(KEY, SecurityScheme::Http(bearer));
+    let header = ApiKey::Header(ApiKeyValue::new(PIPE_AUTH));
+    components.add_security_scheme(PIPE_KEY, SecurityScheme::ApiKey(header));
     let strict = components.schemas.clone();
     components.schemas.values_mut().for_each(|schema| open_up(schema, &strict));
     for path in whole.paths.paths.values_mut() {
@@ -112,10 +119,10 @@ async fn describe() -> impl IntoResponse {
 }
 
 /// Says of these calls that they need a key with this scope.
-pub(super) fn secure(calls: &mut Description, scope: Scope) {
+pub(super) fn secure(calls: &mut Description, scheme: &str, scope: Scope) {
     for path in calls.paths.paths.values_mut() {
         for (operation, _) in operations(path) {
-            operation.security = Some(vec![SecurityRequirement::new(KEY, [scope.as_str()])]);
+            operation.security = Some(vec![SecurityRequirement::new(scheme, [scope.as_str()])]);
         }
     }
 }

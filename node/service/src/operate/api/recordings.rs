@@ -71,7 +71,8 @@ pub(super) struct ListQuery {
     to: Option<Timestamp>,
 }
 
-type Id = Result<Path<String>, PathRejection>;
+/// A recording's id in an address.
+pub(super) type Id = Result<Path<String>, PathRejection>;
 
 /// Lists recordings
 ///
@@ -179,7 +180,7 @@ pub(super) async fn remove(
 }
 
 /// Deletes a recording that the caller sees.
-pub(in super::super) async fn delete(
+pub(super) async fn delete(
     node: &Node,
     caller: &Caller,
     id: RecordingId,
@@ -210,11 +211,7 @@ pub(super) fn find(node: &Node, caller: &Caller, id: Id) -> Result<Recording, Pr
 }
 
 /// The same, where the id was taken from the address already.
-pub(in super::super) fn find_seen(
-    node: &Node,
-    caller: &Caller,
-    id: &str,
-) -> Result<Recording, Problem> {
+fn find_seen(node: &Node, caller: &Caller, id: &str) -> Result<Recording, Problem> {
     let id = id.parse().map_err(|error| Problem::not_found(format!("{id:?} is {error}")))?;
     let found = node.ledger.get(id).map_err(|error| problem(&error))?;
     let found = found.filter(|rec| caller.sees(&rec.env_id));

@@ -6,7 +6,7 @@ use utoipa::IntoResponses;
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 
 /// A refusal with this status.
-pub(in super::super) struct Refused<const STATUS: u16>;
+pub(super) struct Refused<const STATUS: u16>;
 
 impl<const STATUS: u16> IntoResponses for Refused<STATUS> {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
