@@ -42,6 +42,7 @@ async fn nothing_that_schemathesis_thinks_of_is_answered_otherwise_than_describe
     schemathesis.args(["--max-examples", EXAMPLES_MAX, "--continue-on-failure"]);
     schemathesis.arg("--tls-verify").arg(node.certificate());
     schemathesis.args(["--header", &format!("Authorization: Bearer {}", node.key())]);
+    schemathesis.args(["--header", &format!("X-PIPE-AUTH: {}", node.key())]);
     // Wrong keys make the address wait, what is well-formed may still not fit what is there, and a
     // request with an Idempotency-Key is answered alike although what it made was deleted since.
     let not_here = "ignored_auth,positive_data_acceptance,ensure_resource_availability";

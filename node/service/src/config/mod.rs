@@ -16,7 +16,7 @@ use holdfast_core::retention;
 use holdfast_core::storage::Region;
 use serde::Deserialize;
 
-use crate::keys::check_limits;
+use crate::keys::{KEY_PREFIX, check_limits};
 
 pub use destination::{Destination, DirectoryDestination, S3Destination, Sealed};
 pub(crate) use destination::{SecretMember, Settings};
@@ -189,6 +189,13 @@ impl Config {
         for key in keys {
             check_limits(key.scope, key.env_ids.as_deref())
                 .map_err(|problem| format!("operate.keys {:?}: {problem}", key.name))?;
+            if key.name.starts_with(KEY_PREFIX) {
+                return Err(format!(
+                    "operate.keys {:?}: names that begin with {KEY_PREFIX} are for keys that the API \
+                     makes; choose another",
+                    key.name
+                ));
+            }
             if key.sha256.len() != 64 || !key.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
                 return Err(format!(
                     "operate.keys {:?}: sha256 is not 64 hex digits; make it with \
@@ -291,6 +298,8 @@ mod tests {
         let key = format!("[[operate.keys]]\nname = \"a\"\nsha256 = \"{}\"\n", "0".repeat(64));
         let limited = format!("{key}env_ids = [\"demo\"]\n[vault]");
         assert!(with("[vault]", &limited).contains("scope read or manage"));
+        let named = key.replace("\"a\"", "\"hfk_a\"");
+        assert!(with("[vault]", &format!("{named}[vault]")).contains("choose another"));
         assert!(with("[vault]", &format!("{key}{key}[vault]")).contains("named twice"));
         assert!(with("[vault]", "[operate]\nrequests_burst = 0\n[vault]").contains("must be 1"));
         assert!(with("[vault]", "[tls]\nkey = \"/k\"\n[vault]").contains("both"));

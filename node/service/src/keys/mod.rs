@@ -38,7 +38,8 @@ pub const KEY_NAME_CHARS_MAX: usize = 128;
 /// That a key was used is noted, and enters the audit log, this often at most.
 const USE_NOTED_EVERY: SignedDuration = SignedDuration::from_hours(1);
 
-const PREFIX: &str = "hfk_";
+/// What keys that the API makes begin with.
+pub(crate) const KEY_PREFIX: &str = "hfk_";
 const ID_BYTES: usize = 6;
 const SECRET_BYTES: usize = 32;
 
@@ -211,7 +212,7 @@ impl Keys {
         if self.made().len() >= KEYS_MAX {
             return Err(KeyRefused::TooMany);
         }
-        let id = format!("{PREFIX}{}", digest::hex(random::<ID_BYTES>()?.as_slice()));
+        let id = format!("{KEY_PREFIX}{}", digest::hex(random::<ID_BYTES>()?.as_slice()));
         if self.all().iter().any(|(key, _)| key.id == id) {
             return Err(KeyRefused::NoRandomness);
         }
@@ -372,8 +373,8 @@ fn check(node: &Node, new: &NewKey) -> Result<(), KeyRefused> {
 /// The id in a key that the API may have made.
 fn id_of(key: &[u8]) -> Option<&str> {
     let key = std::str::from_utf8(key).ok()?;
-    let (id, secret) = key.split_at_checked(PREFIX.len() + 2 * ID_BYTES)?;
-    (id.starts_with(PREFIX) && secret.starts_with('_')).then_some(id)
+    let (id, secret) = key.split_at_checked(KEY_PREFIX.len() + 2 * ID_BYTES)?;
+    (id.starts_with(KEY_PREFIX) && secret.starts_with('_')).then_some(id)
 }
 
 fn random<const N: usize>() -> Result<Zeroizing<[u8; N]>, KeyRefused> {

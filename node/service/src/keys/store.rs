@@ -103,12 +103,14 @@ pub(super) fn note_use(
     Ok(())
 }
 
-/// Notes what the configuration file declares now; answers what differs from the last start: the id,
-/// and the key where there is one now.
+/// A key that is declared differently since the last start: its id, and the key where there is one now.
+pub(super) type Differing = (String, Option<Arc<Key>>);
+
+/// Notes what the configuration file declares now; answers what differs from the last start.
 pub(super) fn note_declared(
     write: &WriteTransaction,
     now: &[Arc<Key>],
-) -> Result<Vec<(String, Option<Arc<Key>>)>, LedgerError> {
+) -> Result<Vec<Differing>, LedgerError> {
     let mut table = write.open_table(DECLARED)?;
     let mut differing = Vec::new();
     for row in table.iter()? {
@@ -128,4 +130,38 @@ pub(super) fn note_declared(
         }
     }
     Ok(differing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str, scope: Scope) -> Arc<Key> {
+        Arc::new(Key {
+            id: id.into(),
+            name: id.into(),
+            scope,
+            env_ids: None,
+            origin: Origin::Config,
+            created_at: None,
+            sha256: digest::of(id.as_bytes()),
+        })
+    }
+
+    #[test]
+    fn what_is_declared_differently_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = redb::Database::create(folder.path().join("ledger.redb")).unwrap();
+        let note = |keys: &[Arc<Key>]| {
+            let write = database.begin_write().unwrap();
+            let differing = note_declared(&write, keys).unwrap();
+            write.commit().unwrap();
+            differing.into_iter().map(|(id, is)| (id, is.is_some())).collect::<Vec<_>>()
+        };
+        let (a, b) = (key("a", Scope::Admin), key("b", Scope::Read));
+        assert_eq!(note(&[a.clone(), b.clone()]), [("a".into(), true), ("b".into(), true)]);
+        assert_eq!(note(&[a.clone(), b]), []);
+        assert_eq!(note(&[a.clone(), key("b", Scope::Manage)]), [("b".into(), true)]);
+        assert_eq!(note(&[a]), [("b".into(), false)]);
+    }
 }

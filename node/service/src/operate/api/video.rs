@@ -182,7 +182,7 @@ pub(super) async fn list(
             let (page, next) = node.ledger.list(&filter, before, PAGE.min(limit - videos.len()))?;
             looked_at += page.len().max(1);
             let saved = page.iter().filter(|rec| is_shown(rec));
-            videos.extend(saved.map(|rec| video(rec, shown(&node, rec))));
+            videos.extend(saved.map(|rec| video(rec, &shown(&node, rec))));
             if next.is_none() || videos.len() >= limit || looked_at >= LOOKED_AT_MAX {
                 return Ok((videos, next));
             }
@@ -211,7 +211,7 @@ pub(super) async fn show(
     if !is_shown(&rec) {
         return Err(Problem::not_found(format!("no video {}", rec.id)));
     }
-    Ok(Json(answer(vec![video(&rec, shown(&node, &rec))], None)))
+    Ok(Json(answer(vec![video(&rec, &shown(&node, &rec))], None)))
 }
 
 /// Deletes a video
@@ -256,7 +256,7 @@ fn answer(videos: Vec<VideoView>, next: Option<RecordingId>) -> VideosView {
     }
 }
 
-fn video(rec: &Recording, view: RecordingView) -> VideoView {
+fn video(rec: &Recording, view: &RecordingView) -> VideoView {
     let file = |kind| view.files.iter().find(|file| file.kind == kind);
     let url = |kind| file(kind).and_then(|file: &FileView| file.url.clone());
     let main_kind = push_order::main_kind(&rec.policy);

@@ -97,6 +97,12 @@ pub(super) struct Auth {
     limits: Limits,
 }
 
+/// Why a request does not pass, and what is left of its caller's share.
+struct Refused {
+    problem: Problem,
+    share: Option<Share>,
+}
+
 /// Lets a request pass that carries a key, and notes whose it is.
 pub(super) async fn require_key(
     State(auth): State<Arc<Auth>>,
@@ -148,9 +154,9 @@ impl Auth {
         let found = self.check(key.as_deref(), how, peer(&request));
         let (key, share) = match found {
             Ok(found) => found,
-            Err((problem, share)) => {
-                let response = problem.into_response();
-                return match share {
+            Err(refused) => {
+                let response = refused.problem.into_response();
+                return match refused.share {
                     Some(share) => share.tell(response),
                     None => response,
                 };
@@ -167,34 +173,35 @@ impl Auth {
         key: Option<&[u8]>,
         how: &str,
         from: IpAddr,
-    ) -> Result<(Arc<Key>, Share), (Problem, Option<Share>)> {
+    ) -> Result<(Arc<Key>, Share), Box<Refused>> {
+        let refused = |problem, share| Err(Box::new(Refused { problem, share }));
         let now = self.node.clock.boottime();
         if let Some(wait) = self.guesses.wait(from, now) {
             let seconds = wait.as_secs().max(1);
             let detail = format!("too many wrong keys from this address; wait {seconds} s");
-            return Err((Problem::too_many(detail).retry_after_s(seconds), None));
+            return refused(Problem::too_many(detail).retry_after_s(seconds), None);
         }
         if let Some(key) = key.and_then(|key| self.node.keys.whose(key)) {
             let share = self.limits.key(&key.id, now);
             return match share.refusal() {
-                Some(problem) => Err((problem, Some(share))),
+                Some(problem) => refused(problem, Some(share)),
                 None => Ok((key, share)),
             };
         }
         let share = self.limits.address(from, now);
         if let Some(problem) = share.refusal() {
-            return Err((problem, Some(share)));
+            return refused(problem, Some(share));
         }
         if key.is_none() {
             let detail = format!("send a key: {how}");
-            return Err((Problem::unauthorized(detail), Some(share)));
+            return refused(Problem::unauthorized(detail), Some(share));
         }
         if let Some(count) = self.guesses.note(from, now) {
             tracing::warn!(%from, "wrong API keys; the address has to wait");
             self.note_refused(count);
         }
         let detail = "this key is not one of the node's: it was revoked, or never was one";
-        Err((Problem::unauthorized(detail), Some(share)))
+        refused(Problem::unauthorized(detail), Some(share))
     }
 
     /// Writes into the audit log that someone guessed. Nobody waits for it.
