@@ -25,6 +25,7 @@ use crate::retention::{self, Fate, Rule};
 
 /// Where a recording stands in its life (rule 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Its bytes are arriving.
@@ -92,6 +93,7 @@ impl State {
 
 /// How it came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Streamed over `wss` while it was recorded.
@@ -102,6 +104,7 @@ pub enum Source {
 
 /// The kinds of file a recording can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
     /// The `.mp4`.
@@ -168,6 +171,7 @@ impl File {
 
 /// A push of one file that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pushed {
     /// The destination's name.
     pub destination: String,
@@ -202,6 +206,7 @@ pub struct Terms {
 
 /// While there is one, no rule and nobody deletes anything of the recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LegalHold {
     /// Since when.
     pub at: Timestamp,
@@ -254,6 +259,7 @@ pub struct Policy {
 /// What can identify a person. It goes when the last file that we hold goes (rule 8); the title stays
 /// with a recording that is stored elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Metadata {
     /// Address the recording came from.
     pub ip: Option<String>,

@@ -9,6 +9,7 @@ pub mod config;
 pub mod deliver;
 pub mod digest;
 pub mod ingest;
+pub mod keys;
 pub mod ledger;
 pub mod listen;
 pub mod node;

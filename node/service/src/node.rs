@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::AuditLog;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
@@ -38,6 +39,8 @@ pub struct Node {
     pub vault: Arc<Vault>,
     /// What customers set: environments, destinations.
     pub settings: Settings,
+    /// Who may use the API.
+    pub keys: Keys,
     /// Who did what.
     pub audit: AuditLog,
     /// Telling customers' systems what happens.
@@ -106,6 +109,7 @@ impl Node {
         let observers = vec![audit.observer(), webhooks.observer()];
         let ledger = Ledger::open(&ledger_path, clock.now(), observers)?;
         let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
+        let keys = Keys::open(&config.operate.keys, &ledger)?;
         Ok(Arc::new(Self {
             config,
             clock,
@@ -113,6 +117,7 @@ impl Node {
             ledger,
             vault: Arc::new(vault),
             settings,
+            keys,
             audit,
             webhooks,
             progress: Progress::default(),

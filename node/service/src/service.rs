@@ -36,6 +36,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let starting = node.audit.note_start(&node.ledger, &node.config, node.clock.now());
     starting.await.context("writing the start into the audit log")?;
     node.settings.start(&node).await.context("starting with the settings of the last time")?;
+    node.keys.start(&node).await.context("noting which keys the configuration declares")?;
     let streams = Streams::new();
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;

@@ -73,6 +73,8 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only those of this environment.
     pub env_id: Option<String>,
+    /// Only those of one of these environments, whatever else is asked for.
+    pub env_ids: Option<Vec<String>>,
     /// Only those of this account.
     pub account_id: Option<String>,
     /// Only those that began at this instant or later, to the millisecond.
@@ -85,6 +87,7 @@ impl Filter {
     fn fits(&self, recording: &Recording) -> bool {
         self.state.is_none_or(|state| state == recording.state)
             && self.env_id.as_ref().is_none_or(|env_id| *env_id == recording.env_id)
+            && self.env_ids.as_ref().is_none_or(|env_ids| env_ids.contains(&recording.env_id))
             && (self.account_id.is_none() || self.account_id == recording.account_id)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use holdfast_core::recording::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::health::{ANSWER_MAX, Missing, missing};
 use crate::node::Node;
@@ -15,7 +16,7 @@ use crate::vault::{Encryption, Vault, Volume};
 use crate::{config, settings};
 
 /// What the node says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusView {
     /// Its name.
     pub node: String,
@@ -42,7 +43,7 @@ pub struct StatusView {
 }
 
 /// The node's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClockView {
     /// What it shows.
     pub now: Timestamp,
@@ -51,9 +52,10 @@ pub struct ClockView {
 }
 
 /// A volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeView {
     /// Where it is mounted.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Whether what lies on it is encrypted.
     pub encrypted: bool,
@@ -66,7 +68,8 @@ pub struct VolumeView {
 }
 
 /// A destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = DestinationName)]
 pub struct DestinationView {
     /// The name by which environments speak of it.
     pub name: String,

@@ -15,8 +15,9 @@ use holdfast::clock::Clock;
 use holdfast::config::Config;
 use holdfast::node::Node;
 use holdfast::{digest, operate};
+use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::names::Container;
-use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source};
+use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source, due};
 use holdfast_core::{Effect, Lane, RecordingId};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -146,6 +147,41 @@ impl Home {
         send_body(&self.router(), "192.0.2.1", method, target, &headers, body.to_owned()).await
     }
 
+    /// Asks with another key, and a JSON body where there is one.
+    pub async fn tell_as(&self, key: &str, method: &str, target: &str, body: &str) -> Answer {
+        self.tell_with(key, method, target, body, &[]).await
+    }
+
+    /// The same with more headers.
+    pub async fn tell_with(
+        &self,
+        key: &str,
+        method: &str,
+        target: &str,
+        body: &str,
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let key = format!("Bearer {key}");
+        let mut headers = vec![("authorization", key.as_str())];
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json"));
+        }
+        headers.extend(more);
+        send_body(&self.router(), "192.0.2.1", method, target, &headers, body.to_owned()).await
+    }
+
+    /// Makes a key with this scope, for these environments where any are named. Answers with what
+    /// opens.
+    pub async fn key(&self, scope: &str, env_ids: &[&str]) -> String {
+        let mut body = serde_json::json!({"name": format!("a {scope} key"), "scope": scope});
+        if !env_ids.is_empty() {
+            body["env_ids"] = env_ids.into();
+        }
+        let made = self.tell("POST", "/api/v1/keys", &body.to_string()).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        made.json()["key"].as_str().unwrap().to_owned()
+    }
+
     /// A stream that is arriving: `RAW` lies on disk, and its first half is durable.
     pub async fn receiving(&self, seed: u8, env_id: &str) -> RecordingId {
         self.begin(seed, env_id, Source::Stream, RAW.len() as u64 / 2).await
@@ -185,6 +221,22 @@ impl Home {
         self.apply(id, Event::FilePushed { destination, kind, location }).await;
         self.apply(id, Event::PushEnded { failure: None }).await;
         id
+    }
+
+    /// One whose transcoding failed for good.
+    pub async fn failed(&self, seed: u8, env_id: &str) -> RecordingId {
+        let id = self.saved(seed, env_id).await;
+        self.apply(id, Event::Due(Lane::Process)).await;
+        let mut at = self.node.clock.now();
+        loop {
+            let failure = Failure { fault: Fault::Ours, sentence: "it broke".into(), at };
+            self.apply(id, Event::TranscodeFailed(failure)).await;
+            let rec = self.node.ledger.get(id).unwrap().unwrap();
+            let next = due(&rec, Lane::Process).filter(|_| !rec.transcode.exhausted);
+            let Some(next) = next else { return id };
+            at = next;
+            self.node.ledger.apply(id, Event::Due(Lane::Process), next).await.unwrap();
+        }
     }
 
     /// Deletes what is due to be deleted, as the retain lane does.
@@ -231,7 +283,7 @@ pub async fn send(
     send_body(router, from, method, target, headers, String::new()).await
 }
 
-async fn send_body(
+pub async fn send_body(
     router: &Router,
     from: &str,
     method: &str,

@@ -32,7 +32,7 @@ pub(super) struct StretchQuery {
 
 /// The key that the log is signed with, and how far the log goes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct KeyView {
+pub struct AuditKeyView {
     /// What entries call it: 16 hex digits.
     pub key: String,
     /// Always `Ed25519`.
@@ -58,14 +58,14 @@ pub struct HeadView {
 #[utoipa::path(
     get, path = "/api/v1/audit/key", tag = "audit", operation_id = "show_audit_key",
     responses(
-        (status = 200, description = "The key", body = KeyView),
+        (status = 200, description = "The key", body = AuditKeyView),
         Refusals,
     )
 )]
-pub(super) async fn key(State(Api { node, .. }): State<Api>) -> Answer<KeyView> {
+pub(super) async fn key(State(Api { node, .. }): State<Api>) -> Answer<AuditKeyView> {
     let head = node.audit.head(&node.ledger).map_err(|error| problem(&error))?;
     let key = node.audit.public_key();
-    Ok(Json(KeyView {
+    Ok(Json(AuditKeyView {
         key: key.id(),
         algorithm: "Ed25519".into(),
         public_key: key.to_base64(),
