@@ -16,7 +16,9 @@ use holdfast_core::retention;
 use holdfast_core::storage::Region;
 use serde::Deserialize;
 
-pub use destination::{Destination, DirectoryDestination, S3Destination, Sealed};
+pub use destination::{
+    Destination, DirectoryDestination, Existing, FtpDestination, S3Destination, Sealed,
+};
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};

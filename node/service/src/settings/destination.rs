@@ -44,7 +44,9 @@ fn parse_kind(mut given: Map<String, Value>) -> Result<Destination, Refused> {
     match given.remove("kind").as_ref().and_then(Value::as_str) {
         Some("directory") => Ok(Destination::Directory(parse(given)?)),
         Some("s3") => Ok(Destination::S3(Box::new(parse(given)?))),
-        _ => Err(Refused::Invalid("kind: must be directory or s3".into())),
+        Some("ftps") => Ok(Destination::Ftps(Box::new(parse(given)?))),
+        Some("ftp") => Ok(Destination::Ftp(Box::new(parse(given)?))),
+        _ => Err(Refused::Invalid("kind: must be directory, s3, ftps or ftp".into())),
     }
 }
 
