@@ -63,8 +63,6 @@ pub(super) struct Connection {
     /// Whether the server has SIZE.
     pub(super) has_size: bool,
     folders: HashSet<String>,
-    is_extended: bool,
-    is_ipv6: bool,
 }
 
 /// Why the data connection did not come about.
@@ -115,11 +113,10 @@ impl Connection {
             is_reusable: login.tls.is_none_or(|(_, version)| version == Version::Tls12),
             has_size: true,
             folders: HashSet::new(),
-            is_extended: true,
-            is_ipv6,
         };
-        connection.ftp.set_mode(Mode::ExtendedPassive);
         within(step(LOG_IN), connection.log_in(login)).await.map_err(plainly)?;
+        let choosing = connection.choose_passive_mode(is_ipv6);
+        within(step("choose passive mode"), choosing).await.map_err(plainly)?;
         Ok(connection)
     }
 
@@ -142,6 +139,22 @@ impl Connection {
             Ok(_) | Err(FtpError::UnexpectedResponse(_) | FtpError::BadResponse) => {}
             Err(error) => return Err(self.error("ask for the folder", "", error)),
         }
+        Ok(())
+    }
+
+    /// Extended passive mode, or else passive mode, with the port that the server answers and the
+    /// address that it was reached by: servers behind address translation answer one that leads
+    /// nowhere, and one that leads elsewhere is not to be trusted.
+    async fn choose_passive_mode(&mut self, is_ipv6: bool) -> Result<(), Error> {
+        // Asked by itself, since a refusal of what follows it looks the same.
+        let has_extended = is_ipv6
+            || match self.ftp.custom_command("EPSV", &[Status::ExtendedPassiveMode]).await {
+                Ok(_) => true,
+                Err(FtpError::UnexpectedResponse(response)) if code(&response) >= 500 => false,
+                Err(error) => return Err(self.error("choose extended passive mode", "", error)),
+            };
+        self.ftp.set_mode(if has_extended { Mode::ExtendedPassive } else { Mode::Passive });
+        self.ftp.set_passive_nat_workaround(true);
         Ok(())
     }
 
@@ -251,10 +264,6 @@ impl Connection {
     }
 
     /// Opens a data connection for a file, from an offset on.
-    ///
-    /// Extended passive mode first; where a server does not know it, passive mode, with the port
-    /// that it answers and the address that it was reached by: servers behind address translation
-    /// answer one that leads nowhere, and one that leads elsewhere is not to be trusted.
     pub(super) async fn transfer(
         &mut self,
         what: &'static str,
@@ -262,30 +271,27 @@ impl Connection {
         path: &str,
         offset: u64,
     ) -> Result<Transfer, Error> {
-        loop {
-            let offset = usize::try_from(offset)
-                .map_err(|_| Error::Settings("files this large cannot be sent".into()))?;
-            let set = self.ftp.resume_transfer(offset).await;
-            set.map_err(|error| self.error(what, path, error))?;
-            let opened = match way {
-                Way::Get => self.ftp.retr_as_stream(path).await,
-                Way::Put => self.ftp.put_with_stream(path).await,
-                Way::Append => self.ftp.append_with_stream(path).await,
-            };
-            match opened {
-                Ok(transfer) => return Ok(transfer),
-                Err(FtpError::UnexpectedResponse(response))
-                    if self.is_extended
-                        && !self.is_ipv6
-                        && matches!(code(&response), 500 | 501 | 502 | 504 | 522) =>
-                {
-                    self.is_extended = false;
-                    self.ftp.set_mode(Mode::Passive);
-                    self.ftp.set_passive_nat_workaround(true);
-                }
+        let offset = usize::try_from(offset)
+            .map_err(|_| Error::Settings("files this large cannot be sent".into()))?;
+        let set = self.ftp.resume_transfer(offset).await;
+        set.map_err(|error| self.error(what, path, error))?;
+        let opened = match way {
+            Way::Get => self.ftp.retr_as_stream(path).await,
+            Way::Put => self.ftp.put_with_stream(path).await,
+            Way::Append => self.ftp.append_with_stream(path).await,
+        };
+        let error = match opened {
+            Ok(transfer) => return Ok(transfer),
+            Err(error) => self.error(what, path, error),
+        };
+        if offset > 0 && matches!(error, Error::Refused(_)) {
+            // vsftpd keeps the offset for whatever comes next.
+            match self.ftp.custom_command("REST 0", &[Status::RequestFilePending]).await {
+                Ok(_) | Err(FtpError::UnexpectedResponse(_)) => {}
                 Err(error) => return Err(self.error(what, path, error)),
             }
         }
+        Err(error)
     }
 
     /// Breaks a transfer off, and asks why the server did so, if it did. Afterwards the connection
