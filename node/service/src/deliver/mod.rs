@@ -158,6 +158,9 @@ pub fn build(
         fault: Fault::Ours,
         sentence: format!("destination {:?}: {error}", settings.name()),
     })?;
+    if let Some(warning) = settings.warning() {
+        tracing::warn!(destination = settings.name(), "{warning}");
+    }
     match settings {
         config::Destination::Directory(settings) => {
             Ok(Box::new(directory::Directory::new(settings)?))

@@ -69,7 +69,9 @@ pub(super) fn check_keys_stay(
     after: &Destination,
     named: &[String],
 ) -> Result<(), Refused> {
-    if before.settings().address() == after.settings().address() {
+    // Another kind is another way to the same address: one of them may be without protection.
+    let is_same_kind = before.kind() == after.kind();
+    if is_same_kind && before.settings().address() == after.settings().address() {
         return Ok(());
     }
     let mut after = after.clone();
@@ -80,7 +82,7 @@ pub(super) fn check_keys_stay(
         return Ok(());
     }
     Err(Refused::Invalid(format!(
-        "{}: give {} anew with another address; what was given for the old one is not sent there",
+        "{}: give {} anew with another address or kind; what was given for the old one is not sent there",
         kept.join(", "),
         if kept.len() == 1 { "it" } else { "them" }
     )))

@@ -14,9 +14,8 @@ async fn a_file_that_is_there_is_replaced_or_kept_as_the_setting_says() {
     let file = file(dir.path(), "demo/a.mp4", &content);
     for kind in BOTH {
         let server = Server::of(kind).await;
-        let ftp_with = |existing| {
-            server.at(&FtpDestination { existing, ..server.settings() }, quick())
-        };
+        let ftp_with =
+            |existing| server.at(&FtpDestination { existing, ..server.settings() }, quick());
         ftp_with(Existing::Refuse).push(&file).await.unwrap();
         // The same again is no other file.
         ftp_with(Existing::Refuse).push(&file).await.unwrap();

@@ -11,6 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use holdfast::config::{Existing, FtpDestination};
@@ -275,13 +276,18 @@ fn proftpd(dir: &Path, setup: &Setup, port: u16) -> Program {
 
 /// The first of as many free ports in a row as a server needs, below those that the system hands out.
 fn free_ports(host: &str) -> u16 {
-    let seed = u64::from(std::process::id());
-    let mut state = seed ^ std::ptr::from_ref(host).addr() as u64;
+    static STATE: AtomicU64 = AtomicU64::new(0);
+    let seed = u64::from(std::process::id()) << 32;
+    let mut state = seed + STATE.fetch_add(1, Ordering::Relaxed);
     for _ in 0..1_000 {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let first = 10_000 + u16::try_from((state >> 33) % 20_000).unwrap();
         let ports = first..=first + PASSIVE_PORTS;
-        if ports.clone().all(|port| TcpListener::bind((host, port)).is_ok()) {
+        // The second is where lines to it stand.
+        let is_free =
+            |port| [host, "127.0.0.2"].iter().all(|host| TcpListener::bind((*host, port)).is_ok());
+        if ports.clone().all(is_free) {
             return first;
         }
     }

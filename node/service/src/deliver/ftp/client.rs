@@ -101,9 +101,8 @@ impl Connection {
             ftp = secured.await.map_err(plainly)??;
         }
         let connect_ms_max = login.connect_ms_max;
-        let ftp = ftp.passive_stream_builder(move |address| {
-            Box::pin(connect_data(address, connect_ms_max))
-        });
+        let ftp = ftp
+            .passive_stream_builder(move |address| Box::pin(connect_data(address, connect_ms_max)));
         let mut connection = Self {
             ftp,
             features: Features::new(),
@@ -296,7 +295,12 @@ impl Connection {
 
     /// Breaks a transfer off, and asks why the server did so, if it did. Afterwards the connection
     /// cannot be used.
-    pub(super) async fn reason(&mut self, what: &'static str, path: &str, transfer: Transfer) -> Option<Error> {
+    pub(super) async fn reason(
+        &mut self,
+        what: &'static str,
+        path: &str,
+        transfer: Transfer,
+    ) -> Option<Error> {
         let limit = Duration::from_secs(5);
         match tokio::time::timeout(limit, self.ftp.abort(transfer)).await {
             Ok(Err(FtpError::UnexpectedResponse(response))) if code(&response) >= 400 => {

@@ -114,9 +114,10 @@ impl Tls {
         };
         match problem {
             C::UnknownIssuer | C::BadSignature => Self::UnknownAuthority,
-            C::Expired | C::ExpiredContext { .. } | C::NotValidYet | C::NotValidYetContext { .. } => {
-                Self::Expired
-            }
+            C::Expired
+            | C::ExpiredContext { .. }
+            | C::NotValidYet
+            | C::NotValidYetContext { .. } => Self::Expired,
             C::NotValidForName | C::NotValidForNameContext { .. } => {
                 Self::OtherName { host: host.to_owned() }
             }

@@ -177,12 +177,7 @@ impl Job<'_> {
     }
 
     /// Sends what is missing.
-    async fn send(
-        &self,
-        connection: &mut Connection,
-        path: &str,
-        had: u64,
-    ) -> Result<(), Error> {
+    async fn send(&self, connection: &mut Connection, path: &str, had: u64) -> Result<(), Error> {
         let opening = async {
             // Some servers take no REST before a STOR, some not even an APPE.
             if had > 0 {
@@ -289,8 +284,8 @@ impl Job<'_> {
         self.renamed = Some(name.clone());
         let Err(error) = rename(connection, temporary, &path).await else { return Ok(name) };
         let Error::Refused(_) = &error else { return Err(error) };
-        let is_taken = self.ftp.settings.existing == Existing::Overwrite
-            && exists(connection, &path).await?;
+        let is_taken =
+            self.ftp.settings.existing == Existing::Overwrite && exists(connection, &path).await?;
         if !is_taken {
             return Err(error);
         }

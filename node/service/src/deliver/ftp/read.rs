@@ -35,11 +35,7 @@ struct Rest {
 }
 
 /// Opens a file, or a part of it.
-pub(super) async fn open(
-    ftp: &Ftp,
-    location: &str,
-    range: Option<&str>,
-) -> Result<Reading, Error> {
+pub(super) async fn open(ftp: &Ftp, location: &str, range: Option<&str>) -> Result<Reading, Error> {
     let name = ftp.name_of(location)?;
     let mut connection = ftp.connection().await?;
     let path = ftp.place(&connection.home, name)?.path();

@@ -67,10 +67,9 @@ impl Trust {
             Version::Tls12 => &[&rustls::version::TLS12],
             Version::Tls13 => &[&rustls::version::TLS13],
         };
-        let builder =
-            ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-                .with_protocol_versions(versions)
-                .map_err(|error| Error::Settings(format!("TLS cannot be set up: {error}")))?;
+        let builder = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(versions)
+            .map_err(|error| Error::Settings(format!("TLS cannot be set up: {error}")))?;
         let mut config = builder
             .dangerous()
             .with_custom_certificate_verifier(self.0.clone())

@@ -130,13 +130,17 @@ impl Refusal {
             Meaning::WantsTls => "the server takes protected connections only: use kind = \
                                   \"ftps\" instead of \"ftp\""
                 .into(),
-            Meaning::Session => "the server did not take the TLS session of the control connection \
+            Meaning::Session => {
+                "the server did not take the TLS session of the control connection \
                                  for the data; please report this to the node's vendor"
-                .into(),
+                    .into()
+            }
             Meaning::Login => {
                 format!("put the password of user {user:?} into password, and check user")
             }
-            Meaning::Full => "the server's disk is full or the quota used up: make room there".into(),
+            Meaning::Full => {
+                "the server's disk is full or the quota used up: make room there".into()
+            }
             Meaning::Denied => format!(
                 "let user {user:?} write, rename and make folders there, or check directory"
             ),
@@ -229,7 +233,12 @@ mod tests {
             ("send", "550 b.mp4: No such file or directory", Meaning::Missing, Fault::Customers),
             ("send", "550 The file does not exist", Meaning::Missing, Fault::Customers),
             ("rename", "550 Rename: File exists", Meaning::Exists, Fault::Customers),
-            ("send", "425 Failed to establish connection.", Meaning::DataConnection, Fault::Networks),
+            (
+                "send",
+                "425 Failed to establish connection.",
+                Meaning::DataConnection,
+                Fault::Networks,
+            ),
             ("send", "426 Failure reading network stream.", Meaning::Interrupted, Fault::Networks),
         ] {
             let refusal = refusal(what, text);
@@ -240,7 +249,10 @@ mod tests {
     #[test]
     fn words_are_short_and_hold_no_secret_and_no_line_end() {
         let said = refusal(LOG_IN, "530-no hunter2\r\n530 Login\u{7} failed").to_string();
-        assert_eq!(said, "cannot log in \"/a/b.mp4\": the server answers 530 \"no *** 530 Login failed\"");
+        assert_eq!(
+            said,
+            "cannot log in \"/a/b.mp4\": the server answers 530 \"no *** 530 Login failed\""
+        );
         assert!(refusal("send", &format!("550 {}", "x".repeat(9_000))).to_string().len() < 300);
     }
 }
