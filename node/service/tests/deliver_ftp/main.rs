@@ -233,7 +233,7 @@ async fn servers_that_allow_less_get_the_file_too() {
         let server = Server::start(Setup { more, ..Setup::of(kind) }).await;
         let ftp = server.ftp();
         server.put(".a.mp4.part", &content[..MIB / 2]);
-        server.put("a.mp4", b"older");
+        server.put("a.mp4", b"older, and in the way");
         ftp.push(&file).await.unwrap_or_else(|error| panic!("{more}: {error}"));
         assert!(server.read("a.mp4").unwrap() == content, "{more}");
         assert_eq!(server.names(""), ["a.mp4"], "{more}");

@@ -266,7 +266,13 @@ fn proftpd(dir: &Path, setup: &Setup, port: u16) -> Program {
         )
         .unwrap();
     }
-    conf.push_str(setup.more);
+    // Of two lines for one thing ProFTPD takes the first.
+    let is_given = |line: &&str| {
+        let word = line.split(' ').next().unwrap_or_default();
+        setup.more.lines().any(|more| more.split(' ').next() == Some(word))
+    };
+    let conf: Vec<_> = conf.lines().filter(|line| !is_given(line)).collect();
+    let conf = format!("{}\n{}", conf.join("\n"), setup.more);
     std::fs::write(dir.join("proftpd.conf"), conf).unwrap();
     let arguments = vec!["-n".into(), "-c".into(), dir.join("proftpd.conf").display().to_string()];
     let libraries = std::fs::read_dir(home.join("usr/lib")).unwrap().map(|e| e.unwrap().path());

@@ -60,14 +60,22 @@ pub(super) async fn is_same(
     Ok(ends_alike(connection, path, source, source.bytes).await? == Some(true))
 }
 
+/// Whether the server says that it can tell a SHA-256.
+pub(super) fn knows_sha256(connection: &Connection) -> bool {
+    has_hash(connection) || connection.feature("XSHA256").is_some()
+}
+
+fn has_hash(connection: &Connection) -> bool {
+    connection.feature("HASH").is_some_and(|kinds| kinds.contains("SHA-256"))
+}
+
 /// The SHA-256 of a file at the server in hex, where the server can say it.
 pub(super) async fn sha256(
     connection: &mut Connection,
     path: &str,
 ) -> Result<Option<String>, Error> {
     let what = "ask for the checksum of";
-    let has_hash = connection.feature("HASH").is_some_and(|kinds| kinds.contains("SHA-256"));
-    let command = if has_hash {
+    let command = if has_hash(connection) {
         let choose = "OPTS HASH SHA-256".to_owned();
         match connection.ask(what, path, choose, &[Status::CommandOk]).await {
             Ok(_) => format!("HASH {path}"),

@@ -140,13 +140,18 @@ impl Job<'_> {
         if let (name, true) = self.choose(connection, place).await? {
             return Ok(Found::Whole(name));
         }
-        let Some(size) = size.filter(|size| (1..=self.source.bytes).contains(size)) else {
-            return Ok(Found::Part(0));
+        let Some(size) = size else { return Ok(Found::Part(0)) };
+        let is_alike = if (1..=self.source.bytes).contains(&size) {
+            let alike = compare::ends_alike(connection, temporary, &self.source, size).await?;
+            // A server that lets nobody read, but knows checksums, will tell at the end.
+            alike.unwrap_or(self.sha256.is_some() && compare::knows_sha256(connection))
+        } else {
+            false
         };
-        let is_alike = compare::ends_alike(connection, temporary, &self.source, size).await?;
-        // A server that lets nobody read, but checks sums, will tell at the end.
-        let can_tell = self.sha256.is_some() && connection.feature("HASH").is_some();
-        let is_alike = is_alike.unwrap_or(can_tell);
+        if !is_alike {
+            // Some servers write to nothing that exists.
+            let _ = connection.delete(temporary).await?;
+        }
         Ok(Found::Part(if is_alike { size } else { 0 }))
     }
 
@@ -188,6 +193,7 @@ impl Job<'_> {
                         Err(error) => return Err(error),
                     }
                 }
+                let _ = connection.delete(path).await?;
             }
             Ok((connection.transfer("send", Way::Put, path, 0).await?, 0))
         };
