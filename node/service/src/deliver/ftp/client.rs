@@ -15,8 +15,9 @@ use suppaftp::types::{Features, FileType, Mode, Response};
 use suppaftp::{FtpError, Status};
 use tokio::net::{TcpStream, lookup_host};
 
-use super::error::{Error, LOG_IN, Refusal, Tls, code, plain};
-use super::tls::{Failure, Trust, Version, is_other_version, tls_error};
+use super::error::{Error, LOG_IN, Refusal, code};
+use super::judge::{NoData, judge, no_tls, tls_judged};
+use super::tls::{Failure, Trust, Version};
 
 /// The bytes of one file on their way.
 pub(super) type Transfer = TransferStream<AsyncRustlsStream>;
@@ -63,14 +64,6 @@ pub(super) struct Connection {
     /// Whether the server has SIZE.
     pub(super) has_size: bool,
     folders: HashSet<String>,
-}
-
-/// Why the data connection did not come about.
-#[derive(Debug, thiserror::Error)]
-#[error("{problem}")]
-struct NoData {
-    port: u16,
-    problem: String,
 }
 
 impl Connection {
@@ -313,7 +306,7 @@ impl Connection {
     /// Judges an error of the library.
     pub(super) fn error(&self, what: &'static str, path: &str, error: FtpError) -> Error {
         if let FtpError::SecureError(said) = &error {
-            return tls_failure(&self.host, what, said, &self.failure);
+            return tls_judged(&self.host, what, said, self.failure.take());
         }
         judge(what, path, error, None)
     }
@@ -368,58 +361,4 @@ async fn connect_data(address: SocketAddr, ms: u64) -> Result<TcpStream, FtpErro
     };
     let error = NoData { port: address.port(), problem };
     Err(FtpError::ConnectionError(io::Error::other(error)))
-}
-
-/// Judges why TLS did not come about; says whether the server speaks another version.
-fn no_tls(host: &str, error: FtpError, failure: &Failure) -> (Error, bool) {
-    match error {
-        FtpError::UnexpectedResponse(response) => {
-            (Error::NoTls(Refusal::read("turn TLS on", "", &response, None)), false)
-        }
-        FtpError::SecureError(said) => {
-            let failed = failure.take();
-            let is_other = failed.as_ref().is_some_and(is_other_version);
-            (tls_judged(host, "set up TLS", &said, failed), is_other)
-        }
-        other => plainly(judge("set up TLS", "", other, None)),
-    }
-}
-
-fn tls_failure(host: &str, what: &'static str, said: &str, failure: &Failure) -> Error {
-    tls_judged(host, what, said, failure.take())
-}
-
-fn tls_judged(host: &str, what: &'static str, said: &str, failed: Option<io::Error>) -> Error {
-    match failed {
-        Some(error) => match tls_error(&error) {
-            Some(tls) => Error::Tls(Tls::judge(tls, host)),
-            None => Error::Broken { what, problem: plain(&error.to_string()) },
-        },
-        None => Error::Tls(Tls::Other(plain(said))),
-    }
-}
-
-/// Judges an error that is not TLS's; `secret` is cut out of the server's words.
-fn judge(what: &'static str, path: &str, error: FtpError, secret: Option<&str>) -> Error {
-    match error {
-        FtpError::UnexpectedResponse(response) => {
-            Error::Refused(Refusal::read(what, path, &response, secret))
-        }
-        FtpError::ConnectionError(error) => {
-            match error.get_ref().and_then(|inner| inner.downcast_ref::<NoData>()) {
-                Some(NoData { port, problem }) => {
-                    Error::Data { port: *port, problem: problem.clone() }
-                }
-                None => match tls_error(&error) {
-                    Some(tls) => Error::Broken { what, problem: plain(&tls.to_string()) },
-                    None => Error::Broken { what, problem: plain(&error.to_string()) },
-                },
-            }
-        }
-        FtpError::BadResponse | FtpError::InvalidAddress(_) => Error::NotFtp { what },
-        FtpError::SecureError(said) => Error::Tls(Tls::Other(plain(&said))),
-        FtpError::DataConnectionAlreadyOpen => {
-            Error::Broken { what, problem: "another file is under way on it".into() }
-        }
-    }
 }

@@ -14,6 +14,7 @@
 mod client;
 mod compare;
 mod error;
+mod judge;
 mod pool;
 mod push;
 mod read;

@@ -96,14 +96,14 @@ impl Refusal {
             return Meaning::Session;
         }
         match self.code {
-            421 | 120 | 430 if self.what != LOG_IN || self.code != 430 => Meaning::Busy,
+            421 | 120 => Meaning::Busy,
             425 => Meaning::DataConnection,
             426 => Meaning::Interrupted,
             452 | 552 => Meaning::Full,
             _ if self.says(&["no space", "quota", "disk full", "disk is full"]) => Meaning::Full,
-            // ProFTPD and vsftpd say no more than this of a full disk.
+            // vsftpd says no more than this of a full disk.
             451 if self.says(&["writing to local file", "short write"]) => Meaning::Full,
-            // Below the login a server may want TLS for each of its own reasons.
+            // Each server has a code of its own for this.
             503 | 522 | 530 | 534 | 550 if is_about_tls => Meaning::WantsTls,
             430 | 332 | 530 | 532 => Meaning::Login,
             450 | 451 | 434 => Meaning::Server,
