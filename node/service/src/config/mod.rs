@@ -20,7 +20,9 @@ use serde::Deserialize;
 use crate::keys::{KEY_PREFIX, check_limits};
 use crate::webhooks::target::Targets;
 
-pub use destination::{Destination, DirectoryDestination, S3Destination, Sealed};
+pub use destination::{
+    Destination, DirectoryDestination, Existing, FtpDestination, S3Destination, Sealed,
+};
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};

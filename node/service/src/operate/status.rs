@@ -73,8 +73,11 @@ pub struct VolumeView {
 pub struct DestinationView {
     /// The name by which environments speak of it.
     pub name: String,
-    /// Which kind: `directory` or `s3`.
+    /// Which kind: `directory`, `s3`, `ftps` or `ftp`.
     pub kind: String,
+    /// What whoever uses it should know, such as that plain FTP can be read on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// What the node says of itself. It answers whatever is broken.
@@ -125,5 +128,9 @@ fn volume_view(volume: &Volume, free_bytes_min: u64) -> VolumeView {
 }
 
 fn destination_view(found: &settings::From<config::Destination>) -> DestinationView {
-    DestinationView { name: found.of.name().into(), kind: found.of.kind().into() }
+    DestinationView {
+        name: found.of.name().into(),
+        kind: found.of.kind().into(),
+        warning: found.of.warning().map(Into::into),
+    }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[path = "../line/mod.rs"]
 mod line;
 mod lines;
 #[path = "../operate_node/mod.rs"]

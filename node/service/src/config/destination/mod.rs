@@ -6,6 +6,8 @@
 //! is to write a secret into the configuration.
 
 mod directory;
+mod existing;
+mod ftp;
 mod s3;
 
 use std::fmt;
@@ -18,6 +20,8 @@ use utoipa::ToSchema;
 use super::Deliver;
 
 pub use directory::DirectoryDestination;
+pub use existing::Existing;
+pub use ftp::FtpDestination;
 pub use s3::S3Destination;
 
 /// `[[destinations]]`
@@ -28,6 +32,10 @@ pub enum Destination {
     Directory(DirectoryDestination),
     /// `kind = "s3"`
     S3(Box<S3Destination>),
+    /// `kind = "ftps"`
+    Ftps(Box<FtpDestination>),
+    /// `kind = "ftp"`: without any protection
+    Ftp(Box<FtpDestination>),
 }
 
 /// A secret that was given over the API. It is kept sealed with the node's key, and never shown.
@@ -95,12 +103,14 @@ impl Destination {
         self.settings().name()
     }
 
-    /// Which kind: `directory` or `s3`.
+    /// Which kind: `directory`, `s3`, `ftps` or `ftp`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Directory(_) => "directory",
             Self::S3(_) => "s3",
+            Self::Ftps(_) => "ftps",
+            Self::Ftp(_) => "ftp",
         }
     }
 
@@ -109,7 +119,19 @@ impl Destination {
     pub fn ours(&self) -> Option<Region> {
         match self {
             Self::S3(s3) => s3.ours,
-            Self::Directory(_) => None,
+            Self::Directory(_) | Self::Ftps(_) | Self::Ftp(_) => None,
+        }
+    }
+
+    /// What whoever uses it should know, if there is something.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Self::Ftp(_) => Some(
+                "plain FTP: everybody on the way can read the password and the recordings; use kind \
+                 ftps",
+            ),
+            Self::Directory(_) | Self::S3(_) | Self::Ftps(_) => None,
         }
     }
 
@@ -117,6 +139,7 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &**s3,
+            Self::Ftps(ftp) | Self::Ftp(ftp) => &**ftp,
         }
     }
 
@@ -124,6 +147,7 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &mut **s3,
+            Self::Ftps(ftp) | Self::Ftp(ftp) => &mut **ftp,
         }
     }
 

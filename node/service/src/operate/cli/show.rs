@@ -62,6 +62,10 @@ pub(super) fn status(status: &Value) -> String {
     let to: Vec<String> =
         to.map(|to| format!("{} ({})", shown(&to["name"]), shown(&to["kind"]))).collect();
     lines.line("destinations:", names(to.iter().map(String::as_str)));
+    let warned = all(status, "destinations").iter().filter(|to| to["warning"].is_string());
+    for to in warned {
+        lines.line("warning:", format!("{}: {}", shown(&to["name"]), shown(&to["warning"])));
+    }
     lines.0
 }
 

@@ -53,7 +53,7 @@ pub enum Destinations {
 #[derive(Debug, Clone, Args)]
 pub struct DestinationFlags {
     /// Which kind
-    #[arg(long, value_parser = ["directory", "s3"])]
+    #[arg(long, value_parser = ["directory", "s3", "ftps", "ftp"])]
     pub kind: Option<String>,
     /// The folder, for kind `directory`
     #[arg(long, value_name = "DIR")]
@@ -76,6 +76,25 @@ pub struct DestinationFlags {
     /// Storage class for every file
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
+    /// The server's host name or address, for kinds `ftps` and `ftp`
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// The server's port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Who logs in at the server
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Folder at the server, from `/` or else from where the user is after logging in
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
+    /// What is done where another file with the same name is there already
+    #[arg(long, value_parser = ["overwrite", "rename", "refuse"])]
+    pub existing: Option<String>,
+    /// Read the password from this file; `-` for standard input. Without it, `create` asks for it
+    /// at the terminal
+    #[arg(long, value_name = "FILE")]
+    pub password_from: Option<PathBuf>,
     /// Read the access key's id from this file; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub access_key_from: Option<PathBuf>,

@@ -16,10 +16,23 @@ const KIND: Kind = Kind {
         Column::whole("KIND", "/kind"),
         Column::cut("BUCKET", "/bucket"),
         Column::cut("ENDPOINT", "/endpoint"),
+        Column::cut("HOST", "/host"),
         Column::cut("PATH", "/path"),
         Column::whole("FROM", "/origin"),
     ],
-    first: &["kind", "origin", "path", "endpoint", "region", "bucket", "prefix"],
+    first: &[
+        "kind",
+        "origin",
+        "path",
+        "endpoint",
+        "region",
+        "bucket",
+        "prefix",
+        "host",
+        "port",
+        "user",
+        "directory",
+    ],
 };
 
 pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<()> {
@@ -30,9 +43,13 @@ pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<(
             let mut given = Given(settings(file)?);
             given.put("name", name.as_deref());
             let mut given = Given(with_flags(given, flags)?);
-            if given.0.get("kind").and_then(Value::as_str) == Some("s3") {
-                ask(&mut given, "access_key", "Access key's id")?;
-                ask(&mut given, "secret_key", "Secret access key")?;
+            match given.0.get("kind").and_then(Value::as_str) {
+                Some("s3") => {
+                    ask(&mut given, "access_key", "Access key's id")?;
+                    ask(&mut given, "secret_key", "Secret access key")?;
+                }
+                Some("ftps" | "ftp") => ask(&mut given, "password", "Password")?,
+                _ => {}
             }
             KIND.create(desk, given.0)
         }
@@ -62,6 +79,12 @@ fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<
     given.put("prefix", flags.prefix.as_deref());
     given.put("path_style", flags.path_style);
     given.put("storage_class", flags.storage_class.as_deref());
+    given.put("host", flags.host.as_deref());
+    given.put("port", flags.port);
+    given.put("user", flags.user.as_deref());
+    given.put("directory", flags.directory.as_deref());
+    given.put("existing", flags.existing.as_deref());
+    given.put("password", flags.password_from.as_deref().map(secret).transpose()?);
     given.put("access_key", flags.access_key_from.as_deref().map(secret).transpose()?);
     given.put("secret_key", flags.secret_key_from.as_deref().map(secret).transpose()?);
     Ok(given.0)

@@ -1,4 +1,6 @@
-//! A line to the store that breaks and stalls on demand.
+//! A line to a server of this machine that breaks and stalls on demand.
+
+#![allow(dead_code, reason = "each of the tests that share it uses a part of it")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,6 +25,12 @@ pub(crate) enum Then {
     Flip,
     /// It loses the next answer to the request that puts parts together, by a reset.
     LoseCompletion,
+    /// It ends its own side of connections and still listens.
+    HalfClose,
+    /// It carries one byte at a time.
+    Trickle,
+    /// It carries everything half a second late.
+    Late,
 }
 
 /// A line to a port of this machine.
@@ -36,17 +44,31 @@ struct State {
     then: AtomicU8,
     left: AtomicU64,
     carried: AtomicU64,
+    /// The request whose answer is lost.
+    losing: &'static [u8],
 }
 
 impl Line {
     /// A line that carries `bytes` bytes to the store and then does as told.
     pub(crate) async fn to(port: u16, bytes: u64, then: Then) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", port, bytes, then, b"<CompleteMultipartUpload").await
+    }
+
+    /// The same at an address of its own, and with the request whose answer it may lose.
+    pub(crate) async fn at(
+        address: &str,
+        port: u16,
+        bytes: u64,
+        then: Then,
+        losing: &'static [u8],
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = State {
             then: AtomicU8::new(then as u8),
             left: AtomicU64::new(bytes),
             carried: AtomicU64::new(0),
+            losing,
         };
         let line = Self { address, state: Arc::new(state) };
         let carrier = line.clone();
@@ -61,6 +83,12 @@ impl Line {
     /// The line is good from now on.
     pub(crate) fn mend(&self) {
         self.state.then.store(Then::Good as u8, Ordering::SeqCst);
+    }
+
+    /// From now on, after as many bytes more, the line does this.
+    pub(crate) fn turn(&self, bytes: u64, then: Then) {
+        self.state.left.store(bytes, Ordering::SeqCst);
+        self.state.then.store(then as u8, Ordering::SeqCst);
     }
 
     /// The line carries no answers from now on, nor the rest of those under way.
@@ -79,7 +107,7 @@ impl Line {
     }
 
     async fn carry(self, near: TcpStream, port: u16) {
-        let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
         let (mut near_in, mut near_out) = near.into_split();
         let (mut far_in, mut far_out) = far.into_split();
         let (loses, answers) = (Arc::new(AtomicBool::new(false)), self.clone());
@@ -95,6 +123,9 @@ impl Line {
                 while answers.is(Then::Mute) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
+                if answers.is(Then::Late) {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
                 if near_out.write_all(&buffer[..read]).await.is_err() {
                     return;
                 }
@@ -102,7 +133,7 @@ impl Line {
         });
         let mut buffer = vec![0; 64 << 10];
         while let Ok(read @ 1..) = near_in.read(&mut buffer).await {
-            let completes = b"<CompleteMultipartUpload";
+            let completes = self.state.losing;
             if self.is(Then::LoseCompletion)
                 && buffer[..read].windows(completes.len()).any(|window| window == completes)
             {
@@ -125,6 +156,23 @@ impl Line {
                 }
                 while self.is(Then::Stall) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                if self.is(Then::HalfClose) {
+                    drop(far_out);
+                    let _ = back.await;
+                    return;
+                }
+                if self.is(Then::Late) {
+                    tokio::time::sleep(Duration::from_millis(500)).await;
+                }
+                if self.is(Then::Trickle) {
+                    for byte in &buffer[..read] {
+                        if far_out.write_all(&[*byte]).await.is_err() {
+                            return;
+                        }
+                    }
+                    self.state.carried.fetch_add(bytes, Ordering::SeqCst);
+                    continue;
                 }
             }
             if far_out.write_all(&buffer[..read]).await.is_err() {
