@@ -11,9 +11,11 @@
 mod driven;
 #[cfg(feature = "test-clock")]
 mod hand_file;
+mod kept;
 mod machine;
 mod steer;
 pub mod trust;
+pub mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -23,6 +25,7 @@ use jiff::{SignedDuration, Timestamp};
 #[cfg(any(test, feature = "test-clock"))]
 pub use driven::Hands;
 use steer::Steering;
+pub(crate) use kept::resume;
 pub use steer::TOLERANCE;
 
 /// The node's clock. Cheap to clone; all clones agree.
@@ -53,7 +56,7 @@ impl Clock {
         if let Some(hands) = hand_file::hands() {
             return Self::driven(&hands);
         }
-        let (start_wall, start_boot) = (machine::wall(), machine::boot());
+        let (start_wall, start_boot) = machine::both();
         Self::of(Source::Machine { start_wall, start_boot, rate: rate() })
     }
 
@@ -68,11 +71,12 @@ impl Clock {
         Self(Arc::new(Case { source, steering: None }))
     }
 
-    /// The same clock, steered: it tells node time. Whoever takes it runs [`trust::run`].
+    /// The same clock, steered: it tells node time. Whoever takes it runs [`watch::run`].
     #[must_use]
     pub fn steered(&self) -> Self {
         let source = self.0.source.clone();
-        let steering = Mutex::new(Steering::new(source.wall(), source.ticks()));
+        let (wall, ticks) = source.read();
+        let steering = Mutex::new(Steering::new(wall, ticks));
         Self(Arc::new(Case { source, steering: Some(steering) }))
     }
 
@@ -80,10 +84,11 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let now = match &self.0.steering {
-            None => self.0.source.wall(),
+            None => self.0.source.read().0,
             Some(steering) => {
                 let mut steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
-                steering.tell(self.0.source.wall(), self.0.source.ticks())
+                let (wall, ticks) = self.0.source.read();
+                steering.tell(wall, ticks)
             }
         };
         whole_ms(now)
@@ -92,7 +97,7 @@ impl Clock {
     /// What the machine's wall clock shows, right or wrong, in whole milliseconds.
     #[must_use]
     pub fn wall(&self) -> Timestamp {
-        whole_ms(self.0.source.wall())
+        whole_ms(self.0.source.read().0)
     }
 
     /// How long a sleeper has to sleep until an instant; zero if it has passed.
@@ -106,12 +111,12 @@ impl Clock {
         }
     }
 
-    /// Sleeps until an instant, for `most` at most; for `most` where there is none. A driven clock
-    /// wakes its sleepers whenever it is moved.
-    pub async fn sleep_until(&self, at: Option<Timestamp>, most: Duration) {
+    /// Sleeps until an instant, for `least` at least and `most` at most; for `most` where there is no
+    /// instant. A driven clock wakes its sleepers whenever it is moved.
+    pub async fn sleep_until(&self, at: Option<Timestamp>, least: Duration, most: Duration) {
         #[cfg(any(test, feature = "test-clock"))]
         let moved = self.moves();
-        let wait = at.map_or(most, |at| self.until(at).min(most));
+        let wait = at.map_or(most, |at| self.until(at).clamp(least, most));
         #[cfg(any(test, feature = "test-clock"))]
         if let Some(mut moves) = moved {
             tokio::select! {
@@ -160,35 +165,33 @@ impl Clock {
         }
     }
 
-    /// Does something with the steering, which has just told the time. Nothing, for a clock that is
-    /// not steered.
-    fn steer<T>(&self, act: impl FnOnce(&mut Steering) -> T) -> Option<T> {
-        let mut steering =
-            self.0.steering.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
-        steering.tell(self.0.source.wall(), self.0.source.ticks());
-        Some(act(&mut steering))
+    /// Does something with the steering, which has just told the time, and with what the wall clock
+    /// shows at that instant. Nothing, for a clock that is not steered.
+    fn steer<T>(&self, act: impl FnOnce(&mut Steering, Timestamp) -> T) -> Option<T> {
+        let steering = self.0.steering.as_ref()?;
+        let mut steering = steering.lock().unwrap_or_else(PoisonError::into_inner);
+        let (wall, ticks) = self.0.source.read();
+        steering.tell(wall, ticks);
+        Some(act(&mut steering, wall))
     }
 }
 
 impl Source {
-    fn wall(&self) -> Timestamp {
+    /// The wall clock and `CLOCK_BOOTTIME` at one instant; the latter as fast as the former runs.
+    fn read(&self) -> (Timestamp, Duration) {
         match self {
-            Self::Machine { rate: 1, .. } => machine::wall(),
+            Self::Machine { rate: 1, .. } => machine::both(),
             Self::Machine { start_wall, start_boot, rate } => {
-                let elapsed = machine::boot().saturating_sub(*start_boot) * *rate;
-                *start_wall + SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX)
+                let boot = machine::boot();
+                let elapsed = boot.saturating_sub(*start_boot) * *rate;
+                let elapsed = SignedDuration::try_from(elapsed).unwrap_or(SignedDuration::MAX);
+                (*start_wall + elapsed, boot * *rate)
             }
             #[cfg(any(test, feature = "test-clock"))]
-            Self::Driven(hands) => hands.face().wall,
-        }
-    }
-
-    /// `CLOCK_BOOTTIME`, as fast as the wall clock runs.
-    fn ticks(&self) -> Duration {
-        match self {
-            Self::Machine { rate, .. } => machine::boot() * *rate,
-            #[cfg(any(test, feature = "test-clock"))]
-            Self::Driven(hands) => hands.face().boot,
+            Self::Driven(hands) => {
+                let face = hands.face();
+                (face.wall, face.boot)
+            }
         }
     }
 }
