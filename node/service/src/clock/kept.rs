@@ -11,7 +11,6 @@
 //! | `stretch_ms` | the first stamp of this boot, and of earlier ones that it goes on from |
 //! | `folders_behind` | only while manifests in the vault have yet to learn of stamps that moved |
 
-
 use jiff::{SignedDuration, Timestamp};
 use redb::{ReadTransaction, TableDefinition, TableError, WriteTransaction};
 
@@ -139,4 +138,3 @@ pub(crate) fn resume(
     });
     Ok(clock.now())
 }
-

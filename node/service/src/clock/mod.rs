@@ -24,8 +24,8 @@ use jiff::{SignedDuration, Timestamp};
 
 #[cfg(any(test, feature = "test-clock"))]
 pub use driven::Hands;
-use steer::Steering;
 pub(crate) use kept::resume;
+use steer::Steering;
 pub use steer::TOLERANCE;
 
 /// The node's clock. Cheap to clone; all clones agree.
@@ -218,29 +218,4 @@ fn rate() -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn it_tells_the_time_and_how_long_to_wait() {
-        let clock = Clock::new();
-        let now = clock.now();
-        assert!(now.as_second() > 1_700_000_000);
-        assert_eq!(now.as_nanosecond() % 1_000_000, 0);
-        assert_eq!(clock.until(Timestamp::UNIX_EPOCH), Duration::ZERO);
-        assert!(clock.until(now + SignedDuration::from_hours(1)) > Duration::from_secs(3_000));
-    }
-
-    #[test]
-    fn a_driven_clock_moves_as_its_hands_are_moved() {
-        let start = Timestamp::from_second(1_764_000_000).unwrap();
-        let hands = Hands::at(start);
-        let clock = Clock::driven(&hands);
-        hands.pass(Duration::from_secs(60));
-        assert_eq!(clock.now(), start + SignedDuration::from_secs(60));
-        assert_eq!(clock.boottime(), Duration::from_secs(60));
-        hands.set(start);
-        assert_eq!((clock.now(), clock.boottime()), (start, Duration::from_secs(60)));
-        assert_eq!(clock.until(start + SignedDuration::from_secs(5)), Duration::from_secs(5));
-    }
-}
+mod tests;

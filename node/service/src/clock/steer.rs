@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::trust::Belief;
+
 /// How far the wall clock may be set, as time services do, without it counting as a step.
 pub const TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -40,15 +42,15 @@ impl Steering {
         self.at
     }
 
-    /// The wall clock is right from now on. Stamps since an instant move by that much, node time with
-    /// them.
-    pub(super) fn believe(&mut self, step: Option<(Timestamp, SignedDuration)>) {
-        self.vouched = None;
-        let Some((since, by)) = step else { return };
+    /// The wall clock is right from now on, and node time moves to it.
+    pub(super) fn believe(&mut self, Belief { by, since }: Belief) {
         let moved = |at: Timestamp| at.checked_add(by).unwrap_or(at);
-        let stretch = if self.stretch >= since { moved(self.stretch) } else { self.stretch };
-        self.stretch = stretch.min(moved(since));
+        self.vouched = None;
         self.at = moved(self.at);
+        if let Some(since) = since {
+            let stretch = if self.stretch >= since { moved(self.stretch) } else { self.stretch };
+            self.stretch = stretch.min(moved(since));
+        }
     }
 
     /// What node time has come to by counting.
@@ -81,7 +83,11 @@ mod tests {
         assert_eq!(steering.tell(at(10), ticks(110)), at(10));
         assert_eq!(steering.tell(at(14), ticks(111)), at(14), "set forward by 3 s");
         assert_eq!(steering.tell(at(11), ticks(112)), at(14), "set back by 4 s: it waits");
-        assert_eq!(steering.tell(at(15), ticks(116)), at(15), "and goes on when it has been caught up");
+        assert_eq!(
+            steering.tell(at(15), ticks(116)),
+            at(15),
+            "and goes on when it has been caught up"
+        );
     }
 
     #[test]

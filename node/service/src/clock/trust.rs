@@ -86,8 +86,17 @@ pub(super) enum Verdict {
     Same,
     /// It is in doubt from now on.
     Doubt(Doubt),
-    /// It is right from now on, and stamps since then move by that much.
-    Believe(Option<(Timestamp, SignedDuration)>),
+    /// It is right from now on.
+    Believe(Belief),
+}
+
+/// Believing the wall clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Belief {
+    /// By how much node time moves.
+    pub(super) by: SignedDuration,
+    /// Stamps from this instant on move along; none where nothing is said.
+    pub(super) since: Option<Timestamp>,
 }
 
 /// Why the wall clock cannot be trusted, if it cannot; `latest` is what it must not stand before.
@@ -123,8 +132,8 @@ pub(super) fn judge(source: ClockSource, seen: &Seen, latest: Timestamp) -> Verd
     };
     match (is_step, vouched) {
         (false, None) => Verdict::Same,
-        (false, Some(_)) => Verdict::Believe(None),
-        (true, _) => Verdict::Believe(since.map(|since| (since, by))),
+        (false, Some(_)) => Verdict::Believe(Belief { by: SignedDuration::ZERO, since: None }),
+        (true, _) => Verdict::Believe(Belief { by, since }),
     }
 }
 

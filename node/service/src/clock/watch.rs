@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::RecordingId;
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use redb::WriteTransaction;
 
 use super::kept::{self, Kept};
-use super::trust::{Doubt, Seen, Verdict, judge, just_after};
+use super::trust::{Belief, Doubt, Seen, Verdict, judge, just_after};
 use crate::audit::Act;
 use crate::ledger::{ClockStep, Filter, LedgerError};
 use crate::node::{Node, NodeError};
@@ -53,9 +53,10 @@ impl Node {
         }
         let Some(seen) = Seen::by(&self.clock) else { return Err(Refused::Trusted) };
         let told = seen.steering.at.max(self.ledger.latest_instant()?);
-        let step = (just_after(seen.wall), seen.wall.duration_since(told));
-        let why = format!("accepted as {:.0}, {} before", seen.wall, words(step.1));
-        believe(self, Some(step), by, why).await?;
+        let by_clock = seen.wall.duration_since(told);
+        let belief = Belief { by: by_clock, since: Some(just_after(seen.wall)) };
+        let why = format!("accepted as {:.0}, {} before", seen.wall, words(by_clock));
+        believe(self, belief, by, why).await?;
         Ok(())
     }
 }
@@ -88,13 +89,13 @@ pub async fn look(node: &Node) -> Result<(), LedgerError> {
             });
             keep(node, Some(why)).await
         }
-        Verdict::Believe(step) => {
-            let why = match step {
-                None => "it agrees with the time that has passed".to_owned(),
-                Some((_, by)) if by.is_negative() => format!("set back by {}", words(by)),
-                Some((_, by)) => format!("set forward by {}", words(by)),
+        Verdict::Believe(belief) => {
+            let why = match belief.by {
+                by if by.is_zero() => "it agrees with the time that has passed".to_owned(),
+                by if by.is_negative() => format!("set back by {}", words(by)),
+                by => format!("set forward by {}", words(by)),
             };
-            believe(node, step, BY, why).await
+            believe(node, belief, BY, why).await
         }
     }
 }
@@ -118,13 +119,8 @@ async fn keep(node: &Node, why: Option<Doubt>) -> Result<(), LedgerError> {
     writing.await
 }
 
-/// The wall clock is right from now on; stamps since an instant move.
-async fn believe(
-    node: &Node,
-    step: Option<(Timestamp, SignedDuration)>,
-    by: &str,
-    why: String,
-) -> Result<(), LedgerError> {
+/// The wall clock is right from now on.
+async fn believe(node: &Node, belief: Belief, by: &str, why: String) -> Result<(), LedgerError> {
     let kept = node.ledger.read(Kept::load)?;
     let Some(before) = node.clock.steer(|steering, _| *steering) else { return Ok(()) };
     let (clock, audit, by) = (node.clock.clone(), node.audit.clone(), by.to_owned());
@@ -132,20 +128,20 @@ async fn believe(
     let is_news = kept.vouched.is_some();
     let correct = move |write: &WriteTransaction| {
         let believed = clock.steer(|steering, _| {
-            steering.believe(step);
+            steering.believe(belief);
             *steering
         });
         let steering = believed.unwrap_or(before);
-        let behind = kept.folders_behind || step.is_some();
+        let behind = kept.folders_behind || belief.since.is_some();
         Kept::of(&steering, clock.boot_id(), behind).store(write)?;
         if is_news {
             audit.append(write, steering.at, &by, &Act::ClockTrusted { trusted: true, why })?;
         }
         Ok(steering.at)
     };
-    let done = match step {
-        Some((since, moved)) => {
-            let step = ClockStep { since, until: before.at, by: moved };
+    let done = match belief.since {
+        Some(since) => {
+            let step = ClockStep { since, until: before.at, by: belief.by };
             node.ledger.correct_clock(step, correct).await
         }
         None => node.ledger.write(move |write| correct(write).map(|_| Vec::new())).await,
@@ -203,7 +199,9 @@ pub async fn run(node: Arc<Node>) {
             }
             Ok(Some(why)) if was_trusted => {
                 was_trusted = false;
-                tracing::error!("the clock is not trusted; nothing is deleted by a rule of time: {why}");
+                tracing::error!(
+                    "the clock is not trusted; nothing is deleted by a rule of time: {why}"
+                );
             }
             Ok(None) if !was_trusted => {
                 was_trusted = true;

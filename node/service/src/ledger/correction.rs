@@ -43,7 +43,11 @@ impl ClockStep {
     /// A recording that began shortly before the clock moved.
     pub(super) fn corrected_new(&self, recording: &Recording) -> Recording {
         let at = recording.received_at;
-        if self.corrected(at) == at { recording.clone() } else { step(recording, self.event(), at).0 }
+        if self.corrected(at) == at {
+            recording.clone()
+        } else {
+            step(recording, self.event(), at).0
+        }
     }
 
     fn event(&self) -> Event {
@@ -60,8 +64,7 @@ pub(super) fn apply(
     observers: &[Arc<dyn Observer>],
 ) -> Result<Vec<RecordingId>, LedgerError> {
     let rows = write.open_table(RECORDINGS)?;
-    let ids: Result<Vec<Id>, LedgerError> =
-        rows.iter()?.map(|row| Ok(row?.0.value())).collect();
+    let ids: Result<Vec<Id>, LedgerError> = rows.iter()?.map(|row| Ok(row?.0.value())).collect();
     drop(rows);
     let mut changed = Vec::new();
     for id in ids? {
