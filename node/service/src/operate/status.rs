@@ -8,6 +8,7 @@ use std::time::Duration;
 use holdfast_core::recording::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::health::{ANSWER_MAX, Missing, missing};
 use crate::node::Node;
@@ -42,11 +43,13 @@ pub struct StatusView {
 }
 
 /// The node's clock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClockView {
     /// Node time, by which the rules go.
+    #[schema(value_type = String, format = DateTime)]
     pub now: Timestamp,
     /// What the machine's wall clock shows.
+    #[schema(value_type = String, format = DateTime)]
     pub wall: Timestamp,
     /// Whether it is trusted; while it is not, nothing is deleted by a rule of time (rule 10).
     pub trusted: bool,

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod acts;
+mod clock;
 mod destinations;
 mod environments;
 mod policy;
@@ -120,6 +121,7 @@ fn routes(node: Arc<Node>) -> Router {
     let open = OpenApiRouter::new()
         .merge(to_read().route_layer(for_scope(Scope::Read)))
         .merge(to_manage().route_layer(for_scope(Scope::Manage)))
+        .merge(to_admin().route_layer(for_scope(Scope::Admin)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::map_response(never_stored))
         .with_state(Api { node, started });
@@ -156,6 +158,11 @@ fn to_manage() -> OpenApiRouter<Api> {
         .routes(routes!(environments::change, environments::remove))
         .routes(routes!(destinations::create))
         .routes(routes!(destinations::change, destinations::remove))
+}
+
+/// What acts on the node itself.
+fn to_admin() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(clock::accept))
 }
 
 /// What the API tells is personal; no cache keeps it.
