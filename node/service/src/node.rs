@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, bail};
 use holdfast_core::recording::{Event, step};
 use holdfast_core::{Lane, RecordingId};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::AuditLog;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Stepped};
@@ -20,9 +20,6 @@ use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::vault::{Vault, VaultError};
 use crate::webhooks::Webhooks;
-
-/// How far the clock may be set back, as time servers do, before deletions stop.
-const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
 
 /// A node: its settings, its time, its memory, its storage.
 #[derive(Debug)]
@@ -107,7 +104,8 @@ impl Node {
         let audit = AuditLog::new(&key)?;
         let webhooks = Webhooks::open(&config)?;
         let observers = vec![audit.observer(), webhooks.observer()];
-        let ledger = Ledger::open(&ledger_path, clock.now(), observers)?;
+        let now = |read: &_, latest| clock::resume(&clock, config.node.clock, read, latest);
+        let ledger = Ledger::open_at(&ledger_path, now, observers)?;
         let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
         let keys = Keys::open(&config.operate.keys, &ledger)?;
         Ok(Arc::new(Self {
@@ -202,14 +200,6 @@ impl Node {
             next = step(&next, event.clone(), now).0;
         }
         self.with_vault(move |vault| vault.note(&next)).await
-    }
-
-    /// Whether the clock may be trusted for deleting: it does not stand before what it once told (rule 10).
-    ///
-    /// # Errors
-    /// [`LedgerError::Read`].
-    pub fn clock_is_trusted(&self) -> Result<bool, LedgerError> {
-        Ok(self.clock.now() + CLOCK_TOLERANCE >= self.ledger.latest_instant()?)
     }
 
     /// Does something with the vault on a thread that may block.

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{Config, Environment};
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
@@ -32,9 +32,11 @@ const PAGE: usize = 500;
 /// # Errors
 /// What keeps it from starting; once it serves, it only ends by being asked to.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let node = Node::open(config, Clock::new())?;
+    let node = Node::open(config, Clock::new().steered())?;
+    // First of all that is signed: it says where the node's key is another one.
     let starting = node.audit.note_start(&node.ledger, &node.config, node.clock.now());
     starting.await.context("writing the start into the audit log")?;
+    clock::watch::look(&node).await.context("finding out what the clock is worth")?;
     node.settings.start(&node).await.context("starting with the settings of the last time")?;
     node.keys.start(&node).await.context("noting which keys the configuration declares")?;
     let streams = Streams::new();
@@ -174,6 +176,7 @@ fn start_workers(
     );
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
+    workers.spawn(clock::watch::run(Arc::clone(node)));
     workers.spawn(settings::sweep::run(Arc::clone(node)));
     workers.spawn(webhooks::worker::run(Arc::clone(node)));
     workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));

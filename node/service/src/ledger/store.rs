@@ -156,7 +156,7 @@ pub(super) fn observe(
     observers.iter().try_for_each(|observer| observer.changed(write, change))
 }
 
-fn set_slot(
+pub(super) fn set_slot(
     write: &WriteTransaction,
     entry: &mut Entry,
     lane: Lane,

@@ -60,6 +60,8 @@ pub(super) struct ReadyView {
     ready: bool,
     /// What it lacks.
     missing: Vec<Need>,
+    /// Whether rules of time go on (rule 10). A node does the rest of its work without.
+    clock_trusted: bool,
 }
 
 /// `GET /live` and `GET /ready`.
@@ -115,7 +117,8 @@ pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response {
     }
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let missing: Vec<Need> = missing.into_iter().map(|missing| missing.need).collect();
-    answer(status, Json(ReadyView { ready: missing.is_empty(), missing }))
+    let clock_trusted = node.clock_is_trusted().unwrap_or(false);
+    answer(status, Json(ReadyView { ready: missing.is_empty(), missing, clock_trusted }))
 }
 
 fn answer(status: StatusCode, body: impl IntoResponse) -> Response {

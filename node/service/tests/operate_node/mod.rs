@@ -315,6 +315,7 @@ const TEXT: &str = r#"
 name = "test node"
 state_path = "{at}/state"
 listen = ["127.0.0.1:0"]
+clock = "as_is"
 
 [vault]
 path = "{at}/vault"

@@ -4,6 +4,7 @@
 mod accounts;
 mod acts;
 mod audit;
+mod clock;
 mod destinations;
 mod environments;
 mod keys;
@@ -187,12 +188,13 @@ fn to_manage() -> OpenApiRouter<Api> {
         .routes(routes!(webhooks::redeliver))
 }
 
-/// Keys, and the audit log.
+/// Keys, the audit log, and the clock.
 fn to_admin() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::show, keys::revoke))
         .routes(routes!(audit::export))
+        .routes(routes!(clock::accept))
 }
 
 /// What the API tells is personal; no cache keeps it.
