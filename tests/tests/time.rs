@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use holdfast_tests::clock::instant;
 use holdfast_tests::media::webm_noise;
 use holdfast_tests::tools::{bin_dir, output_of, sha256, sha256_of, tools_dir};
-use holdfast_tests::{Environment, Node, TestClock, until};
+use holdfast_tests::{Environment, Node, Settings, TestClock, until};
 use jiff::{SignedDuration, Timestamp};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -45,9 +45,7 @@ impl Weeks {
         environments: impl IntoIterator<Item = Environment>,
     ) -> Result<Self> {
         let clock = TestClock::at(wall)?;
-        let settings = environments
-            .into_iter()
-            .fold(clock.settings(), |settings, environment| settings.environment(environment));
+        let settings = environments.into_iter().fold(clock.settings(), Settings::environment);
         Ok(Self { node: Node::start(settings).await?, clock })
     }
 

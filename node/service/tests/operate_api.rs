@@ -334,7 +334,8 @@ async fn ready_until_the_vault_is_taken_away() {
     std::fs::create_dir(&vault).unwrap();
     let answer = send(&router, "192.0.2.1", "GET", "/ready", &[]).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.json(), serde_json::json!({"ready": false, "missing": ["vault"]}));
+    let expected = serde_json::json!({"ready": false, "missing": ["vault"], "clock_trusted": true});
+    assert_eq!(answer.json(), expected);
     let status = home.ask("GET", "/api/v1/status").await.json();
     assert!(status["missing"][0]["detail"].as_str().unwrap().contains("vault/recordings"));
     home.node.stop.cancel();

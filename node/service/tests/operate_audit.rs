@@ -123,6 +123,7 @@ async fn an_export_passes_and_tells_what_was_done() {
     let expected = [
         "configured",
         "node_started",
+        "signed_in",
         "hold_set",
         "deletion_requested",
         "files_deleted",
@@ -132,9 +133,9 @@ async fn an_export_passes_and_tells_what_was_done() {
     ];
     assert_eq!(acts, expected);
     // What docs/audit.md says of a recording that was delivered: two receipts.
-    let cost: usize = body.lines().skip(6).take(2).map(str::len).sum();
+    let cost: usize = body.lines().skip(7).take(2).map(str::len).sum();
     assert!((1_000..1_300).contains(&cost), "{cost}");
-    let by_hand = &entries[4];
+    let by_hand = &entries[5];
     assert_eq!((&by_hand["by"], &by_hand["what"]["rule"]), (&"tests".into(), &"requested".into()));
     let file = serde_json::json!({"kind": "raw", "bytes": RAW.len(), "sha256": digest::of(RAW)});
     assert_eq!(by_hand["what"]["files"], serde_json::json!([file]));
@@ -161,7 +162,7 @@ async fn the_documented_format_is_enough_to_check_it_with_other_peoples_programs
     };
     let said = check();
     assert!(said.status.success(), "{}", text(&said.stderr));
-    assert_eq!(text(&said.stdout), "8\n");
+    assert_eq!(text(&said.stdout), "9\n");
     let body = std::fs::read_to_string(&export).unwrap();
     std::fs::write(&export, body.replace("requested", "requestee")).unwrap();
     assert!(!check().status.success());
@@ -179,10 +180,10 @@ async fn what_is_wrong_is_named_and_the_exit_status_says_so() {
     dropped.remove(3);
     let changed = body.replacen("shelf", "shelg", 1);
     for (wrong, said) in [
-        (changed, "entry 6 was changed"),
+        (changed, "entry 7 was changed"),
         (dropped.join("\n"), "entry 3 is missing before entry 4"),
         (swapped.join("\n"), "entry 3 is out of place: it stands after entry 4"),
-        (lines[..6].join("\n"), "the end was cut off: entries 6 to 8 are missing"),
+        (lines[..6].join("\n"), "the end was cut off: entries 6 to 9 are missing"),
     ] {
         std::fs::write(&export, wrong).unwrap();
         let output = verify(&export, &key).await;
@@ -299,11 +300,11 @@ async fn a_ledger_made_anew_takes_the_log_over() {
     let Home { dir, node } = home;
     drop(node);
     let report = rebuild(&config).await;
-    assert_eq!((report.audit.entries, report.audit.is_whole), (7, true));
+    assert_eq!((report.audit.entries, report.audit.is_whole), (8, true));
     let all = acts(&config);
-    assert_eq!(all.len(), 8);
-    let expected = serde_json::json!({"act": "ledger_rebuilt", "carried": 7, "is_whole": true});
-    assert_eq!(all[7], expected);
+    assert_eq!(all.len(), 9);
+    let expected = serde_json::json!({"act": "ledger_rebuilt", "carried": 8, "is_whole": true});
+    assert_eq!(all[8], expected);
     // Where nothing can be read, the chain begins anew and says so.
     std::fs::write(ledger::path(&config), "no ledger at all, but long enough to look at").unwrap();
     let report = rebuild(&config).await;
@@ -371,7 +372,8 @@ async fn a_long_log_is_exported_in_little_memory() {
         lines += piece.iter().filter(|byte| **byte == b'\n').count();
         most = most.max(resident_bytes());
     }
-    assert_eq!(lines, 1 + ENTRIES + 1);
+    // The head, what was made, who signed in, and the export itself.
+    assert_eq!(lines, 1 + ENTRIES + 2);
     // The ledger's cache, 32 MiB, may fill; what is exported must not pile up beside it.
     assert!(bytes > 80 << 20, "{bytes}");
     let grown = most.saturating_sub(before);
