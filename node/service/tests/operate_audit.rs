@@ -143,11 +143,11 @@ async fn an_export_passes_and_tells_what_was_done() {
         assert!(!body.contains(personal), "{personal}");
     }
     let out = text(&said.stdout);
-    assert!(out.starts_with("ok\n") && out.contains("8 (the whole log up to"), "{out}");
-    assert!(out.contains(entries[7]["hash"].as_str().unwrap()), "{out}");
+    assert!(out.starts_with("ok\n") && out.contains("9 (the whole log up to"), "{out}");
+    assert!(out.contains(entries[8]["hash"].as_str().unwrap()), "{out}");
     let told = home.ask("GET", &format!("{AUDIT}/key")).await.json();
-    assert_eq!(told["head"]["hash"], entries[7]["hash"]);
-    assert_eq!(told["head"]["seq"], 8);
+    assert_eq!(told["head"]["hash"], entries[8]["hash"]);
+    assert_eq!(told["head"]["seq"], 9);
 }
 
 #[tokio::test]
