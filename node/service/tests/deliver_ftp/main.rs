@@ -17,7 +17,6 @@ use holdfast::config::FtpDestination;
 use holdfast::deliver::ftp::{Ftp, Limits, Protection};
 use holdfast::deliver::{Destination, FileToPush, PushError, Reading};
 use holdfast_core::attempts::Fault;
-use holdfast_core::recording::FileKind;
 
 use self::server::{BOTH, Kind, PASSWORD, Server, Setup};
 
@@ -39,14 +38,10 @@ fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
     let path = dir.join(format!("file of {} bytes", bytes.len()));
     std::fs::write(&path, bytes).unwrap();
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
-    FileToPush {
-        path,
-        name: name.into(),
-        kind: FileKind::Main,
-        bytes: bytes.len() as u64,
-        sha256: Some(hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()),
-        media_type: "video/mp4",
-    }
+    let sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let file =
+        FileToPush::alone(path, name.into(), bytes.len() as u64, jiff::civil::date(2026, 3, 2));
+    FileToPush { sha256: Some(sha256), ..file }
 }
 
 /// Patient with a busy machine, but not with hiccups.

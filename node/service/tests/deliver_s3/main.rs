@@ -17,7 +17,6 @@ use holdfast::config::S3Destination;
 use holdfast::deliver::s3::{Limits, S3};
 use holdfast::deliver::{Destination, FileToPush, PushError};
 use holdfast_core::attempts::Fault;
-use holdfast_core::recording::FileKind;
 
 use self::line::Line;
 use self::store::{KEY_ID, READER_ID, SECRET, Store, WRITER_ID};
@@ -39,14 +38,7 @@ fn bytes(length: usize) -> Vec<u8> {
 fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
     let path = dir.join(format!("file of {} bytes", bytes.len()));
     std::fs::write(&path, bytes).unwrap();
-    FileToPush {
-        path,
-        name: name.into(),
-        kind: FileKind::Main,
-        bytes: bytes.len() as u64,
-        sha256: None,
-        media_type: "video/mp4",
-    }
+    FileToPush::alone(path, name.into(), bytes.len() as u64, jiff::civil::date(2026, 3, 2))
 }
 
 /// Patient with a busy machine, but not with hiccups.

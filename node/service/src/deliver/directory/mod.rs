@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use self::error::Error;
-use super::progress::{Progress, Stalled};
+use super::progress::Stalled;
 use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::DirectoryDestination;
 
@@ -60,7 +60,7 @@ impl Directory {
         let parts = names::parts(&file.name).map_err(|problem| Error::name(&file.name, problem))?;
         let parts: Vec<String> = parts.into_iter().map(String::from).collect();
         let turn = self.turns.take(&file.name).await?;
-        let progress = Progress::default();
+        let progress = file.progress.clone();
         let stop = StopOnDrop::default();
         let job = client::Job {
             source: file.path.clone(),
