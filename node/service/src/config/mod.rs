@@ -16,7 +16,9 @@ use holdfast_core::retention;
 use holdfast_core::storage::Region;
 use serde::Deserialize;
 
-pub use destination::{Destination, DirectoryDestination, S3Destination, Sealed};
+pub use destination::{
+    Destination, DirectoryDestination, Existing, S3Destination, Sealed, SftpDestination, Verify,
+};
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};

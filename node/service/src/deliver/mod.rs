@@ -6,8 +6,9 @@
 //! - `client.rs`: how it talks to the other side;
 //! - `error.rs`: its errors, each with whose fault it is and a sentence for the customer's admin.
 //!
-//! Beside them lies what destinations share: `names` (which names are safe to use) and `progress`
-//! (a push may take as long as it likes, but it must not stand still).
+//! Beside them lies what destinations share: `names` (which names are safe to use), `progress`
+//! (a push may take as long as it likes, but it must not stand still) and `turns` (one push of a name
+//! at a time).
 //!
 //! What is pushed when, in which order and how often is decided by the core. A push is idempotent:
 //! the name at the destination follows from the recording, and a name appears there only once its
@@ -18,11 +19,13 @@ mod names;
 mod progress;
 pub mod s3;
 pub mod secret;
+pub mod sftp;
+mod turns;
 pub mod worker;
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -145,13 +148,15 @@ pub trait Destination: Send + Sync + fmt::Debug {
     ) -> BoxFuture<'a, Result<(), PushError>>;
 }
 
-/// Builds a destination from its settings; opens the secrets in them.
+/// Builds a destination from its settings; opens the secrets in them. What it has to remember, such
+/// as the key of a server, it keeps in the state folder.
 ///
 /// # Errors
 /// A sentence that names the destination and what is wrong with its settings.
 pub fn build(
     settings: &config::Destination,
     key: &NodeKey,
+    state_path: &Path,
 ) -> Result<Box<dyn Destination>, PushError> {
     let secrets = secret::open(settings, key).map_err(|error| PushError {
         fault: Fault::Ours,
@@ -163,6 +168,9 @@ pub fn build(
         }
         config::Destination::S3(settings) => {
             Ok(Box::new(s3::S3::new(settings)?.with_secrets(secrets)))
+        }
+        config::Destination::Sftp(settings) => {
+            Ok(Box::new(sftp::Sftp::new(settings, state_path)?.with_secrets(secrets)))
         }
     }
 }

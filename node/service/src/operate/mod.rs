@@ -8,7 +8,7 @@ pub mod cli;
 pub mod files;
 pub mod health;
 pub mod log;
-mod range;
+pub(crate) mod range;
 pub mod socket;
 pub mod status;
 pub mod view;

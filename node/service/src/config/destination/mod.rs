@@ -6,7 +6,9 @@
 //! is to write a secret into the configuration.
 
 mod directory;
+mod existing;
 mod s3;
+mod sftp;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +20,9 @@ use utoipa::ToSchema;
 use super::Deliver;
 
 pub use directory::DirectoryDestination;
+pub use existing::Existing;
 pub use s3::S3Destination;
+pub use sftp::{SftpDestination, Verify};
 
 /// `[[destinations]]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -28,6 +32,8 @@ pub enum Destination {
     Directory(DirectoryDestination),
     /// `kind = "s3"`
     S3(Box<S3Destination>),
+    /// `kind = "sftp"`
+    Sftp(Box<SftpDestination>),
 }
 
 /// A secret that was given over the API. It is kept sealed with the node's key, and never shown.
@@ -95,12 +101,13 @@ impl Destination {
         self.settings().name()
     }
 
-    /// Which kind: `directory` or `s3`.
+    /// Which kind: `directory`, `s3` or `sftp`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Directory(_) => "directory",
             Self::S3(_) => "s3",
+            Self::Sftp(_) => "sftp",
         }
     }
 
@@ -109,7 +116,7 @@ impl Destination {
     pub fn ours(&self) -> Option<Region> {
         match self {
             Self::S3(s3) => s3.ours,
-            Self::Directory(_) => None,
+            Self::Directory(_) | Self::Sftp(_) => None,
         }
     }
 
@@ -117,6 +124,7 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &**s3,
+            Self::Sftp(sftp) => &**sftp,
         }
     }
 
@@ -124,6 +132,7 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &mut **s3,
+            Self::Sftp(sftp) => &mut **sftp,
         }
     }
 
