@@ -100,11 +100,12 @@ struct Proofs {
 impl Proofs {
     fn read(secrets: &Secrets) -> Result<Self, Error> {
         let text = |name| secrets.get(name).map(|secret| secret.text()).transpose();
-        Ok(Self {
-            password: text("password")?,
-            private_key: text("private_key")?,
-            passphrase: text("passphrase")?,
-        })
+        let mut private_key = text("private_key")?;
+        if let Some(key) = &mut private_key {
+            // The library wants the end of the last line, which was trimmed.
+            key.push('\n');
+        }
+        Ok(Self { password: text("password")?, private_key, passphrase: text("passphrase")? })
     }
 }
 

@@ -98,7 +98,7 @@ pub(super) enum Error {
     InTheWay { path: String, wanted: &'static str },
     /// Another file has the name, and it may not be replaced.
     #[error(
-        "there is another file {path:?} on the server, and existing = {existing:?}; move it away, or \
+        "there is another file {path:?} on the server, and existing = {existing}; move it away, or \
          choose otherwise in existing"
     )]
     Exists { path: String, existing: &'static str },

@@ -20,6 +20,7 @@ use ssh2::Channel;
 use super::client::Session;
 use super::error::Error;
 use super::remote::Remote;
+use super::status;
 
 const EXTENSION: &str = "posix-rename@openssh.com";
 
@@ -37,6 +38,7 @@ pub(super) fn replace(
     remote.progress.advance(1);
     match replaced {
         Ok(Some(0)) => return Ok(()),
+        Ok(Some(status)) if status::is_unsupported(status_of(status)) => {}
         Ok(Some(status)) => {
             return Err(Error::Refused {
                 verb: "replace",

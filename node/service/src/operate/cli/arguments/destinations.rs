@@ -53,9 +53,9 @@ pub enum Destinations {
 #[derive(Debug, Clone, Args)]
 pub struct DestinationFlags {
     /// Which kind
-    #[arg(long, value_parser = ["directory", "s3"])]
+    #[arg(long, value_parser = ["directory", "s3", "sftp"])]
     pub kind: Option<String>,
-    /// The folder, for kind `directory`
+    /// The folder, for kinds `directory` and `sftp`
     #[arg(long, value_name = "DIR")]
     pub path: Option<String>,
     /// The store's address, for kind `s3`, such as https://s3.us-west-1.amazonaws.com
@@ -83,4 +83,38 @@ pub struct DestinationFlags {
     /// asks for both at the terminal
     #[arg(long, value_name = "FILE")]
     pub secret_key_from: Option<PathBuf>,
+    /// The server's name or IP address, for kind `sftp`
+    #[arg(long, value_name = "NAME")]
+    pub host: Option<String>,
+    /// The server's port
+    #[arg(long, value_name = "NUMBER")]
+    pub port: Option<u16>,
+    /// The user to log in as
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Fingerprint of the server's key, as SHA256:…
+    #[arg(long, value_name = "TEXT")]
+    pub host_key: Option<String>,
+    /// Read the password from this file; `-` for standard input. Without it and a private key,
+    /// `create` asks for it at the terminal
+    #[arg(long, value_name = "FILE")]
+    pub password_from: Option<PathBuf>,
+    /// Read the private key from this file; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub private_key_from: Option<PathBuf>,
+    /// Read the private key's passphrase from this file; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_from: Option<PathBuf>,
+    /// What happens where another file of that name is there
+    #[arg(long, value_parser = ["overwrite", "rename", "refuse"])]
+    pub existing: Option<String>,
+    /// How it is checked that a file arrived
+    #[arg(long, value_parser = ["read_back", "size"])]
+    pub verify: Option<String>,
+    /// Mode of files, in octal
+    #[arg(long, value_name = "MODE")]
+    pub file_mode: Option<String>,
+    /// Mode of folders that the node makes, in octal
+    #[arg(long, value_name = "MODE")]
+    pub folder_mode: Option<String>,
 }

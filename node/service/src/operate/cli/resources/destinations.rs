@@ -16,10 +16,13 @@ const KIND: Kind = Kind {
         Column::whole("KIND", "/kind"),
         Column::cut("BUCKET", "/bucket"),
         Column::cut("ENDPOINT", "/endpoint"),
+        Column::cut("HOST", "/host"),
         Column::cut("PATH", "/path"),
         Column::whole("FROM", "/origin"),
     ],
-    first: &["kind", "origin", "path", "endpoint", "region", "bucket", "prefix"],
+    first: &[
+        "kind", "origin", "host", "port", "user", "path", "endpoint", "region", "bucket", "prefix",
+    ],
 };
 
 pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<()> {
@@ -33,6 +36,11 @@ pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<(
             if given.0.get("kind").and_then(Value::as_str) == Some("s3") {
                 ask(&mut given, "access_key", "Access key's id")?;
                 ask(&mut given, "secret_key", "Secret access key")?;
+            }
+            if given.0.get("kind").and_then(Value::as_str) == Some("sftp")
+                && !given.0.contains_key("private_key")
+            {
+                ask(&mut given, "password", "Password")?;
             }
             KIND.create(desk, given.0)
         }
@@ -64,5 +72,20 @@ fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<
     given.put("storage_class", flags.storage_class.as_deref());
     given.put("access_key", flags.access_key_from.as_deref().map(secret).transpose()?);
     given.put("secret_key", flags.secret_key_from.as_deref().map(secret).transpose()?);
+    given.put("host", flags.host.as_deref());
+    given.put("port", flags.port);
+    given.put("user", flags.user.as_deref());
+    given.put("host_key", flags.host_key.as_deref());
+    given.put("existing", flags.existing.as_deref());
+    given.put("verify", flags.verify.as_deref());
+    given.put("file_mode", flags.file_mode.as_deref());
+    given.put("folder_mode", flags.folder_mode.as_deref());
+    for (name, from) in [
+        ("password", &flags.password_from),
+        ("private_key", &flags.private_key_from),
+        ("passphrase", &flags.passphrase_from),
+    ] {
+        given.put(name, from.as_deref().map(secret).transpose()?);
+    }
     Ok(given.0)
 }

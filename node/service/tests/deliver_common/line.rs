@@ -1,11 +1,12 @@
-//! A line to the store that breaks and stalls on demand.
+//! A line to a server that breaks and stalls on demand.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::net::{TcpListener, TcpStream};
 
 /// What happens once the line has carried its bytes.
@@ -23,6 +24,12 @@ pub(crate) enum Then {
     Flip,
     /// It loses the next answer to the request that puts parts together, by a reset.
     LoseCompletion,
+    /// It ends the connection towards us, but still carries to the server.
+    HalfClose,
+    /// It holds everything for three seconds, once.
+    Pause,
+    /// It carries one byte at a time, both ways.
+    Trickle,
 }
 
 /// A line to a port of this machine.
@@ -36,7 +43,14 @@ struct State {
     then: AtomicU8,
     left: AtomicU64,
     carried: AtomicU64,
+    connections: AtomicU64,
+    open: AtomicU64,
+    cuts: tokio::sync::Notify,
+    /// Once this holds, the next answer is lost by a reset, and the line is good from then on.
+    loses: Mutex<Option<Condition>>,
 }
+
+type Condition = Box<dyn Fn() -> bool + Send>;
 
 impl Line {
     /// A line that carries `bytes` bytes to the store and then does as told.
@@ -47,12 +61,25 @@ impl Line {
             then: AtomicU8::new(then as u8),
             left: AtomicU64::new(bytes),
             carried: AtomicU64::new(0),
+            connections: AtomicU64::new(0),
+            open: AtomicU64::new(0),
+            cuts: tokio::sync::Notify::new(),
+            loses: Mutex::new(None),
         };
         let line = Self { address, state: Arc::new(state) };
         let carrier = line.clone();
         tokio::spawn(async move {
             while let Ok((near, _)) = listener.accept().await {
-                tokio::spawn(carrier.clone().carry(near, port));
+                let carrier = carrier.clone();
+                tokio::spawn(async move {
+                    carrier.state.connections.fetch_add(1, Ordering::SeqCst);
+                    carrier.state.open.fetch_add(1, Ordering::SeqCst);
+                    tokio::select! {
+                        () = carrier.clone().carry(near, port) => {}
+                        () = carrier.state.cuts.notified() => {}
+                    }
+                    carrier.state.open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
         line
@@ -71,6 +98,40 @@ impl Line {
     /// Bytes carried to the store.
     pub(crate) fn carried(&self) -> u64 {
         self.state.carried.load(Ordering::SeqCst)
+    }
+
+    /// Connections that were made.
+    pub(crate) fn connections(&self) -> u64 {
+        self.state.connections.load(Ordering::SeqCst)
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> u64 {
+        self.state.open.load(Ordering::SeqCst)
+    }
+
+    /// Cuts the connections that are open, and waits until they are.
+    pub(crate) async fn cut_all(&self) {
+        self.state.cuts.notify_waiters();
+        while self.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Once the condition holds, the next answer is lost.
+    pub(crate) fn lose_answer_when(&self, condition: impl Fn() -> bool + Send + 'static) {
+        *self.state.loses.lock().unwrap() = Some(Box::new(condition));
+    }
+
+    /// Whether no answer is about to be lost any more.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.state.loses.lock().unwrap().is_none()
+    }
+
+    fn loses_now(&self) -> bool {
+        let mut loses = self.state.loses.lock().unwrap();
+        let is_time = loses.as_ref().is_some_and(|condition| condition());
+        is_time && loses.take().is_some()
     }
 
     /// Whether it is still about to do this.
@@ -92,10 +153,20 @@ impl Line {
                     stream.set_zero_linger().unwrap();
                     return answers.mend();
                 }
+                if answers.loses_now() {
+                    let stream: &TcpStream = near_out.as_ref();
+                    stream.set_zero_linger().unwrap();
+                    return;
+                }
+                if answers.is(Then::HalfClose) && answers.left() == 0 {
+                    let _ = near_out.shutdown().await;
+                    while let Ok(1..) = far_in.read(&mut buffer).await {}
+                    return;
+                }
                 while answers.is(Then::Mute) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
-                if near_out.write_all(&buffer[..read]).await.is_err() {
+                if answers.hand_on(&mut near_out, &buffer[..read]).await.is_err() {
                     return;
                 }
             }
@@ -123,14 +194,33 @@ impl Line {
                     buffer[read - 1] ^= 1;
                     self.mend();
                 }
+                if self.is(Then::Pause) {
+                    tokio::time::sleep(Duration::from_secs(3)).await;
+                    self.mend();
+                }
                 while self.is(Then::Stall) {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
             }
-            if far_out.write_all(&buffer[..read]).await.is_err() {
+            if self.hand_on(&mut far_out, &buffer[..read]).await.is_err() {
                 return;
             }
             self.state.carried.fetch_add(bytes, Ordering::SeqCst);
         }
+    }
+
+    fn left(&self) -> u64 {
+        self.state.left.load(Ordering::SeqCst)
+    }
+
+    async fn hand_on(&self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> std::io::Result<()> {
+        if !self.is(Then::Trickle) {
+            return to.write_all(bytes).await;
+        }
+        for byte in bytes.chunks(1) {
+            to.write_all(byte).await?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 }
