@@ -10,7 +10,9 @@ use super::server::Server;
 
 #[tokio::test]
 async fn another_file_is_replaced_numbered_or_kept_as_the_settings_say() {
-    let server = Server::start("").await;
+    // A server that notes what it is asked to do.
+    let notes = "Match all\nForceCommand /usr/lib/openssh/sftp-server -e -l VERBOSE 2>>DIR/notes";
+    let server = Server::start(notes).await;
     let dir = tempfile::tempdir().unwrap();
     let with = |existing| server.sftp(&SftpDestination { existing, ..server.settings() });
     let (one, other, third) = (bytes(6 * MIB), bytes(6 * MIB + 1), bytes(70_000));
@@ -35,6 +37,8 @@ async fn another_file_is_replaced_numbered_or_kept_as_the_settings_say() {
     assert!(server.content("d/a (3).mp4").unwrap() == third);
 
     with(Existing::Overwrite).push(&other_file).await.unwrap();
+    let notes = std::fs::read_to_string(server.dir.join("notes")).unwrap();
+    assert!(notes.contains("posix-rename old"), "it was not replaced in one step");
     assert!(server.content("d/a.mp4").unwrap() == other);
     assert_eq!(server.names("d"), ["a (2).mp4", "a (3).mp4", "a.mp4"]);
 }

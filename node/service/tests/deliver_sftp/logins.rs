@@ -6,6 +6,7 @@ use holdfast_core::attempts::Fault;
 
 use super::deliver_common::{bytes, file};
 use super::fails;
+use super::operate_node::Home;
 use super::server::{SECRET, Server, keygen};
 
 #[tokio::test]
@@ -138,4 +139,48 @@ async fn any_of_a_servers_keys_may_be_given() {
     let error = fails(&sftp, &file(dir.path(), "a.mp4", &bytes(10))).await;
     assert_eq!(error.fault, Fault::Customers);
     assert!(error.sentence.contains(&format!("{stranger} was given in host_key")), "{error}");
+}
+
+#[tokio::test]
+async fn secrets_given_over_the_api_log_in_and_are_never_shown() {
+    let server = Server::start("").await;
+    keygen(&server.dir.join("id"), "ed25519", SECRET);
+    std::fs::copy(server.dir.join("id.pub"), server.dir.join("authorized")).unwrap();
+    let home = Home::new();
+    let key = std::fs::read_to_string(server.dir.join("id")).unwrap();
+    let made = serde_json::json!({
+        "kind": "sftp", "name": "films", "host": "127.0.0.1", "port": server.port,
+        "user": server.user, "path": server.files(), "private_key": key, "passphrase": SECRET,
+    });
+    let at = "/api/v1/destinations";
+    let answer = home.tell("POST", at, &made.to_string()).await;
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    let shown = home.ask("GET", "/api/v1/destinations/films").await.text();
+    for text in [answer.text(), shown] {
+        assert!(!text.contains(SECRET) && !text.contains("OPENSSH") && !text.contains("_file"));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let content = bytes(70_000);
+    let films = home.node.settings.destination("films").unwrap();
+    films.push(&file(dir.path(), "demo/a.mp4", &content)).await.unwrap();
+    assert!(server.content("demo/a.mp4").unwrap() == content);
+
+    // Nobody can have them sent elsewhere.
+    let patch = serde_json::json!({ "host": "elsewhere.example" }).to_string();
+    let problem = home.tell("PATCH", "/api/v1/destinations/films", &patch).await.is_problem(422);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("private_key, passphrase: give them anew"), "{detail}");
+    for (member, value, said) in [
+        ("private_key_file", serde_json::json!("/etc/shadow"), "only the configuration file"),
+        ("host_key", serde_json::json!("x"), "host_key"),
+        ("existing", serde_json::json!("append"), "existing"),
+    ] {
+        let patch = serde_json::json!({ member: value }).to_string();
+        let answer = home.tell("PATCH", "/api/v1/destinations/films", &patch).await;
+        assert!(
+            answer.status.is_client_error() && answer.text().contains(said),
+            "{}",
+            answer.text()
+        );
+    }
 }

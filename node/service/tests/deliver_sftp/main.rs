@@ -7,6 +7,8 @@ mod deliver_common;
 mod existing;
 mod lines;
 mod logins;
+#[path = "../operate_node/mod.rs"]
+mod operate_node;
 mod reads;
 mod refusals;
 mod server;
@@ -113,7 +115,7 @@ async fn an_idle_connection_is_closed_and_a_dead_one_replaced() {
 
 #[tokio::test]
 async fn modes_are_set_whatever_the_servers_umask_is() {
-    let server = Server::start("Subsystem sftp2 none").await;
+    let server = Server::start("").await;
     let dir = tempfile::tempdir().unwrap();
     let settings = SftpDestination {
         file_mode: Some("0666".into()),

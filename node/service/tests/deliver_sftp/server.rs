@@ -23,7 +23,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// OpenSSH, with these lines at the end of its configuration.
+    /// OpenSSH, with these lines at the end of its configuration. `DIR` in them is its folder.
     pub(crate) async fn start(more: &str) -> Self {
         let dir = folder();
         for kind in ["ed25519", "ecdsa", "rsa"] {
@@ -33,6 +33,7 @@ impl Server {
         std::fs::copy(dir.join("id.pub"), dir.join("authorized")).unwrap();
         let port = free_port();
         let at = dir.display();
+        let more = more.replace("DIR", &dir.display().to_string());
         let config = format!(
             "ListenAddress 127.0.0.1\nPort {port}\nHostKey {at}/host-ed25519\nHostKey {at}/host-ecdsa\n\
              HostKey {at}/host-rsa\nAuthorizedKeysFile {at}/authorized\nStrictModes no\nUsePAM no\n\

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::error::Error;
 use super::hosts::{HostKey, Hosts, KeyKind};
 use crate::config::SftpDestination;
-use crate::deliver::secret::Secrets;
+use crate::deliver::secret::{Secret, Secrets};
 
 /// Bounds on waiting.
 #[derive(Debug, Clone, Copy)]
@@ -99,7 +99,7 @@ struct Proofs {
 
 impl Proofs {
     fn read(secrets: &Secrets) -> Result<Self, Error> {
-        let text = |name| secrets.get(name).map(|secret| secret.text()).transpose();
+        let text = |name| secrets.get(name).map(Secret::text).transpose();
         let mut private_key = text("private_key")?;
         if let Some(key) = &mut private_key {
             // The library wants the end of the last line, which was trimmed.
