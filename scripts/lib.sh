@@ -20,7 +20,10 @@ packages_build=(
     openssl
 )
 # What its tests need beside that: other people's tools, to check ours against.
-packages_test=(mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium openssh-server)
+packages_test=(
+    mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
+    openssh-server
+)
 # What the measurement compares with.
 packages_bench=(curl nginx-light)
 
@@ -51,6 +54,36 @@ need_packages() {
     as_root env DEBIAN_FRONTEND=noninteractive \
         apt-get install -q -y --no-install-recommends "${missing[@]}" ||
         die "could not install: ${missing[*]}"
+}
+
+# Unpacks Debian packages into the folder $1, with those of their libraries that are not installed:
+# for programs whose packages would push others out. Does nothing where the file $2 in it is there.
+need_unpacked() {
+    local folder=$1 program=$2 package library
+    shift 2
+    [ -e "$folder/$program" ] && return
+    say "unpacking Debian packages: $*"
+    local new=$folder.new queue=("$@") seen=' '
+    rm -rf "$new"
+    mkdir -p "$new/debs"
+    # apt reads these as a user of its own where it is root.
+    chmod 755 "$new" "$new/debs"
+    while [ ${#queue[@]} -gt 0 ]; do
+        package=${queue[0]} queue=("${queue[@]:1}")
+        case $seen in *" $package "*) continue ;; esac
+        seen+="$package "
+        (cd "$new/debs" && apt-get -q download "$package") ||
+            (as_root apt-get update -q && cd "$new/debs" && apt-get -q download "$package") ||
+            die "could not download $package"
+        dpkg-deb -x "$new/debs/$package"_*.deb "$new"
+        for library in $(dpkg-deb -f "$new/debs/$package"_*.deb Depends | tr ',' '\n' |
+            sed 's/|.*//; s/(.*//; s/:any//' | grep -E '^ *lib' || true); do
+            is_installed "$library" || queue+=("$library")
+        done
+    done
+    [ -e "$new/$program" ] || die "$program is in none of: $*"
+    rm -rf "$folder"
+    mv "$new" "$folder"
 }
 
 # Whether version $1 is at least version $2.

@@ -8,6 +8,7 @@
 //! Waiting is polling with a deadline far beyond what is needed ([`wait`]): no test asserts that
 //! something was quick.
 
+pub mod clock;
 pub mod http;
 pub mod media;
 pub mod mount;
@@ -20,6 +21,7 @@ pub mod tools;
 pub mod wait;
 pub mod weed;
 
+pub use clock::TestClock;
 pub use node::Node;
 pub use settings::{Environment, Settings};
 pub use stream::{Stream, StreamError};

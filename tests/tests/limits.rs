@@ -188,6 +188,28 @@ async fn what_cannot_be_taken_is_refused_with_a_reason_and_leaves_nothing() -> R
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_expired_account_is_403_in_every_way_in_and_leaves_nothing() -> Result<()> {
+    let mut account = toml::Table::new();
+    for (key, value) in [("id", "gone"), ("plan", "trial"), ("expires_at", "2026-01-01T00:00:00Z")]
+    {
+        account.insert(key.into(), value.into());
+    }
+    let settings = raw()
+        .environment(Environment::raw_only("over").set("account", "gone"))
+        .set("accounts", vec![toml::Value::Table(account)]);
+    let node = Node::start(settings).await?;
+    let upload = node.request(Method::PUT, &Node::upload_path("over"))?;
+    let said = problem(upload.body(webm_noise(11, 20_000)).send().await?, 403).await?;
+    ensure!(said["type"] == "urn:holdfast:problem:account-expired", "{said}");
+    let refused = Stream::start(&node.address()?, "over").await.err().context("it was let in")?;
+    ensure!(refused.code() == 4403, "{refused}");
+    nothing_is_left(&node).await?;
+    ensure!(node.recordings().await?.is_empty());
+    node.upload("raw", webm_noise(12, 20_000)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_api_wants_its_key_and_answers_with_problems() -> Result<()> {
     let node = Node::start(raw()).await?;
     for path in ["/recordings", "/status", "/recordings/0193a7b2-6c1e-7d7e-8a3f-0123456789ab"] {

@@ -26,6 +26,7 @@ pub fn wait_after(failed: u8) -> Option<SignedDuration> {
 
 /// Whose fault a failure is; it decides who is told, never whether there is a next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Fault {
     /// This node's.
@@ -38,6 +39,7 @@ pub enum Fault {
 
 /// Why an attempt failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Failure {
     /// Whose fault.
     pub fault: Fault,

@@ -11,6 +11,7 @@ use crate::retention::{self, Fate, Hold, Rule, fate, zone};
 
 /// Where a recording stands and what becomes of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Outlook {
     /// All of it in a few sentences.
     pub sentence: String,
@@ -26,6 +27,7 @@ pub struct Outlook {
 
 /// What happens next.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Next {
     /// What, in a few words.
     pub what: String,
@@ -35,6 +37,7 @@ pub struct Next {
 
 /// When something goes, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Goes {
     /// When it goes, or went.
     pub at: Timestamp,
@@ -46,6 +49,7 @@ pub struct Goes {
 
 /// What becomes of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct FileOutlook {
     /// Which one.
     pub kind: FileKind,

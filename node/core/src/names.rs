@@ -10,7 +10,9 @@ use crate::recording::FileKind;
 
 /// Identifies a recording: a UUID, version 7, so that ids sort by the time they were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(transparent)]
+#[cfg_attr(feature = "schema", schema(value_type = String, format = "uuid"))]
 pub struct RecordingId(Uuid);
 
 impl RecordingId {
@@ -66,6 +68,7 @@ impl FromStr for RecordingId {
 
 /// A container, as its first bytes tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Container {
     /// EBML with document type `webm`.

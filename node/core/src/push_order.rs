@@ -6,6 +6,7 @@ use crate::recording::{FileKind, Policy, Recording};
 
 /// When a destination's push counts as successful.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Success {
     /// When its main file is up, whatever the others did.

@@ -25,6 +25,7 @@ use crate::retention::{self, Fate, Rule};
 
 /// Where a recording stands in its life (rule 1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Its bytes are arriving.
@@ -92,6 +93,7 @@ impl State {
 
 /// How it came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// Streamed over `wss` while it was recorded.
@@ -102,6 +104,7 @@ pub enum Source {
 
 /// The kinds of file a recording can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum FileKind {
     /// The `.mp4`.
@@ -168,6 +171,7 @@ impl File {
 
 /// A push of one file that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Pushed {
     /// The destination's name.
     pub destination: String,
@@ -202,6 +206,7 @@ pub struct Terms {
 
 /// While there is one, no rule and nobody deletes anything of the recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct LegalHold {
     /// Since when.
     pub at: Timestamp,
@@ -254,6 +259,7 @@ pub struct Policy {
 /// What can identify a person. It goes when the last file that we hold goes (rule 8); the title stays
 /// with a recording that is stored elsewhere.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub struct Metadata {
     /// Address the recording came from.
     pub ip: Option<String>,
@@ -891,10 +897,21 @@ fn shift(rec: &mut Recording, since: Timestamp, by: SignedDuration) {
             *at = at.checked_add(by).unwrap_or(*at);
         }
     };
+    // What is still to come moves with the failure from which its wait counts.
+    let retry = |next_at: &mut Option<Timestamp>, error: &mut Option<Failure>, failed: u8| {
+        let counts_from = error.as_ref().zip(*next_at).filter(|(error, next_at)| {
+            attempts::wait_after(failed).is_some_and(|wait| error.at + wait == *next_at)
+        });
+        if counts_from.is_none_or(|(error, _)| error.at >= since) {
+            next_at.iter_mut().for_each(moved);
+        }
+        error.iter_mut().for_each(|error| moved(&mut error.at));
+    };
     for step in [&mut rec.copy, &mut rec.transcode, &mut rec.push] {
-        step.next_at.iter_mut().for_each(moved);
-        step.error.iter_mut().for_each(|error| moved(&mut error.at));
+        retry(&mut step.next_at, &mut step.error, step.made);
     }
+    let failed = last_wait(rec.withdrawal.failed);
+    retry(&mut rec.withdrawal.next_at, &mut rec.withdrawal.error, failed);
     for file in &mut rec.files {
         moved(&mut file.made_at);
         file.deleted_at.iter_mut().for_each(moved);
@@ -911,8 +928,6 @@ fn shift(rec: &mut Recording, since: Timestamp, by: SignedDuration) {
     rec.moved_at.iter_mut().for_each(moved);
     rec.hold.iter_mut().for_each(|hold| moved(&mut hold.at));
     rec.ended.iter_mut().for_each(|ended| moved(&mut ended.at));
-    rec.withdrawal.next_at.iter_mut().for_each(moved);
-    rec.withdrawal.error.iter_mut().for_each(|error| moved(&mut error.at));
 }
 
 fn copied(rec: &mut Recording, now: Timestamp) {
@@ -1130,10 +1145,15 @@ fn withdrawn(rec: &mut Recording, destination: &str, kind: FileKind, now: Timest
 
 fn withdraw_failed(rec: &mut Recording, failure: Failure) {
     rec.withdrawal.failed = rec.withdrawal.failed.saturating_add(1);
-    let last = ATTEMPTS_MAX - 1;
-    let step = u8::try_from(rec.withdrawal.failed).unwrap_or(last).min(last);
-    rec.withdrawal.next_at = attempts::wait_after(step).map(|wait| failure.at + wait);
+    let wait = attempts::wait_after(last_wait(rec.withdrawal.failed));
+    rec.withdrawal.next_at = wait.map(|wait| failure.at + wait);
     rec.withdrawal.error = Some(failure);
+}
+
+/// Which of rule 2's waits follows after so many failures of what is repeated for ever.
+fn last_wait(failed: u32) -> u8 {
+    let last = ATTEMPTS_MAX - 1;
+    u8::try_from(failed).unwrap_or(last).min(last)
 }
 
 /// What can identify a person goes with the last file that we hold (rule 8).

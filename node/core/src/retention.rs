@@ -30,6 +30,7 @@ pub const DEFAULT_ZONE: &str = "Europe/Bucharest";
 
 /// The rule by which a file is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Rule {
     /// 3.1: the raw file was handed to processing and everyone had their chance.

@@ -6,6 +6,7 @@ use crate::recording::FileKind;
 
 /// A region of our own storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
 pub enum Region {
     /// Amazon S3, N. California.
     #[serde(rename = "US1", alias = "us1")]

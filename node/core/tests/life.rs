@@ -539,3 +539,19 @@ fn rule_10_stamps_of_a_wrong_clock_move_when_it_is_put_right() {
     // It has all its attempts before it.
     assert_eq!(life.happen(Event::Due(Lane::Process)), [Effect::Transcode]);
 }
+
+#[test]
+fn rule_10_a_retry_moves_only_with_the_failure_that_it_counts_from() {
+    let mut life = Life::saved(Source::Upload, policy());
+    life.happen(Event::Due(Lane::Process));
+    life.happen(Event::TranscodeFailed(life.failure()));
+    let due_at = life.now + SignedDuration::from_mins(2);
+    let by = SignedDuration::from_hours(8);
+    // It failed while the clock was right: it is due when it was to be due, wrong clock or not.
+    let since = life.now + SignedDuration::from_secs(1);
+    life.happen(Event::ClockStepped { since, by });
+    assert_eq!(life.rec.transcode.next_at, Some(due_at));
+    // It failed by the wrong clock: it still waits for as long as it was to wait.
+    life.happen(Event::ClockStepped { since: life.now, by });
+    assert_eq!(life.rec.transcode.next_at, Some(due_at + by));
+}

@@ -7,20 +7,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, bail};
 use holdfast_core::recording::{Event, step};
 use holdfast_core::{Lane, RecordingId};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::AuditLog;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
+use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
 use crate::settings::Settings;
 use crate::vault::{Vault, VaultError};
-
-/// How far the clock may be set back, as time servers do, before deletions stop.
-const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_secs(5);
+use crate::webhooks::Webhooks;
 
 /// A node: its settings, its time, its memory, its storage.
 #[derive(Debug)]
@@ -37,8 +36,12 @@ pub struct Node {
     pub vault: Arc<Vault>,
     /// What customers set: environments, destinations.
     pub settings: Settings,
+    /// Who may use the API.
+    pub keys: Keys,
     /// Who did what.
     pub audit: AuditLog,
+    /// Telling customers' systems what happens.
+    pub webhooks: Webhooks,
     /// How far running transcodes have come.
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
@@ -98,9 +101,13 @@ impl Node {
             );
         }
         let key = NodeKey::load_or_make(state_path)?;
-        let audit = AuditLog::new(&key);
-        let ledger = Ledger::open(&ledger_path, clock.now(), vec![audit.observer()])?;
-        let settings = Settings::open(&config, &ledger, &key)?;
+        let audit = AuditLog::new(&key)?;
+        let webhooks = Webhooks::open(&config)?;
+        let observers = vec![audit.observer(), webhooks.observer()];
+        let now = |read: &_, latest| clock::resume(&clock, config.node.clock, read, latest);
+        let ledger = Ledger::open_at(&ledger_path, now, observers)?;
+        let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
+        let keys = Keys::open(&config.operate.keys, &ledger)?;
         Ok(Arc::new(Self {
             config,
             clock,
@@ -108,7 +115,9 @@ impl Node {
             ledger,
             vault: Arc::new(vault),
             settings,
+            keys,
             audit,
+            webhooks,
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),
@@ -191,14 +200,6 @@ impl Node {
             next = step(&next, event.clone(), now).0;
         }
         self.with_vault(move |vault| vault.note(&next)).await
-    }
-
-    /// Whether the clock may be trusted for deleting: it does not stand before what it once told (rule 10).
-    ///
-    /// # Errors
-    /// [`LedgerError::Read`].
-    pub fn clock_is_trusted(&self) -> Result<bool, LedgerError> {
-        Ok(self.clock.now() + CLOCK_TOLERANCE >= self.ledger.latest_instant()?)
     }
 
     /// Does something with the vault on a thread that may block.

@@ -54,16 +54,22 @@ impl Problem {
         stalled = 408, "stalled", "Nothing arrived for too long";
         /// It does not fit what came before.
         conflict = 409, "conflict", "Out of order";
+        /// The same request is being carried out.
+        in_progress = 409, "in-progress", "The request is being carried out";
         /// It is gone.
         gone = 410, "gone", "Gone";
         /// Larger than allowed.
         too_large = 413, "too-large", "Too large";
+        /// The body is of a kind that is not taken.
+        unsupported_media_type = 415, "unsupported-media-type", "The body is of a kind that is not taken";
         /// The bytes are no recording.
         not_a_recording = 415, "not-a-recording", "Not a recording";
         /// The file has no such part.
         range_not_satisfiable = 416, "range-not-satisfiable", "No such part";
         /// Well-formed, but it makes no sense.
         invalid = 422, "invalid", "It makes no sense";
+        /// An idempotency key belongs to another request.
+        key_reused = 422, "idempotency-key-reused", "The idempotency key belongs to another request";
         /// Too many at once.
         too_many = 429, "too-many", "Too many at once";
         /// Our own fault.

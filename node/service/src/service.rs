@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{Config, Environment};
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
@@ -22,7 +22,7 @@ use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
 use crate::vault::Vault;
-use crate::{operate, queue, settings, tls, web};
+use crate::{operate, queue, settings, tls, web, webhooks};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
 const PAGE: usize = 500;
@@ -32,8 +32,13 @@ const PAGE: usize = 500;
 /// # Errors
 /// What keeps it from starting; once it serves, it only ends by being asked to.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    let node = Node::open(config, Clock::new())?;
+    let node = Node::open(config, Clock::new().steered())?;
+    // First of all that is signed: it says where the node's key is another one.
+    let starting = node.audit.note_start(&node.ledger, &node.config, node.clock.now());
+    starting.await.context("writing the start into the audit log")?;
+    clock::watch::look(&node).await.context("finding out what the clock is worth")?;
     node.settings.start(&node).await.context("starting with the settings of the last time")?;
+    node.keys.start(&node).await.context("noting which keys the configuration declares")?;
     let streams = Streams::new();
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;
@@ -171,7 +176,9 @@ fn start_workers(
     );
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
+    workers.spawn(clock::watch::run(Arc::clone(node)));
     workers.spawn(settings::sweep::run(Arc::clone(node)));
+    workers.spawn(webhooks::worker::run(Arc::clone(node)));
     workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));
     workers
 }

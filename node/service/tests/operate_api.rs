@@ -6,8 +6,7 @@ mod operate_node;
 
 use axum::http::{StatusCode, header};
 use holdfast::digest;
-use holdfast_core::attempts::{Failure, Fault};
-use holdfast_core::{Effect, Event, Lane, RecordingId, recording::due};
+use holdfast_core::{Effect, Event, Lane, RecordingId};
 use operate_node::{Home, KEY, MP4, RAW, rename, send};
 
 const LIST: &str = "/api/v1/recordings";
@@ -335,7 +334,8 @@ async fn ready_until_the_vault_is_taken_away() {
     std::fs::create_dir(&vault).unwrap();
     let answer = send(&router, "192.0.2.1", "GET", "/ready", &[]).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.json(), serde_json::json!({"ready": false, "missing": ["vault"]}));
+    let expected = serde_json::json!({"ready": false, "missing": ["vault"], "clock_trusted": true});
+    assert_eq!(answer.json(), expected);
     let status = home.ask("GET", "/api/v1/status").await.json();
     assert!(status["missing"][0]["detail"].as_str().unwrap().contains("vault/recordings"));
     home.node.stop.cancel();
@@ -381,7 +381,7 @@ async fn a_hold_wants_a_reason_in_json() {
     home.tell("PUT", &hold, &long).await.is_problem(400);
     let huge = format!(r#"{{"reason":"{}"}}"#, "x".repeat(70_000));
     home.tell("PUT", &hold, &huge).await.is_problem(413);
-    home.ask("PUT", &hold).await.is_problem(400);
+    home.ask("PUT", &hold).await.is_problem(415);
     let nobody = "0193a7b2-6c1e-7d7e-8a3f-0123456789ab";
     let nowhere = format!("{LIST}/{nobody}/hold");
     home.tell("PUT", &nowhere, r#"{"reason":"x"}"#).await.is_problem(404);
@@ -396,15 +396,8 @@ async fn what_failed_for_good_is_tried_once_more_by_hand() {
     // A step that waits for its first attempt comes no sooner, and none is lost.
     home.apply(id, Event::Due(Lane::Process)).await;
     home.ask("POST", &retry).await.is_problem(409);
-    let mut failed_at = home.node.clock.now();
-    while !home.node.ledger.get(id).unwrap().unwrap().transcode.exhausted {
-        let failure = Failure { fault: Fault::Ours, sentence: "it broke".into(), at: failed_at };
-        home.apply(id, Event::TranscodeFailed(failure)).await;
-        let rec = home.node.ledger.get(id).unwrap().unwrap();
-        let Some(next) = due(&rec, Lane::Process) else { break };
-        failed_at = next;
-        home.node.ledger.apply(id, Event::Due(Lane::Process), next).await.unwrap();
-    }
+    let id = home.failed(2, "demo").await;
+    let retry = format!("{}/retry", at(id));
     let outlook = home.ask("GET", &format!("{}/explain", at(id))).await.json();
     assert_eq!(outlook["files"][0]["kind"], "raw");
     assert_eq!(outlook["files"][0]["goes"]["rule"], "transcode_failed");

@@ -273,7 +273,7 @@ async fn a_configuration_is_checked_to_the_line() {
     std::fs::write(home.config_file(), text).unwrap();
     let said = call(&home, &["check-config"]).await;
     assert_eq!((said.code, said.out.as_str()), (1, ""));
-    assert!(said.err.contains("free_byte_min") && said.err.contains("line 9"), "{}", said.err);
+    assert!(said.err.contains("free_byte_min") && said.err.contains("line 10"), "{}", said.err);
     let said = call_with(&home.dir.path().join("nothing.toml"), &["run"]).await;
     assert_eq!(said.code, 1);
     assert_eq!(said.err.matches("No such file").count(), 1, "{}", said.err);

@@ -47,6 +47,12 @@ fn bucket(name: &str) -> Value {
     })
 }
 
+fn server(name: &str) -> Value {
+    json!({
+        "kind": "ftps", "name": name, "host": "ftp.example", "user": "node", "password": SECRET,
+    })
+}
+
 #[tokio::test]
 async fn an_environment_lives_by_what_it_was_given_and_by_defaults() {
     let home = Home::new();
@@ -141,6 +147,11 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
         whole[name] = value;
         whole
     };
+    let ftps = |name: &str, value: Value| {
+        let mut whole = server("other");
+        whole[name] = value;
+        whole
+    };
     for (at, body, words) in [
         (ENVIRONMENTS, environment(json!({ "destinations": ["nowhere"] })), "nowhere"),
         (ENVIRONMENTS, environment(json!({ "account": "nobody" })), "no account \"nobody\""),
@@ -161,7 +172,11 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
             json!({ "kind": "directory", "name": "d", "path": "/etc" }),
             "[deliver] directories",
         ),
-        (DESTINATIONS, json!({ "kind": "scp", "name": "d" }), "must be directory, s3 or sftp"),
+        (
+            DESTINATIONS,
+            json!({ "kind": "gopher", "name": "d" }),
+            "must be directory, s3, ftps, ftp or sftp",
+        ),
         (DESTINATIONS, s3("endpoint", json!("http://s3.example")), "https://"),
         (DESTINATIONS, s3("secret_key", json!({ "sealed": "AAAA" })), "secret_key: "),
         (
@@ -174,6 +189,13 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
         (DESTINATIONS, s3("ours", json!("US1")), "which storage is ours"),
         (DESTINATIONS, s3("part_bytes", json!("large")), "part_bytes: "),
         (DESTINATIONS, s3("secret_key", Value::Null), "secret_key"),
+        (DESTINATIONS, ftps("host", json!("ftp://h/")), "host must be a name"),
+        (DESTINATIONS, ftps("port", json!(70_000)), "port: "),
+        (DESTINATIONS, ftps("existing", json!("maybe")), "existing: "),
+        (DESTINATIONS, ftps("directory", json!("a/../b")), "directory"),
+        (DESTINATIONS, ftps("password", Value::Null), "password: is missing"),
+        (DESTINATIONS, ftps("password_file", json!("/etc/shadow")), "only the configuration file"),
+        (DESTINATIONS, ftps("ca_file", json!("/etc/shadow")), "only the configuration file"),
     ] {
         let said = refused(&home, "POST", at, &body, 422).await;
         assert!(said.contains(words), "{body}: {said}");
@@ -217,6 +239,30 @@ async fn secrets_are_sealed_and_never_shown() {
         let has = |word: &str| bytes.windows(word.len()).any(|part| part == word.as_bytes());
         assert!(!has(SECRET), "{}", file.display());
     }
+}
+
+#[tokio::test]
+async fn a_password_for_tls_is_not_used_without_and_plain_ftp_is_warned_of() {
+    let home = Home::new();
+    let films = made(&home, DESTINATIONS, &server("films")).await;
+    assert_eq!(films.get("password"), None);
+    assert_eq!((&films["port"], &films["existing"]), (&json!(21), &json!("overwrite")));
+    let at = format!("{DESTINATIONS}/films");
+    assert_eq!(changed(&home, &at, &json!({ "existing": "refuse" })).await["existing"], "refuse");
+    for patch in [json!({ "kind": "ftp" }), json!({ "host": "evil" }), json!({ "port": 2121 })] {
+        let said = refused(&home, "PATCH", &at, &patch, 422).await;
+        assert!(said.contains("password: give it anew"), "{said}");
+    }
+    let warnings = async || {
+        let status = home.ask("GET", "/api/v1/status").await.json();
+        let destinations = status["destinations"].as_array().unwrap().clone();
+        let named = destinations.into_iter().find(|of| of["name"] == "films").unwrap();
+        named.get("warning").cloned()
+    };
+    assert_eq!(warnings().await, None);
+    changed(&home, &at, &json!({ "kind": "ftp", "password": SECRET })).await;
+    let warning = warnings().await.unwrap();
+    assert!(warning.as_str().unwrap().contains("plain FTP"), "{warning}");
 }
 
 fn walk(folder: &std::path::Path) -> Vec<std::path::PathBuf> {

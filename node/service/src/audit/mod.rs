@@ -1,4 +1,21 @@
 //! The audit log: who did what to this node and to the recordings on it, without personal data.
+//!
+//! A chain of entries in the ledger. Each names the digest of the one before it and is signed with
+//! the node's key, so that whoever has the public key can tell, without the node, that nothing in a
+//! copy was changed, left out or put in another order. Format: [`line`] for a line by itself,
+//! `docs/audit.md` for all of it, byte for byte.
+//!
+//! Invariants: an entry is made in the transaction that does the thing, so there is one if and only
+//! if it was done; entries are never changed and never deleted; nothing in them identifies a person.
+
+mod canonical;
+mod carry;
+mod chain;
+mod configuration;
+mod key;
+mod line;
+mod receipt;
+pub mod verify;
 
 use std::sync::Arc;
 
@@ -6,17 +23,28 @@ use jiff::Timestamp;
 use redb::WriteTransaction;
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::{Change, LedgerError, Observer};
-use crate::nodekey::NodeKey;
+use crate::config::Config;
+use crate::ledger::{Change, Ledger, LedgerError, Observer};
+use crate::nodekey::{KeyError, NodeKey};
+pub use carry::Carried;
+pub use chain::{Head, Stretch};
+pub use key::PublicKey;
+use key::Signer;
+use receipt::NODE;
 
 /// What was done, apart from what happens to recordings, which the log learns by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum Act {
-    /// The node began to serve.
+    /// The node started.
     NodeStarted {
         /// Its version.
         version: String,
+    },
+    /// The node has another key than the one that signed the entry before.
+    KeyReplaced {
+        /// What entries call the key that it had.
+        old: String,
     },
     /// Someone used a key, for the first time in an hour.
     SignedIn {
@@ -61,7 +89,12 @@ pub enum Act {
         why: String,
     },
     /// The ledger was made anew from the vault.
-    LedgerRebuilt,
+    LedgerRebuilt {
+        /// How many entries of this log were taken over from the old ledger.
+        carried: u64,
+        /// Whether these were all; if not, the rest is in the old ledger, or lost.
+        is_whole: bool,
+    },
     /// The log was exported.
     Exported,
 }
@@ -80,13 +113,17 @@ pub enum Configured {
 
 /// The audit log. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct AuditLog;
+pub struct AuditLog {
+    signer: Arc<Signer>,
+}
 
 impl AuditLog {
     /// The log that this node's key signs.
-    #[must_use]
-    pub fn new(_key: &NodeKey) -> Self {
-        Self
+    ///
+    /// # Errors
+    /// [`KeyError::Failed`] where the library refuses.
+    pub fn new(key: &NodeKey) -> Result<Self, KeyError> {
+        Ok(Self { signer: Arc::new(Signer::new(key)?) })
     }
 
     /// The observer that writes down what happens to recordings.
@@ -101,17 +138,135 @@ impl AuditLog {
     /// [`LedgerError`] when it was not appended; the transaction must then be undone.
     pub fn append(
         &self,
-        _write: &WriteTransaction,
-        _now: Timestamp,
-        _by: &str,
-        _act: &Act,
+        write: &WriteTransaction,
+        now: Timestamp,
+        by: &str,
+        act: &Act,
     ) -> Result<(), LedgerError> {
+        self.add(write, now, by, act)
+    }
+
+    /// Writes down that the node starts, before anything else that it writes, and what its
+    /// configuration file says differently since the last time, apart from what the settings tell
+    /// themselves.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was written.
+    pub async fn note_start(
+        &self,
+        ledger: &Ledger,
+        config: &Config,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let (audit, node) = (self.clone(), config.node_name());
+        let sections = configuration::sections(config);
+        let noting = ledger.write(move |write| {
+            audit.note_key(write, now)?;
+            if let Some(act) = configuration::note(write, node, &sections)? {
+                audit.append(write, now, "configuration file", &act)?;
+            }
+            let version = env!("CARGO_PKG_VERSION").into();
+            audit.append(write, now, NODE, &Act::NodeStarted { version })
+        });
+        noting.await
+    }
+
+    /// Writes down that the newest entry was signed with another key, where that is so.
+    fn note_key(&self, write: &WriteTransaction, now: Timestamp) -> Result<(), LedgerError> {
+        let newest = chain::newest(write)?;
+        let newest = newest.and_then(|line| line::unseal(&line).ok());
+        match newest.map(|line| line.key().to_owned()) {
+            Some(old) if old != self.signer.public().id() => {
+                self.append(write, now, NODE, &Act::KeyReplaced { old })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What checks the log.
+    #[must_use]
+    pub fn public_key(&self) -> &PublicKey {
+        self.signer.public()
+    }
+
+    /// The newest entry, if there is any.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn head(&self, ledger: &Ledger) -> Result<Option<Head>, LedgerError> {
+        ledger.read(chain::head)
+    }
+
+    /// The entries from `from` on and before `to`, as they stand now. See [`chain::stretch`] for
+    /// clocks that were set back.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn stretch(
+        &self,
+        ledger: &Ledger,
+        from: Option<Timestamp>,
+        to: Option<Timestamp>,
+    ) -> Result<Stretch, LedgerError> {
+        ledger.read(|read| chain::stretch(read, from, to))
+    }
+
+    /// The line with which the export of a stretch begins, with its end of line.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`] where it cannot be signed.
+    pub fn head_line(&self, stretch: &Stretch, now: Timestamp) -> Result<Vec<u8>, LedgerError> {
+        let unsigned = || LedgerError::Read("the export's head cannot be signed".into());
+        let mut line = chain::head_line(&self.signer, stretch, now).ok_or_else(unsigned)?;
+        line.push(b'\n');
+        Ok(line)
+    }
+
+    /// Some entries of a stretch from this one on, a line each, and which entry comes next. Nothing
+    /// when there are no more. Blocks.
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn page(
+        &self,
+        ledger: &Ledger,
+        stretch: &Stretch,
+        from: u64,
+    ) -> Result<Option<(Vec<u8>, u64)>, LedgerError> {
+        let Some((first, last)) = stretch.ends else { return Ok(None) };
+        let rows = ledger.read(|read| chain::page(read, from.max(first), last.seq))?;
+        let Some(next) = rows.last().map(|row| row.seq + 1) else { return Ok(None) };
+        let mut lines = Vec::with_capacity(rows.iter().map(|row| row.line.len() + 1).sum());
+        for row in rows {
+            lines.extend_from_slice(&row.line);
+            lines.push(b'\n');
+        }
+        Ok(Some((lines, next)))
+    }
+
+    fn add(
+        &self,
+        write: &WriteTransaction,
+        now: Timestamp,
+        by: &str,
+        what: &impl Serialize,
+    ) -> Result<(), LedgerError> {
+        let what = serde_json::to_value(what);
+        let what = what.map_err(|error| LedgerError::Write(error.to_string()))?;
+        chain::append(write, &self.signer, now, by, what)?;
         Ok(())
     }
 }
 
 impl Observer for AuditLog {
-    fn changed(&self, _write: &WriteTransaction, _change: &Change<'_>) -> Result<(), LedgerError> {
+    fn changed(&self, write: &WriteTransaction, change: &Change<'_>) -> Result<(), LedgerError> {
+        let Some(before) = change.before else { return Ok(()) };
+        for (by, happened) in receipt::told(before, change.events, change.now) {
+            self.add(write, change.now, &by, &happened)?;
+        }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,6 @@ pub struct Environment {
     pub account: Option<String>,
     /// Which region of our own storage its recordings are pushed to, if any.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
     pub region: Option<Region>,
     /// Whether to make the `.mp4`.
     #[serde(default = "yes")]
@@ -51,7 +50,6 @@ pub struct Environment {
     pub store_nothing: bool,
     /// When a push counts: `main` or `all`.
     #[serde(default)]
-    #[schema(value_type = String)]
     pub success: Success,
     /// After how many whole days its recordings are deleted (rule 8), 1 to 36,500.
     #[serde(default)]

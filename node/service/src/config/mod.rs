@@ -6,6 +6,7 @@
 mod destination;
 mod environment;
 mod node;
+mod webhook;
 mod work;
 
 use std::collections::BTreeSet;
@@ -16,13 +17,18 @@ use holdfast_core::retention;
 use holdfast_core::storage::Region;
 use serde::Deserialize;
 
+use crate::keys::{KEY_PREFIX, check_limits};
+use crate::webhooks::target::Targets;
+
 pub use destination::{
-    Destination, DirectoryDestination, Existing, S3Destination, Sealed, SftpDestination, Verify,
+    Destination, DirectoryDestination, Existing, FtpDestination, S3Destination, Sealed,
+    SftpDestination, Verify,
 };
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
+pub use webhook::{Notify, PrivateTargets, Webhook};
 pub use work::{Deliver, Ingest, Transcode};
 
 /// Largest configuration file, in bytes.
@@ -81,6 +87,9 @@ pub struct Config {
     /// API and pages.
     #[serde(default)]
     pub operate: Operate,
+    /// Where webhooks may lead.
+    #[serde(default)]
+    pub notify: Notify,
     /// Where recordings can be pushed to.
     #[serde(default)]
     pub destinations: Vec<Destination>,
@@ -90,6 +99,9 @@ pub struct Config {
     /// Customers' settings.
     #[serde(default)]
     pub environments: Vec<Environment>,
+    /// Who is told what happens.
+    #[serde(default)]
+    pub webhooks: Vec<Webhook>,
 }
 
 impl Config {
@@ -170,15 +182,37 @@ impl Config {
             regions: self.check_ours()?,
         };
         self.destinations.iter().try_for_each(Destination::check_declared)?;
-        unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
+        let environments = unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;
         for environment in &self.environments {
             environment.check(&around)?;
+        }
+        unique("webhooks", self.webhooks.iter().map(|webhook| webhook.id.as_str()))?;
+        let targets = Targets::new(&self.notify);
+        for webhook in &self.webhooks {
+            webhook.check(&environments, &targets)?;
         }
         if let Some(demo) = &self.operate.demo_environment {
             self.environment(demo)
                 .ok_or_else(|| format!("operate.demo_environment: no environment {demo:?}"))?;
         }
-        for key in &self.operate.keys {
+        self.check_operate()
+    }
+
+    fn check_operate(&self) -> Result<(), String> {
+        let Operate { requests_per_minute, requests_burst, keys, .. } = &self.operate;
+        check_range("operate.requests_per_minute", (*requests_per_minute).into(), 1, 60_000_000)?;
+        check_range("operate.requests_burst", (*requests_burst).into(), 1, 1_000_000)?;
+        unique("operate.keys", keys.iter().map(|key| key.name.as_str()))?;
+        for key in keys {
+            check_limits(key.scope, key.env_ids.as_deref())
+                .map_err(|problem| format!("operate.keys {:?}: {problem}", key.name))?;
+            if key.name.starts_with(KEY_PREFIX) {
+                return Err(format!(
+                    "operate.keys {:?}: names that begin with {KEY_PREFIX} are for keys that the API \
+                     makes; choose another",
+                    key.name
+                ));
+            }
             if key.sha256.len() != 64 || !key.sha256.bytes().all(|b| b.is_ascii_hexdigit()) {
                 return Err(format!(
                     "operate.keys {:?}: sha256 is not 64 hex digits; make it with \
@@ -278,6 +312,13 @@ mod tests {
         assert!(with("hash = \"h\"", "hash = \"h\"\naccount = \"a\"").contains("no account \"a\""));
         assert!(with("hash = \"h\"", "hash = \"h\"\nlifecycle_days = 0").contains("1 to 36500"));
         assert!(with("[vault]", "[node]\nzone = \"Mars/Base\"\n[vault]").contains("Mars/Base"));
+        let key = format!("[[operate.keys]]\nname = \"a\"\nsha256 = \"{}\"\n", "0".repeat(64));
+        let limited = format!("{key}env_ids = [\"demo\"]\n[vault]");
+        assert!(with("[vault]", &limited).contains("scope read or manage"));
+        let named = key.replace("\"a\"", "\"hfk_a\"");
+        assert!(with("[vault]", &format!("{named}[vault]")).contains("choose another"));
+        assert!(with("[vault]", &format!("{key}{key}[vault]")).contains("named twice"));
+        assert!(with("[vault]", "[operate]\nrequests_burst = 0\n[vault]").contains("must be 1"));
         assert!(with("[vault]", "[tls]\nkey = \"/k\"\n[vault]").contains("both"));
     }
 }

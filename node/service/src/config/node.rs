@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use holdfast_core::retention;
 use serde::Deserialize;
 
+use crate::keys::Scope;
+
 /// `[node]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -84,21 +86,43 @@ pub struct Tls {
 }
 
 /// `[operate]`
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Operate {
-    /// Keys that open the API.
+    /// Keys that open the API, beside those that the API makes.
     pub keys: Vec<ApiKey>,
+    /// How many requests each key, and each address without one, has in a minute over time.
+    pub requests_per_minute: u32,
+    /// How many of them may come at once.
+    pub requests_burst: u32,
     /// An environment that the node's own page uses without asking; for trying out.
     pub demo_environment: Option<String>,
+}
+
+impl Default for Operate {
+    fn default() -> Self {
+        // A page that shows 200 recordings asks for each picture once, and then every few seconds.
+        Self {
+            keys: Vec::new(),
+            requests_per_minute: 3_000,
+            requests_burst: 1_000,
+            demo_environment: None,
+        }
+    }
 }
 
 /// `[[operate.keys]]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiKey {
-    /// Whose it is.
+    /// Whose it is. It identifies the key.
     pub name: String,
     /// SHA-256 of the key, in hex (`printf %s KEY | sha256sum`).
     pub sha256: String,
+    /// What it opens.
+    #[serde(default)]
+    pub scope: Scope,
+    /// Only in these environments; everywhere where none are named.
+    #[serde(default)]
+    pub env_ids: Option<Vec<String>>,
 }

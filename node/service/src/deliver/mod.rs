@@ -15,6 +15,7 @@
 //! bytes are whole.
 
 pub mod directory;
+pub mod ftp;
 mod names;
 mod progress;
 pub mod s3;
@@ -162,12 +163,21 @@ pub fn build(
         fault: Fault::Ours,
         sentence: format!("destination {:?}: {error}", settings.name()),
     })?;
+    if let Some(warning) = settings.warning() {
+        tracing::warn!(destination = settings.name(), "{warning}");
+    }
     match settings {
         config::Destination::Directory(settings) => {
             Ok(Box::new(directory::Directory::new(settings)?))
         }
         config::Destination::S3(settings) => {
             Ok(Box::new(s3::S3::new(settings)?.with_secrets(secrets)))
+        }
+        config::Destination::Ftps(settings) => {
+            Ok(Box::new(ftp::Ftp::new(settings, ftp::Protection::Tls)?.with_secrets(secrets)))
+        }
+        config::Destination::Ftp(settings) => {
+            Ok(Box::new(ftp::Ftp::new(settings, ftp::Protection::None)?.with_secrets(secrets)))
         }
         config::Destination::Sftp(settings) => {
             Ok(Box::new(sftp::Sftp::new(settings, state_path)?.with_secrets(secrets)))

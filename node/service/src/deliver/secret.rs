@@ -74,6 +74,23 @@ impl Secret {
         Ok(Zeroizing::new(text.trim().to_owned()))
     }
 
+    /// A secret that is one line, such as a password: it may have spaces in it.
+    ///
+    /// # Errors
+    /// [`SecretError`] where its file cannot be read, is empty, holds more, or is over 4 KiB.
+    pub fn line(&self) -> Result<Zeroizing<String>, SecretError> {
+        let text = self.read(SECRET_BYTES_MAX)?;
+        let line = text.trim();
+        let checked = if line.is_empty() {
+            Err("it is empty".to_owned())
+        } else if line.contains(char::is_control) {
+            Err("it holds more than one line".to_owned())
+        } else {
+            Ok(Zeroizing::new(line.to_owned()))
+        };
+        checked.map_err(|problem| self.failure(problem))
+    }
+
     /// A secret that may have spaces, and several lines.
     ///
     /// # Errors
@@ -130,6 +147,15 @@ impl Secrets {
     pub fn word(&self, name: &'static str) -> Result<Zeroizing<String>, SecretError> {
         let missing = || SecretError::Missing { name };
         self.get(name).ok_or_else(missing)?.word()
+    }
+
+    /// A secret that is one line.
+    ///
+    /// # Errors
+    /// [`SecretError`] where there is none, its file cannot be read, is empty, or holds more.
+    pub fn line(&self, name: &'static str) -> Result<Zeroizing<String>, SecretError> {
+        let missing = || SecretError::Missing { name };
+        self.get(name).ok_or_else(missing)?.line()
     }
 }
 

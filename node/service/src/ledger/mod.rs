@@ -9,6 +9,7 @@
 //!
 //! Format: see [`schema`].
 
+mod correction;
 mod rebuild;
 mod schema;
 mod store;
@@ -23,6 +24,7 @@ use jiff::Timestamp;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use correction::ClockStep;
 pub use rebuild::{RebuildError, RebuildReport, after_restart, rebuild};
 pub use schema::VERSION;
 use writer::Op;
@@ -73,6 +75,8 @@ pub struct Filter {
     pub state: Option<State>,
     /// Only those of this environment.
     pub env_id: Option<String>,
+    /// Only those of one of these environments, whatever else is asked for.
+    pub env_ids: Option<Vec<String>>,
     /// Only those of this account.
     pub account_id: Option<String>,
     /// Only those that began at this instant or later, to the millisecond.
@@ -85,6 +89,7 @@ impl Filter {
     fn fits(&self, recording: &Recording) -> bool {
         self.state.is_none_or(|state| state == recording.state)
             && self.env_id.as_ref().is_none_or(|env_id| *env_id == recording.env_id)
+            && self.env_ids.as_ref().is_none_or(|env_ids| env_ids.contains(&recording.env_id))
             && (self.account_id.is_none() || self.account_id == recording.account_id)
     }
 }
@@ -135,6 +140,19 @@ struct Shared {
     counts: Mutex<[u64; State::ALL.len()]>,
     changed: watch::Sender<u64>,
     observers: Vec<Arc<dyn Observer>>,
+    /// The last correction of the clock, for as long as late operations may arrive.
+    correction: Mutex<Option<ClockStep>>,
+}
+
+impl Shared {
+    fn correction(&self) -> std::sync::MutexGuard<'_, Option<ClockStep>> {
+        self.correction.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// An instant that a caller read, as the clock would tell it now.
+    fn corrected(&self, at: Timestamp) -> Timestamp {
+        self.correction().map_or(at, |step| step.corrected(at))
+    }
 }
 
 impl Ledger {
@@ -150,7 +168,21 @@ impl Ledger {
         now: Timestamp,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Result<Self, LedgerError> {
+        Self::open_at(path, |_, _| Ok(now), observers)
+    }
+
+    /// Like [`open`](Self::open), for a clock that has to know what the ledger knows of it: `now` is
+    /// answered with a look at tables of its own and at the latest instant that was recorded.
+    ///
+    /// # Errors
+    /// As `open`, or what `now` answers.
+    pub fn open_at(
+        path: &Path,
+        now: impl FnOnce(&ReadTransaction, Timestamp) -> Result<Timestamp, LedgerError>,
+        observers: Vec<Arc<dyn Observer>>,
+    ) -> Result<Self, LedgerError> {
         let database = schema::open(path)?;
+        let now = now(&database.begin_read()?, store::latest_instant(&database)?)?;
         store::restart(&database, now, &observers)?;
         let counts = store::counts(&database)?;
         let shared = Arc::new(Shared {
@@ -159,6 +191,7 @@ impl Ledger {
             counts: Mutex::new(counts),
             changed: watch::Sender::new(0),
             observers,
+            correction: Mutex::default(),
         });
         let (ops, waiting) = mpsc::channel(OPS_WAITING_MAX);
         let for_writer = Arc::clone(&shared);
@@ -283,6 +316,49 @@ impl Ledger {
             }))
         })
         .await
+    }
+
+    /// Puts right what a wrong clock stamped, all of it or nothing.
+    ///
+    /// `correct` corrects the clock itself and answers with what it tells now; it may write tables of
+    /// its own. It runs in the writer's thread, first of all: what is stamped meanwhile is stamped
+    /// right. Operations that read the clock before are corrected when they arrive, until
+    /// [`end_correction`](Self::end_correction). Answers which recordings changed.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when nothing was written; the clock is then to be set back.
+    pub async fn correct_clock(
+        &self,
+        step: ClockStep,
+        correct: impl FnOnce(&WriteTransaction) -> Result<Timestamp, LedgerError> + Send + 'static,
+    ) -> Result<Vec<RecordingId>, LedgerError> {
+        let shared = Arc::clone(&self.shared);
+        let done = self
+            .ask(|reply| {
+                Op::Write(Box::new(move |write, batch| {
+                    let done = correct(write).and_then(|now| {
+                        *shared.correction() = Some(step);
+                        correction::apply(write, step, now, &shared.observers)
+                    });
+                    batch.answer(reply, done);
+                }))
+            })
+            .await;
+        if done.is_err() {
+            self.end_correction();
+        }
+        done
+    }
+
+    /// Whether operations that read the clock before it was corrected are still corrected.
+    #[must_use]
+    pub fn is_correcting(&self) -> bool {
+        self.shared.correction().is_some()
+    }
+
+    /// No operation will arrive any more that read the clock before it was corrected.
+    pub fn end_correction(&self) {
+        *self.shared.correction() = None;
     }
 
     /// Reads tables of a room's own, as they stood after the last commit.

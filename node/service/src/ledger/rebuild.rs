@@ -7,7 +7,9 @@ use holdfast_core::recording::{Event, Recording, step};
 use jiff::Timestamp;
 
 use super::{LedgerError, schema, store, writer};
+use crate::audit::{AuditLog, Carried};
 use crate::config::Config;
+use crate::nodekey::{KeyError, NodeKey};
 use crate::vault::{Vault, VaultError};
 
 /// What a rebuild found.
@@ -17,6 +19,8 @@ pub struct RebuildReport {
     pub kept_aside: Option<PathBuf>,
     /// Recordings entered.
     pub recordings: usize,
+    /// What became of the audit log.
+    pub audit: Carried,
     /// Folders that could not be understood, with the reason. They count as of unknown status.
     pub damaged: Vec<String>,
 }
@@ -30,6 +34,9 @@ pub enum RebuildError {
     /// The new ledger cannot be written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The node's key, which signs the audit log, cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
     /// The old ledger cannot be put aside.
     #[error("cannot put {path} aside: {source}")]
     Aside {
@@ -41,6 +48,8 @@ pub enum RebuildError {
 }
 
 /// Puts the ledger aside and makes a new one from the folders in the vault. The node must not run.
+///
+/// The audit log is in no folder: it is taken over from the old ledger, as far as that can be read.
 ///
 /// # Errors
 /// [`RebuildError`]; the old ledger is then still there, under its own name or its new one.
@@ -57,10 +66,13 @@ pub fn rebuild(config: &Config, now: Timestamp) -> Result<RebuildReport, Rebuild
     }
     // Whole under another name first: a node that finds half a ledger would take the rest for unknown.
     let new = path.with_extension("redb.new");
-    enter(&new, &recordings, now)?;
+    let audit = AuditLog::new(&NodeKey::load_or_make(&config.node.state_path)?)?;
+    let old = old(&path)?;
+    let audit = enter(&new, &recordings, &audit, old.as_ref(), now)?;
+    drop(old);
     let kept_aside = put_aside(&path, now)?;
     rename(&new, &path)?;
-    Ok(RebuildReport { kept_aside, recordings: recordings.len(), damaged })
+    Ok(RebuildReport { kept_aside, recordings: recordings.len(), audit, damaged })
 }
 
 /// A recording as its manifest tells it, after the node's end: no client, and no attempt that runs.
@@ -73,17 +85,27 @@ pub fn after_restart(recording: &Recording, now: Timestamp) -> Recording {
     recording
 }
 
+/// The ledger that is there, if it can be opened.
+fn old(path: &std::path::Path) -> Result<Option<redb::Database>, RebuildError> {
+    if !path.exists() {
+        return Ok(None);
+    }
+    // redb ends a thread that opens a file which makes no sense.
+    match std::panic::catch_unwind(|| redb::Database::builder().open(path)) {
+        // Held open by a running node, it must not be moved away under it.
+        Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => {
+            let reason = "a running node has it open; stop the node first".into();
+            Err(LedgerError::Open { path: path.into(), reason }.into())
+        }
+        Ok(opened) => Ok(opened.ok()),
+        Err(_) => Ok(None),
+    }
+}
+
 fn put_aside(path: &std::path::Path, now: Timestamp) -> Result<Option<PathBuf>, RebuildError> {
     if !path.exists() {
         return Ok(None);
     }
-    // Held open by a running node, it must not be moved away under it.
-    let opened = redb::Database::builder().open(path);
-    if matches!(opened, Err(redb::DatabaseError::DatabaseAlreadyOpen)) {
-        let reason = "a running node has it open; stop the node first".into();
-        return Err(LedgerError::Open { path: path.into(), reason }.into());
-    }
-    drop(opened);
     let aside = path.with_extension(format!("redb.before-{}", now.as_second()));
     rename(path, &aside)?;
     Ok(Some(aside))
@@ -100,8 +122,10 @@ fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<(), RebuildErr
 fn enter(
     path: &std::path::Path,
     recordings: &[Recording],
+    audit: &AuditLog,
+    old: Option<&redb::Database>,
     now: Timestamp,
-) -> Result<(), LedgerError> {
+) -> Result<Carried, LedgerError> {
     let database = schema::make(path)?;
     let write = writer::transaction(&database).map_err(LedgerError::Write)?;
     for recording in recordings {
@@ -109,5 +133,7 @@ fn enter(
         store::put(&write, None, entry, None)?;
     }
     store::note_instant(&write, now)?;
-    write.commit().map_err(|error| LedgerError::Write(error.to_string()))
+    let carried = audit.carry_over(old, &write, now)?;
+    write.commit().map_err(|error| LedgerError::Write(error.to_string()))?;
+    Ok(carried)
 }

@@ -156,7 +156,7 @@ pub(super) fn observe(
     observers.iter().try_for_each(|observer| observer.changed(write, change))
 }
 
-fn set_slot(
+pub(super) fn set_slot(
     write: &WriteTransaction,
     entry: &mut Entry,
     lane: Lane,
@@ -369,8 +369,18 @@ fn candidates(
     if end <= first {
         return Ok(Box::new(std::iter::empty()));
     }
+    let by_env = |env_id: &str| -> Result<Ids, LedgerError> {
+        let rows = read.open_table(BY_ENV)?.range((env_id, first)..(env_id, end))?.rev();
+        Ok(Box::new(rows.map(|row| Ok(row?.0.value().1))))
+    };
+    if let Some(env_ids) = &filter.env_ids {
+        // Nothing of any other environment is looked at, so that no cursor tells of it.
+        let wanted = |id: &&String| filter.env_id.as_ref().is_none_or(|env_id| env_id == *id);
+        let each = env_ids.iter().filter(wanted).map(|env_id| by_env(env_id));
+        return Ok(newest_first(each.collect::<Result<_, _>>()?));
+    }
     let (index, key) = match (&filter.env_id, &filter.account_id, filter.state) {
-        (Some(env_id), _, _) => (BY_ENV, env_id.as_str()),
+        (Some(env_id), _, _) => return by_env(env_id),
         (None, Some(account_id), _) => (BY_ACCOUNT, account_id.as_str()),
         (None, None, Some(state)) => (BY_STATE, state.as_str()),
         (None, None, None) => {
@@ -380,6 +390,24 @@ fn candidates(
     };
     let rows = read.open_table(index)?.range((key, first)..(key, end))?.rev();
     Ok(Box::new(rows.map(|row| Ok(row?.0.value().1))))
+}
+
+/// Several lists, each newest first, as one.
+fn newest_first(lists: Vec<Ids>) -> Ids {
+    let mut lists: Vec<_> = lists.into_iter().map(Iterator::peekable).collect();
+    Box::new(std::iter::from_fn(move || {
+        let newest = |list: &mut std::iter::Peekable<Ids>| match list.peek() {
+            None => None,
+            Some(Ok(id)) => Some(*id),
+            // It is told at once.
+            Some(Err(_)) => Some(LAST),
+        };
+        let (_, list) = lists
+            .iter_mut()
+            .filter_map(|list| newest(list).map(|id| (id, list)))
+            .max_by_key(|(id, _)| *id)?;
+        list.next()
+    }))
 }
 
 /// The first id that an instant can have: ids begin with their time.

@@ -187,6 +187,11 @@ fn perform(shared: &Shared, write: &WriteTransaction, op: Op, batch: &mut Batch)
     batch.is_dirty |= !matches!(op, Op::Claim { .. });
     match op {
         Op::Insert { recording, reply } => {
+            let correction = *shared.correction();
+            let recording = match correction {
+                Some(step) => Box::new(step.corrected_new(&recording)),
+                None => recording,
+            };
             let result = insert(shared, write, &recording);
             if result.is_ok() {
                 batch.moved(None, Some(recording.state));
@@ -194,18 +199,20 @@ fn perform(shared: &Shared, write: &WriteTransaction, op: Op, batch: &mut Batch)
             batch.answer(reply, result);
         }
         Op::Apply { id, events, now, release, reply } => {
-            let result = apply(shared, write, id, &events, now, release);
+            let result = apply(shared, write, id, &events, shared.corrected(now), release);
             if let Ok((before, (recording, _))) = &result {
                 batch.moved(Some(*before), Some(recording.state));
             }
             batch.answer(reply, result.map(|(_, stepped)| stepped));
         }
         Op::Offsets { offsets, now, reply } => {
-            let result = note_offsets(write, &offsets, now);
+            let result = note_offsets(write, &offsets, shared.corrected(now));
             batch.answer(reply, result);
         }
         Op::Claim { lane, now, lease_until, reply } => {
-            let result = store::claim(write, lane, now, lease_until, &shared.observers);
+            let lease = lease_until.duration_since(now);
+            let now = shared.corrected(now);
+            let result = store::claim(write, lane, now, now + lease, &shared.observers);
             if let Ok(Some((before, (recording, _)))) = &result {
                 batch.moved(Some(*before), Some(recording.state));
             }

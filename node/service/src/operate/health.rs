@@ -14,6 +14,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use nix::unistd::{AccessFlags, access};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::node::Node;
 use crate::transcode;
@@ -23,7 +24,7 @@ use crate::vault::{Vault, VaultError};
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Something without which the node does not do its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
     /// It is not stopping.
@@ -39,7 +40,7 @@ pub enum Need {
 }
 
 /// Something that is missing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Missing {
     /// What.
     pub need: Need,
@@ -47,21 +48,34 @@ pub struct Missing {
     pub detail: String,
 }
 
-#[derive(Debug, Serialize)]
-struct ReadyView {
+/// Whether the node lives.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LiveView {
+    live: bool,
+}
+
+/// Whether the node does its work.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ReadyView {
     ready: bool,
+    /// What it lacks.
     missing: Vec<Need>,
+    /// Whether rules of time go on (rule 10). A node does the rest of its work without.
+    clock_trusted: bool,
 }
 
 /// `GET /live` and `GET /ready`.
 pub fn router(node: Arc<Node>) -> Router {
-    Router::new()
-        .route(
-            "/live",
-            get(async || answer(StatusCode::OK, Json(serde_json::json!({"live": true})))),
-        )
-        .route("/ready", get(ready))
-        .with_state(node)
+    Router::new().route("/live", get(live)).route("/ready", get(ready)).with_state(node)
+}
+
+/// Says that the node lives
+#[utoipa::path(
+    get, path = "/live", tag = "node", operation_id = "live",
+    responses((status = 200, description = "It does", body = LiveView))
+)]
+pub(super) async fn live() -> Response {
+    answer(StatusCode::OK, Json(LiveView { live: true }))
 }
 
 /// What the node lacks for its work. Nothing, when it is ready.
@@ -88,14 +102,23 @@ pub async fn missing(node: &Arc<Node>) -> Vec<Missing> {
     found
 }
 
-async fn ready(State(node): State<Arc<Node>>) -> Response {
+/// Says whether the node does its work
+#[utoipa::path(
+    get, path = "/ready", tag = "node", operation_id = "ready",
+    responses(
+        (status = 200, description = "It does", body = ReadyView),
+        (status = 503, description = "It does not", body = ReadyView),
+    )
+)]
+pub(super) async fn ready(State(node): State<Arc<Node>>) -> Response {
     let missing = missing(&node).await;
     for Missing { need, detail } in &missing {
         tracing::warn!(?need, "not ready: {detail}");
     }
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let missing: Vec<Need> = missing.into_iter().map(|missing| missing.need).collect();
-    answer(status, Json(ReadyView { ready: missing.is_empty(), missing }))
+    let clock_trusted = node.clock_is_trusted().unwrap_or(false);
+    answer(status, Json(ReadyView { ready: missing.is_empty(), missing, clock_trusted }))
 }
 
 fn answer(status: StatusCode, body: impl IntoResponse) -> Response {

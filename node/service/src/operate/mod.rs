@@ -7,6 +7,7 @@ mod auth;
 pub mod cli;
 pub mod files;
 pub mod health;
+mod idempotency;
 pub mod log;
 pub(crate) mod range;
 pub mod socket;

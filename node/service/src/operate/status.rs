@@ -8,6 +8,7 @@ use std::time::Duration;
 use holdfast_core::recording::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::health::{ANSWER_MAX, Missing, missing};
 use crate::node::Node;
@@ -15,7 +16,7 @@ use crate::vault::{Encryption, Vault, Volume};
 use crate::{config, settings};
 
 /// What the node says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StatusView {
     /// Its name.
     pub node: String,
@@ -42,18 +43,25 @@ pub struct StatusView {
 }
 
 /// The node's clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ClockView {
-    /// What it shows.
+    /// Node time, by which the rules go.
+    #[schema(value_type = String, format = DateTime)]
     pub now: Timestamp,
-    /// Whether it stands at or after everything that the ledger has noted (rule 10).
+    /// What the machine's wall clock shows.
+    #[schema(value_type = String, format = DateTime)]
+    pub wall: Timestamp,
+    /// Whether it is trusted; while it is not, nothing is deleted by a rule of time (rule 10).
     pub trusted: bool,
+    /// Why it is not, and what to do about it.
+    pub detail: Option<String>,
 }
 
 /// A volume.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeView {
     /// Where it is mounted.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Whether what lies on it is encrypted.
     pub encrypted: bool,
@@ -66,12 +74,16 @@ pub struct VolumeView {
 }
 
 /// A destination.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = DestinationName)]
 pub struct DestinationView {
     /// The name by which environments speak of it.
     pub name: String,
-    /// Which kind: `directory` or `s3`.
+    /// Which kind: `directory`, `s3`, `ftps` or `ftp`.
     pub kind: String,
+    /// What whoever uses it should know, such as that plain FTP can be read on the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
 }
 
 /// What the node says of itself. It answers whatever is broken.
@@ -80,20 +92,32 @@ pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
     let counts = node.ledger.counts();
     let counts: BTreeMap<String, u64> =
         State::ALL.iter().map(|state| state.as_str().to_owned()).zip(counts).collect();
-    let now = node.clock.now();
-    let trusted = node.ledger.latest_instant().is_ok_and(|latest| now >= latest);
     StatusView {
         node: node.config.node_name(),
         version: env!("CARGO_PKG_VERSION").into(),
         uptime_s: node.clock.boottime().saturating_sub(started).as_secs(),
         zone: node.config.node.zone.clone(),
-        clock: ClockView { now, trusted },
+        clock: clock_view(node),
         vault: volumes(node).await,
         arriving: counts.get(State::Receiving.as_str()).copied().unwrap_or(0),
         counts,
         destinations: node.settings.destinations().iter().map(destination_view).collect(),
         ready: missing.is_empty(),
         missing,
+    }
+}
+
+/// The node's clock, and whether it is trusted.
+pub(super) fn clock_view(node: &Node) -> ClockView {
+    let doubt = match node.clock_doubt() {
+        Ok(doubt) => doubt.map(|doubt| doubt.to_string()),
+        Err(error) => Some(error.to_string()),
+    };
+    ClockView {
+        now: node.clock.now(),
+        wall: node.clock.wall(),
+        trusted: doubt.is_none(),
+        detail: doubt,
     }
 }
 
@@ -122,5 +146,9 @@ fn volume_view(volume: &Volume, free_bytes_min: u64) -> VolumeView {
 }
 
 fn destination_view(found: &settings::From<config::Destination>) -> DestinationView {
-    DestinationView { name: found.of.name().into(), kind: found.of.kind().into() }
+    DestinationView {
+        name: found.of.name().into(),
+        kind: found.of.kind().into(),
+        warning: found.of.warning().map(Into::into),
+    }
 }

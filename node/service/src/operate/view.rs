@@ -11,9 +11,10 @@ use holdfast_core::retention::{Fate, Rule, fate};
 use holdfast_core::{RecordingId, push_order};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// A recording.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RecordingView {
     /// Identifies it.
     pub id: RecordingId,
@@ -60,7 +61,7 @@ pub struct RecordingView {
 }
 
 /// What decoding a recording showed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MediaView {
     /// Length, in milliseconds.
     pub duration_ms: u64,
@@ -75,7 +76,7 @@ pub struct MediaView {
 }
 
 /// A step with its attempts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StepView {
     /// Attempts started, the running one included.
     pub attempts: u8,
@@ -88,7 +89,7 @@ pub struct StepView {
 }
 
 /// A file of a recording.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct FileView {
     /// Which one.
     pub kind: FileKind,
@@ -160,7 +161,7 @@ pub fn is_deleted(rec: &Recording) -> bool {
     rec.is_ended()
 }
 
-fn media_view(facts: &SourceFacts) -> MediaView {
+pub(crate) fn media_view(facts: &SourceFacts) -> MediaView {
     let size = facts.video.as_ref().map(|video| match video.rotation {
         90 | 270 => (video.height, video.width),
         _ => (video.width, video.height),

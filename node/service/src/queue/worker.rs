@@ -14,6 +14,8 @@ use crate::node::{Node, NodeError};
 
 /// Longest that a worker sleeps before it looks again.
 const SLEEP_MAX: Duration = Duration::from_secs(30);
+/// Shortest that it sleeps.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
 /// Pause after the queue itself failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(1);
 
@@ -49,11 +51,10 @@ pub async fn run<Q: Queue, W: Work>(node: Arc<Node>, queue: Q, work: Arc<W>) {
             Ok(true) => {}
             Ok(false) => {
                 let next = queue.next_due(lane).ok().flatten();
-                let sleep = next.map_or(SLEEP_MAX, |at| node.clock.until(at).min(SLEEP_MAX));
                 // What is due but may not be done now must not be asked for again and again.
-                let sleep = if work.is_open() { sleep } else { FAILED_PAUSE.max(sleep) };
+                let least = if work.is_open() { SLEEP_MIN } else { FAILED_PAUSE };
                 tokio::select! {
-                    () = tokio::time::sleep(sleep.max(Duration::from_millis(1))) => {}
+                    () = node.clock.sleep_until(next, least, SLEEP_MAX) => {}
                     _ = changes.changed(), if work.is_open() => {}
                     () = node.stop.cancelled() => {}
                 }
@@ -95,7 +96,7 @@ async fn once<Q: Queue, W: Work>(node: &Arc<Node>, queue: &Q, work: &W) -> Resul
     let event = loop {
         tokio::select! {
             event = &mut working => break event,
-            () = tokio::time::sleep(LEASE / 3) => {
+            () = node.clock.sleep_until(None, SLEEP_MIN, LEASE / 3) => {
                 if let Err(error) = queue.extend(id, lane, lease_end(node)).await {
                     tracing::warn!(recording = %id, %error, "its lease could not be extended");
                 }

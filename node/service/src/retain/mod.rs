@@ -2,7 +2,6 @@
 
 use std::io::Read;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use holdfast_core::recording::{Event, FileKind, Recording};
 use holdfast_core::sniff;
@@ -100,14 +99,13 @@ impl Work for Retainer {
 #[derive(Debug)]
 pub struct Expirer {
     node: Arc<Node>,
-    has_warned: AtomicBool,
 }
 
 impl Expirer {
     /// A worker for a node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, has_warned: AtomicBool::new(false) }
+        Self { node }
     }
 }
 
@@ -117,16 +115,7 @@ impl Work for Expirer {
     }
 
     fn is_open(&self) -> bool {
-        let trusted = self.node.clock_is_trusted().unwrap_or(false);
-        if trusted {
-            self.has_warned.store(false, Ordering::Relaxed);
-        } else if !self.has_warned.swap(true, Ordering::Relaxed) {
-            tracing::error!(
-                "the clock stands before the latest instant in the ledger; nothing is deleted by a \
-                 rule of time until it is right (rule 10)"
-            );
-        }
-        trusted
+        self.node.clock_is_trusted().unwrap_or(false)
     }
 
     async fn work(

@@ -3,17 +3,20 @@
 use std::path::PathBuf;
 
 use holdfast_core::recording::State;
+use redb::WriteTransaction;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::destination;
 use super::picture::{Origin, Picture};
 use super::store::{self, Kind, Rows, Thing};
+use super::webhook::MadeWebhook;
 use super::{Settings, digest};
 use crate::audit::{Act, Configured};
 use crate::config::{Around, unique};
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
+use crate::webhooks;
 
 /// Most settings of each kind that the API makes.
 const THINGS_MAX: usize = 10_000;
@@ -113,6 +116,11 @@ impl Settings {
             )));
         }
         let named: Vec<String> = patch.keys().cloned().collect();
+        if kind == Kind::Webhook && patch.contains_key("secret") {
+            return Err(Refused::Invalid(
+                "secret: give it a new one with rotate-secret, so that nothing is lost".into(),
+            ));
+        }
         merge(&mut given, patch);
         let after = read(node, kind, given, &named)?;
         if let (Thing::Destination(before), Thing::Destination(after)) = (&before, &after) {
@@ -146,6 +154,7 @@ impl Settings {
         let id = id.to_owned();
         let writing = node.ledger.write(move |write| {
             store::remove(write, kind, &id)?;
+            forget(write, kind, &id)?;
             audit.append(write, now, &by, &act)
         });
         writing.await?;
@@ -153,7 +162,8 @@ impl Settings {
         Ok(())
     }
 
-    async fn put(
+    /// Writes a setting down, and shows it.
+    pub(super) async fn put(
         &self,
         node: &Node,
         by: &str,
@@ -175,6 +185,9 @@ impl Settings {
         let (audit, by, now) = (node.audit.clone(), by.to_owned(), node.clock.now());
         let writing = node.ledger.write(move |write| {
             store::put(write, &thing)?;
+            if change == Configured::Created {
+                forget(write, kind, thing.id())?;
+            }
             audit.append(write, now, &by, &act)
         });
         writing.await?;
@@ -212,11 +225,12 @@ impl Settings {
             Kind::Account => picture.accounts.get(id).map(|found| found.origin),
             Kind::Environment => picture.environments.get(id).map(|found| found.origin),
             Kind::Destination => picture.destinations.get(id).map(|found| found.origin),
+            Kind::Webhook => picture.webhooks.get(id).map(|found| found.origin),
         }
     }
 
     /// One that the API made.
-    fn made(&self, kind: Kind, id: &str) -> Result<Thing, Refused> {
+    pub(super) fn made(&self, kind: Kind, id: &str) -> Result<Thing, Refused> {
         let word = kind.as_str();
         let missing = || Refused::NotFound { kind: word, id: id.to_owned() };
         if self.origin(kind, id).ok_or_else(missing)? == Origin::Config {
@@ -230,7 +244,7 @@ impl Settings {
         let user = picture.environments.values().find(|environment| match kind {
             Kind::Account => environment.of.account.as_deref() == Some(id),
             Kind::Destination => environment.of.destinations.iter().any(|name| name == id),
-            Kind::Environment => false,
+            Kind::Environment | Kind::Webhook => false,
         });
         if let Some(user) = user {
             let (word, user) = (kind.as_str(), &user.of.id);
@@ -238,11 +252,23 @@ impl Settings {
                 "the environment {user:?} names the {word} {id:?}; take it out there first"
             )));
         }
+        let hook = picture.webhooks.values().find(|hook| hook.of.env_id == id);
+        if let Some(hook) = hook.filter(|_| kind == Kind::Environment) {
+            return Err(Refused::InUse(format!(
+                "the webhook {:?} hears of the environment {id:?}; delete it first",
+                hook.of.id
+            )));
+        }
         match kind {
             Kind::Destination => check_not_awaited(node, id),
             _ => Ok(()),
         }
     }
+}
+
+/// What was to be told to a webhook goes with it, and one that is made inherits nothing.
+fn forget(write: &WriteTransaction, kind: Kind, id: &str) -> Result<(), LedgerError> {
+    if kind == Kind::Webhook { webhooks::forget(write, id) } else { Ok(()) }
 }
 
 /// No recording under way still needs a destination.
@@ -282,6 +308,7 @@ fn read(
         Kind::Destination => {
             Thing::Destination(destination::read(given, named, &node.key, &node.config)?)
         }
+        Kind::Webhook => Thing::Webhook(MadeWebhook::read(given, named, &node.key, &node.config)?),
     })
 }
 
@@ -297,13 +324,18 @@ pub(super) fn parse<T: DeserializeOwned>(given: Map<String, Value>) -> Result<T,
 
 /// Checks that a thing makes sense beside everything else.
 fn check(picture: &Picture, thing: &Thing) -> Result<(), Refused> {
-    let Thing::Environment(environment) = thing else { return Ok(()) };
-    let around = Around {
-        destinations: picture.destination_names(),
-        accounts: picture.account_ids(),
-        regions: picture.regions(),
+    let checked = match thing {
+        Thing::Environment(environment) => environment.check(&Around {
+            destinations: picture.destination_names(),
+            accounts: picture.account_ids(),
+            regions: picture.regions(),
+        }),
+        Thing::Webhook(made) if !picture.environments.contains_key(&made.env_id) => {
+            Err(format!("env_id: there is no environment {:?}; make it first", made.env_id))
+        }
+        _ => Ok(()),
     };
-    environment.check(&around).map_err(Refused::Invalid)
+    checked.map_err(Refused::Invalid)
 }
 
 /// Names that the API makes stand in addresses and as folders.
@@ -325,6 +357,7 @@ fn told(thing: &Thing) -> Map<String, Value> {
         Thing::Account(account) => serde_json::to_value(account),
         Thing::Environment(environment) => serde_json::to_value(environment),
         Thing::Destination(made) => serde_json::to_value(made),
+        Thing::Webhook(made) => serde_json::to_value(made),
     };
     match value {
         Ok(Value::Object(members)) => members,

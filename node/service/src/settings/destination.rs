@@ -45,8 +45,10 @@ fn parse_kind(mut given: Map<String, Value>) -> Result<Destination, Refused> {
     match given.remove("kind").as_ref().and_then(Value::as_str) {
         Some("directory") => Ok(Destination::Directory(parse(given)?)),
         Some("s3") => Ok(Destination::S3(Box::new(parse(given)?))),
+        Some("ftps") => Ok(Destination::Ftps(Box::new(parse(given)?))),
+        Some("ftp") => Ok(Destination::Ftp(Box::new(parse(given)?))),
         Some("sftp") => Ok(Destination::Sftp(Box::new(parse(given)?))),
-        _ => Err(Refused::Invalid("kind: must be directory, s3 or sftp".into())),
+        _ => Err(Refused::Invalid("kind: must be directory, s3, ftps, ftp or sftp".into())),
     }
 }
 
@@ -69,7 +71,9 @@ pub(super) fn check_keys_stay(
     after: &Destination,
     named: &[String],
 ) -> Result<(), Refused> {
-    if before.settings().address() == after.settings().address() {
+    // Another kind is another way to the same address: one of them may be without protection.
+    let is_same_kind = before.kind() == after.kind();
+    if is_same_kind && before.settings().address() == after.settings().address() {
         return Ok(());
     }
     let mut after = after.clone();
@@ -80,7 +84,7 @@ pub(super) fn check_keys_stay(
         return Ok(());
     }
     Err(Refused::Invalid(format!(
-        "{}: give {} anew with another address; what was given for the old one is not sent there",
+        "{}: give {} anew with another address or kind; what was given for the old one is not sent there",
         kept.join(", "),
         if kept.len() == 1 { "it" } else { "them" }
     )))

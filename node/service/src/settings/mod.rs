@@ -1,5 +1,5 @@
-//! What customers and their integrators set: accounts, environments and destinations, as they stand
-//! now.
+//! What customers and their integrators set: accounts, environments, destinations and webhooks, as
+//! they stand now.
 //!
 //! Declared in the configuration file, or made over the API and kept in the ledger; the two kinds do
 //! not mix, and each says which it is.
@@ -13,6 +13,7 @@ mod destination;
 mod picture;
 mod store;
 pub mod sweep;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -30,11 +31,13 @@ use crate::digest;
 use crate::ledger::Ledger;
 use crate::node::Node;
 use crate::nodekey::NodeKey;
+use crate::webhooks::{Listeners, Webhook};
 
 pub use change::Refused;
 use picture::Picture;
 pub use picture::{From, Origin};
 pub use store::Kind;
+pub use webhook::WebhookBody;
 
 /// The settings as they stand now. Cheap to ask; asked anew for each recording.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Settings {
     changing: tokio::sync::Mutex<()>,
     /// Counts changes.
     changes: watch::Sender<u64>,
+    /// Told of each change.
+    listeners: Listeners,
     ingest: config::Ingest,
     zone: String,
 }
@@ -53,12 +58,20 @@ impl Settings {
     ///
     /// # Errors
     /// Where a destination of the configuration cannot be built, or the ledger cannot be read.
-    pub fn open(config: &Config, ledger: &Ledger, key: &NodeKey) -> anyhow::Result<Self> {
+    pub fn open(
+        config: &Config,
+        ledger: &Ledger,
+        key: &NodeKey,
+        listeners: Listeners,
+    ) -> anyhow::Result<Self> {
         let made = ledger.read(store::load)?.unwrap_or_default();
+        let picture = Picture::new(config, made, key, None)?;
+        listeners.set(picture.audience());
         Ok(Self {
-            now: RwLock::new(Arc::new(Picture::new(config, made, key, None)?)),
+            now: RwLock::new(Arc::new(picture)),
             changing: tokio::sync::Mutex::default(),
             changes: watch::Sender::new(0),
+            listeners,
             ingest: config.ingest.clone(),
             zone: config.node.zone.clone(),
         })
@@ -109,6 +122,9 @@ impl Settings {
         for each in &node.config.destinations {
             add(Kind::Destination, each.name(), format!("{each:?}"));
         }
+        for each in &node.config.webhooks {
+            add(Kind::Webhook, &each.id, format!("{each:?}"));
+        }
         let (audit, now) = (node.audit.clone(), node.clock.now());
         let noting = node.ledger.write(move |write| {
             for (kind, id, was, is) in store::note_declared(write, &declared)? {
@@ -142,6 +158,24 @@ impl Settings {
     #[must_use]
     pub fn destination(&self, name: &str) -> Option<Arc<dyn Destination>> {
         self.picture().destinations.get(name).map(|found| Arc::clone(&found.of.destination))
+    }
+
+    /// The webhook that has this id.
+    #[must_use]
+    pub fn webhook(&self, id: &str) -> Option<From<Arc<Webhook>>> {
+        self.picture().webhooks.get(id).cloned()
+    }
+
+    /// All webhooks, by id.
+    #[must_use]
+    pub fn webhooks(&self) -> Vec<From<Arc<Webhook>>> {
+        self.picture().webhooks.values().cloned().collect()
+    }
+
+    /// Wakes with every change.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// All accounts, by id.
@@ -215,7 +249,9 @@ impl Settings {
     }
 
     fn show(&self, picture: Picture) {
+        let audience = picture.audience();
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(picture);
+        self.listeners.set(audience);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 }

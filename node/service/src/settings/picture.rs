@@ -15,6 +15,7 @@ use super::store::{Kind, Rows, Thing};
 use crate::config::{self, Config, Environment};
 use crate::deliver::{self, Destination, FileToPush, PushError, Reading};
 use crate::nodekey::NodeKey;
+use crate::webhooks::{Audience, Webhook};
 
 /// Where a setting comes from. The two kinds do not mix: each is changed where it was made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -49,6 +50,7 @@ pub(super) struct Picture {
     pub(super) accounts: BTreeMap<String, From<Arc<Account>>>,
     pub(super) environments: BTreeMap<String, From<Arc<Environment>>>,
     pub(super) destinations: BTreeMap<String, From<Place>>,
+    pub(super) webhooks: BTreeMap<String, From<Arc<Webhook>>>,
     /// What the API made, also where the file has something of the same name.
     pub(super) made: Rows,
 }
@@ -88,6 +90,10 @@ impl Picture {
             let of = Arc::new(declared.clone());
             picture.environments.insert(declared.id.clone(), From { origin: Origin::Config, of });
         }
+        for declared in &config.webhooks {
+            let of = Arc::new(declared.declared());
+            picture.webhooks.insert(declared.id.clone(), From { origin: Origin::Config, of });
+        }
         for thing in made.values() {
             picture.add(thing, before, |made| built(made, key, state_path));
         }
@@ -119,6 +125,10 @@ impl Picture {
                     .and_then(|before| before.built(made))
                     .unwrap_or_else(|| Place { settings: made.shown(), destination: build(made) }),
             }),
+            Thing::Webhook(made) => insert(&mut self.webhooks, &made.id, || From {
+                origin,
+                of: Arc::new(made.webhook()),
+            }),
         };
         if !is_new {
             let (kind, id) = (thing.kind().as_str(), thing.id());
@@ -136,6 +146,19 @@ impl Picture {
         let is_same = matches!(self.made.get(&name), Some(Thing::Destination(of)) if of == made);
         let place = self.destinations.get(made.name()).filter(|_| is_same)?;
         (place.origin == Origin::Api).then(|| place.of.clone())
+    }
+
+    /// Who hears of what.
+    pub(super) fn audience(&self) -> Audience {
+        let mut audience = Audience::default();
+        for (name, found) in &self.destinations {
+            audience.kinds.insert(name.clone(), found.of.settings.kind());
+        }
+        for hook in self.webhooks.values().map(|found| &found.of).filter(|hook| hook.enabled) {
+            let hooks = audience.by_env.entry(hook.env_id.clone()).or_default();
+            hooks.push((hook.id.clone(), hook.events.clone()));
+        }
+        audience
     }
 
     /// Names of all destinations.

@@ -15,6 +15,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTra
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::webhook::MadeWebhook;
 use crate::config::{Destination, Environment};
 use crate::ledger::LedgerError;
 
@@ -35,9 +36,14 @@ pub enum Kind {
     Environment,
     /// Where recordings are pushed to.
     Destination,
+    /// Who is told what happens.
+    Webhook,
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 4] = [Self::Account, Self::Environment, Self::Destination, Self::Webhook];
+
     /// The word for it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -45,6 +51,7 @@ impl Kind {
             Self::Account => "account",
             Self::Environment => "environment",
             Self::Destination => "destination",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -56,6 +63,7 @@ pub(super) enum Thing {
     Account(Account),
     Environment(Environment),
     Destination(Destination),
+    Webhook(MadeWebhook),
 }
 
 impl Thing {
@@ -64,6 +72,7 @@ impl Thing {
             Self::Account(_) => Kind::Account,
             Self::Environment(_) => Kind::Environment,
             Self::Destination(_) => Kind::Destination,
+            Self::Webhook(_) => Kind::Webhook,
         }
     }
 
@@ -72,6 +81,7 @@ impl Thing {
             Self::Account(account) => &account.id,
             Self::Environment(environment) => &environment.id,
             Self::Destination(made) => made.name(),
+            Self::Webhook(made) => &made.id,
         }
     }
 
@@ -80,6 +90,7 @@ impl Thing {
             Self::Account(account) => serde_json::to_value(account),
             Self::Environment(environment) => serde_json::to_value(environment),
             Self::Destination(made) => serde_json::to_value(made),
+            Self::Webhook(made) => serde_json::to_value(made),
         }
     }
 
@@ -88,6 +99,7 @@ impl Thing {
             "account" => serde_json::from_value(value).map(Self::Account),
             "environment" => serde_json::from_value(value).map(Self::Environment),
             "destination" => serde_json::from_value(value).map(Self::Destination),
+            "webhook" => serde_json::from_value(value).map(Self::Webhook),
             other => return Err(format!("there is no kind of setting called {other:?}")),
         };
         thing.map_err(|error| error.to_string())
@@ -153,8 +165,7 @@ pub(super) fn note_declared(
         let found = now.keys().any(|(kind, of)| kind.as_str() == kind_word && *of == id);
         if !found {
             table.remove((kind_word.as_str(), id.as_str()))?;
-            let kinds = [Kind::Account, Kind::Environment, Kind::Destination];
-            let kind = kinds.into_iter().find(|kind| kind.as_str() == kind_word);
+            let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == kind_word);
             differing.extend(kind.map(|kind| (kind, id, true, false)));
         }
     }

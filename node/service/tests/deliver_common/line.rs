@@ -1,4 +1,4 @@
-//! A line to a server that breaks and stalls on demand.
+//! A line to a server of this machine that breaks and stalls on demand.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::OwnedWriteHalf;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 /// What happens once the line has carried its bytes.
@@ -22,14 +22,18 @@ pub(crate) enum Then {
     Mute,
     /// It alters one byte of a request.
     Flip,
-    /// It loses the next answer to the request that puts parts together, by a reset.
+    /// It loses the next answer to the request that makes a file whole, by a reset.
     LoseCompletion,
-    /// It ends the connection towards us, but still carries to the server.
-    HalfClose,
+    /// It ends connections towards the server, but still carries its answers.
+    EndToServer,
+    /// It ends connections towards us, but still carries to the server.
+    EndToUs,
     /// It holds everything for three seconds, once.
     Pause,
     /// It carries one byte at a time, both ways.
     Trickle,
+    /// It carries everything half a second late, both ways.
+    Late,
 }
 
 /// A line to a port of this machine.
@@ -43,6 +47,8 @@ struct State {
     then: AtomicU8,
     left: AtomicU64,
     carried: AtomicU64,
+    /// The request whose answer [`Then::LoseCompletion`] loses.
+    completes: &'static [u8],
     connections: AtomicU64,
     open: AtomicU64,
     cuts: tokio::sync::Notify,
@@ -53,14 +59,26 @@ struct State {
 type Condition = Box<dyn Fn() -> bool + Send>;
 
 impl Line {
-    /// A line that carries `bytes` bytes to the store and then does as told.
+    /// A line that carries `bytes` bytes to the server and then does as told.
     pub(crate) async fn to(port: u16, bytes: u64, then: Then) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::at("127.0.0.1:0", port, bytes, then, b"<CompleteMultipartUpload").await
+    }
+
+    /// The same at an address of its own, and with the request that makes a file whole.
+    pub(crate) async fn at(
+        address: &str,
+        port: u16,
+        bytes: u64,
+        then: Then,
+        completes: &'static [u8],
+    ) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = State {
             then: AtomicU8::new(then as u8),
             left: AtomicU64::new(bytes),
             carried: AtomicU64::new(0),
+            completes,
             connections: AtomicU64::new(0),
             open: AtomicU64::new(0),
             cuts: tokio::sync::Notify::new(),
@@ -90,12 +108,18 @@ impl Line {
         self.state.then.store(Then::Good as u8, Ordering::SeqCst);
     }
 
+    /// From now on, after as many bytes more, the line does this.
+    pub(crate) fn turn(&self, bytes: u64, then: Then) {
+        self.state.left.store(bytes, Ordering::SeqCst);
+        self.state.then.store(then as u8, Ordering::SeqCst);
+    }
+
     /// The line carries no answers from now on, nor the rest of those under way.
     pub(crate) fn fall_silent(&self) {
         self.state.then.store(Then::Mute as u8, Ordering::SeqCst);
     }
 
-    /// Bytes carried to the store.
+    /// Bytes carried to the server.
     pub(crate) fn carried(&self) -> u64 {
         self.state.carried.load(Ordering::SeqCst)
     }
@@ -140,40 +164,14 @@ impl Line {
     }
 
     async fn carry(self, near: TcpStream, port: u16) {
-        let far = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let (mut near_in, mut near_out) = near.into_split();
-        let (mut far_in, mut far_out) = far.into_split();
-        let (loses, answers) = (Arc::new(AtomicBool::new(false)), self.clone());
-        let is_lost = loses.clone();
-        let back = tokio::spawn(async move {
-            let mut buffer = vec![0; 64 << 10];
-            while let Ok(read @ 1..) = far_in.read(&mut buffer).await {
-                if is_lost.load(Ordering::SeqCst) {
-                    let stream: &TcpStream = near_out.as_ref();
-                    stream.set_zero_linger().unwrap();
-                    return answers.mend();
-                }
-                if answers.loses_now() {
-                    let stream: &TcpStream = near_out.as_ref();
-                    stream.set_zero_linger().unwrap();
-                    return;
-                }
-                if answers.is(Then::HalfClose) && answers.left() == 0 {
-                    let _ = near_out.shutdown().await;
-                    while let Ok(1..) = far_in.read(&mut buffer).await {}
-                    return;
-                }
-                while answers.is(Then::Mute) {
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                }
-                if answers.hand_on(&mut near_out, &buffer[..read]).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let Ok(far) = TcpStream::connect(("127.0.0.1", port)).await else { return };
+        let (mut near_in, near_out) = near.into_split();
+        let (far_in, mut far_out) = far.into_split();
+        let loses = Arc::new(AtomicBool::new(false));
+        let back = tokio::spawn(self.clone().carry_answers(far_in, near_out, loses.clone()));
         let mut buffer = vec![0; 64 << 10];
         while let Ok(read @ 1..) = near_in.read(&mut buffer).await {
-            let completes = b"<CompleteMultipartUpload";
+            let completes = self.state.completes;
             if self.is(Then::LoseCompletion)
                 && buffer[..read].windows(completes.len()).any(|window| window == completes)
             {
@@ -188,6 +186,11 @@ impl Line {
                     let stream: &TcpStream = near_in.as_ref();
                     stream.set_zero_linger().unwrap();
                     back.abort();
+                    return;
+                }
+                if self.is(Then::EndToServer) {
+                    drop(far_out);
+                    let _ = back.await;
                     return;
                 }
                 if self.is(Then::Flip) {
@@ -209,11 +212,46 @@ impl Line {
         }
     }
 
+    async fn carry_answers(
+        self,
+        mut far_in: OwnedReadHalf,
+        mut near_out: OwnedWriteHalf,
+        is_lost: Arc<AtomicBool>,
+    ) {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = far_in.read(&mut buffer).await {
+            if is_lost.load(Ordering::SeqCst) {
+                let stream: &TcpStream = near_out.as_ref();
+                stream.set_zero_linger().unwrap();
+                return self.mend();
+            }
+            if self.loses_now() {
+                let stream: &TcpStream = near_out.as_ref();
+                stream.set_zero_linger().unwrap();
+                return;
+            }
+            if self.is(Then::EndToUs) && self.left() == 0 {
+                let _ = near_out.shutdown().await;
+                while let Ok(1..) = far_in.read(&mut buffer).await {}
+                return;
+            }
+            while self.is(Then::Mute) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            if self.hand_on(&mut near_out, &buffer[..read]).await.is_err() {
+                return;
+            }
+        }
+    }
+
     fn left(&self) -> u64 {
         self.state.left.load(Ordering::SeqCst)
     }
 
     async fn hand_on(&self, to: &mut OwnedWriteHalf, bytes: &[u8]) -> std::io::Result<()> {
+        if self.is(Then::Late) {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         if !self.is(Then::Trickle) {
             return to.write_all(bytes).await;
         }

@@ -35,7 +35,7 @@ async fn a_server_that_is_down_or_unknown_is_the_networks() {
 
 #[tokio::test]
 async fn after_a_cut_the_next_push_goes_on_where_it_stopped() {
-    for then in [Then::Reset, Then::Stall, Then::HalfClose] {
+    for then in [Then::Reset, Then::Stall, Then::EndToUs] {
         let server = Server::start("").await;
         let dir = tempfile::tempdir().unwrap();
         let content = bytes(40 * MIB);

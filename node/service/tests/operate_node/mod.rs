@@ -15,8 +15,9 @@ use holdfast::clock::Clock;
 use holdfast::config::Config;
 use holdfast::node::Node;
 use holdfast::{digest, operate};
+use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::names::Container;
-use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source};
+use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source, due};
 use holdfast_core::{Effect, Lane, RecordingId};
 use http_body_util::BodyExt;
 use jiff::Timestamp;
@@ -75,6 +76,15 @@ impl Home {
 
     /// The same with a store, and the keys to it.
     pub fn with_store(endpoint: &str, id: &str, secret: &str) -> Self {
+        Self::with(endpoint, id, secret, "")
+    }
+
+    /// The same with more in its configuration; `{at}` in it is the node's folder.
+    pub fn with_more(more: &str) -> Self {
+        Self::with("http://127.0.0.1:1", "id", "secret", more)
+    }
+
+    fn with(endpoint: &str, id: &str, secret: &str, more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();
         for folder in ["state", "vault", "shelf"] {
@@ -82,13 +92,24 @@ impl Home {
         }
         std::fs::write(at.join("id"), id).unwrap();
         std::fs::write(at.join("secret"), secret).unwrap();
-        let text = TEXT
+        let text = format!("{TEXT}{more}")
             .replace("{endpoint}", endpoint)
             .replace("{at}", at.to_str().unwrap())
             .replace("{sha256}", &digest::of(KEY.as_bytes()));
         let file = at.join("node.toml");
         std::fs::write(&file, text).unwrap();
         let config = Config::load(&file).unwrap();
+        let node = Node::open(config, Clock::new()).unwrap();
+        Self { dir, node }
+    }
+
+    /// The same node after its end and a new start.
+    pub fn again(self) -> Self {
+        let Self { dir, node } = self;
+        let config = node.config.clone();
+        let left = Arc::into_inner(node);
+        assert!(left.is_some(), "something of the node still runs");
+        drop(left);
         let node = Node::open(config, Clock::new()).unwrap();
         Self { dir, node }
     }
@@ -124,6 +145,41 @@ impl Home {
         let key = format!("Bearer {KEY}");
         let headers = [("authorization", key.as_str()), ("content-type", "application/json")];
         send_body(&self.router(), "192.0.2.1", method, target, &headers, body.to_owned()).await
+    }
+
+    /// Asks with another key, and a JSON body where there is one.
+    pub async fn tell_as(&self, key: &str, method: &str, target: &str, body: &str) -> Answer {
+        self.tell_with(key, method, target, body, &[]).await
+    }
+
+    /// The same with more headers.
+    pub async fn tell_with(
+        &self,
+        key: &str,
+        method: &str,
+        target: &str,
+        body: &str,
+        more: &[(&str, &str)],
+    ) -> Answer {
+        let key = format!("Bearer {key}");
+        let mut headers = vec![("authorization", key.as_str())];
+        if !body.is_empty() {
+            headers.push(("content-type", "application/json"));
+        }
+        headers.extend(more);
+        send_body(&self.router(), "192.0.2.1", method, target, &headers, body.to_owned()).await
+    }
+
+    /// Makes a key with this scope, for these environments where any are named. Answers with what
+    /// opens.
+    pub async fn key(&self, scope: &str, env_ids: &[&str]) -> String {
+        let mut body = serde_json::json!({"name": format!("a {scope} key"), "scope": scope});
+        if !env_ids.is_empty() {
+            body["env_ids"] = env_ids.into();
+        }
+        let made = self.tell("POST", "/api/v1/keys", &body.to_string()).await;
+        assert_eq!(made.status, StatusCode::CREATED, "{}", made.text());
+        made.json()["key"].as_str().unwrap().to_owned()
     }
 
     /// A stream that is arriving: `RAW` lies on disk, and its first half is durable.
@@ -165,6 +221,22 @@ impl Home {
         self.apply(id, Event::FilePushed { destination, kind, location }).await;
         self.apply(id, Event::PushEnded { failure: None }).await;
         id
+    }
+
+    /// One whose transcoding failed for good.
+    pub async fn failed(&self, seed: u8, env_id: &str) -> RecordingId {
+        let id = self.saved(seed, env_id).await;
+        self.apply(id, Event::Due(Lane::Process)).await;
+        let mut at = self.node.clock.now();
+        loop {
+            let failure = Failure { fault: Fault::Ours, sentence: "it broke".into(), at };
+            self.apply(id, Event::TranscodeFailed(failure)).await;
+            let rec = self.node.ledger.get(id).unwrap().unwrap();
+            let next = due(&rec, Lane::Process).filter(|_| !rec.transcode.exhausted);
+            let Some(next) = next else { return id };
+            at = next;
+            self.node.ledger.apply(id, Event::Due(Lane::Process), next).await.unwrap();
+        }
     }
 
     /// Deletes what is due to be deleted, as the retain lane does.
@@ -211,7 +283,7 @@ pub async fn send(
     send_body(router, from, method, target, headers, String::new()).await
 }
 
-async fn send_body(
+pub async fn send_body(
     router: &Router,
     from: &str,
     method: &str,
@@ -243,6 +315,7 @@ const TEXT: &str = r#"
 name = "test node"
 state_path = "{at}/state"
 listen = ["127.0.0.1:0"]
+clock = "as_is"
 
 [vault]
 path = "{at}/vault"

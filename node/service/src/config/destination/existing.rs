@@ -1,17 +1,18 @@
-//! What happens where a file of that name lies at the destination already.
+//! What is done where a file with the same name lies at a destination already.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// What happens where another file of that name is there. The same file counts as pushed.
+/// What is done where another file with the same name is there already.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
-    /// It is replaced. A recording's names are its own, so this is the default.
+    /// It is replaced. Names follow from a recording's id, so it is an older push of the same
+    /// recording.
     #[default]
     Overwrite,
-    /// The new one gets a number: `name (2).mp4`.
+    /// It stays, and the new file is called `name (2).mp4`.
     Rename,
-    /// The push fails, and says so.
+    /// It stays, and the push fails.
     Refuse,
 }

@@ -7,6 +7,7 @@
 
 mod directory;
 mod existing;
+mod ftp;
 mod s3;
 mod sftp;
 
@@ -21,6 +22,7 @@ use super::Deliver;
 
 pub use directory::DirectoryDestination;
 pub use existing::Existing;
+pub use ftp::FtpDestination;
 pub use s3::S3Destination;
 pub use sftp::{SftpDestination, Verify};
 
@@ -32,6 +34,10 @@ pub enum Destination {
     Directory(DirectoryDestination),
     /// `kind = "s3"`
     S3(Box<S3Destination>),
+    /// `kind = "ftps"`
+    Ftps(Box<FtpDestination>),
+    /// `kind = "ftp"`: without any protection
+    Ftp(Box<FtpDestination>),
     /// `kind = "sftp"`
     Sftp(Box<SftpDestination>),
 }
@@ -101,12 +107,14 @@ impl Destination {
         self.settings().name()
     }
 
-    /// Which kind: `directory`, `s3` or `sftp`.
+    /// Which kind: `directory`, `s3`, `ftps`, `ftp` or `sftp`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Directory(_) => "directory",
             Self::S3(_) => "s3",
+            Self::Ftps(_) => "ftps",
+            Self::Ftp(_) => "ftp",
             Self::Sftp(_) => "sftp",
         }
     }
@@ -116,7 +124,19 @@ impl Destination {
     pub fn ours(&self) -> Option<Region> {
         match self {
             Self::S3(s3) => s3.ours,
-            Self::Directory(_) | Self::Sftp(_) => None,
+            Self::Directory(_) | Self::Ftps(_) | Self::Ftp(_) | Self::Sftp(_) => None,
+        }
+    }
+
+    /// What whoever uses it should know, if there is something.
+    #[must_use]
+    pub fn warning(&self) -> Option<&'static str> {
+        match self {
+            Self::Ftp(_) => Some(
+                "plain FTP: everybody on the way can read the password and the recordings; use kind \
+                 ftps",
+            ),
+            Self::Directory(_) | Self::S3(_) | Self::Ftps(_) | Self::Sftp(_) => None,
         }
     }
 
@@ -124,6 +144,7 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &**s3,
+            Self::Ftps(ftp) | Self::Ftp(ftp) => &**ftp,
             Self::Sftp(sftp) => &**sftp,
         }
     }
@@ -132,6 +153,7 @@ impl Destination {
         match self {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &mut **s3,
+            Self::Ftps(ftp) | Self::Ftp(ftp) => &mut **ftp,
             Self::Sftp(sftp) => &mut **sftp,
         }
     }

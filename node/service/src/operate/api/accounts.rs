@@ -27,10 +27,8 @@ pub struct AccountView {
     /// What people call it.
     pub name: Option<String>,
     /// What it is on: `trial` or `paid`.
-    #[schema(value_type = String)]
     pub plan: Plan,
     /// When the trial or what was paid for is over; nothing for an account that does not expire.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
     /// Where it comes from.
     pub origin: Origin,
@@ -38,16 +36,15 @@ pub struct AccountView {
 
 /// An account to be made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct AccountBody {
     /// Identifies it.
     pub id: String,
     /// What people call it.
     pub name: Option<String>,
     /// What it is on: `trial` or `paid`.
-    #[schema(value_type = String)]
     pub plan: Plan,
     /// When the trial or what was paid for is over; nothing for an account that does not expire.
-    #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
 }
 

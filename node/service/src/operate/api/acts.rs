@@ -3,14 +3,17 @@
 use axum::extract::rejection::{JsonRejection, PathRejection};
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use holdfast_core::Event;
 use holdfast_core::explain::{Outlook, outlook};
 use holdfast_core::recording::Recording;
+use holdfast_core::{Event, RecordingId};
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::super::auth::Caller;
 use super::super::view::RecordingView;
-use super::{Answer, Api, bad_body, bad_path, find, parse_id, shown};
+use super::recordings::{find, shown};
+use super::refusals::Refused;
+use super::{Answer, Api, bad_body};
 use crate::node::{Node, NodeError};
 use crate::problem::Problem;
 
@@ -20,26 +23,56 @@ const REASON_CHARS_MAX: usize = 500;
 type Id = Result<Path<String>, PathRejection>;
 
 /// Why a recording is put under a legal hold.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HoldRequest {
+    /// In words; 1 to 500 characters.
+    #[schema(min_length = 1, max_length = 500, pattern = r"\S")]
     reason: String,
 }
 
-/// Where a recording stands, what happens next, and exactly when each of its files goes.
-pub(super) async fn explain(State(Api { node, .. }): State<Api>, id: Id) -> Answer<Outlook> {
-    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+/// Explains a recording
+///
+/// Where it stands, what happens next, and exactly when each of its files goes.
+#[utoipa::path(
+    get, path = "/api/v1/recordings/{id}/explain", tag = "recordings",
+    operation_id = "explain_recording",
+    params(("id" = RecordingId, Path, description = "The recording")),
+    responses(
+        (status = 200, description = "Where it stands and what becomes of it", body = Outlook),
+        Refused<404>,
+    )
+)]
+pub(super) async fn explain(
+    State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
+    id: Id,
+) -> Answer<Outlook> {
+    let rec = find(&node, &caller, id)?;
     Ok(Json(outlook(&rec, node.clock.now())))
 }
 
-/// Puts a recording under a legal hold, or gives another reason for the one there is.
+/// Puts a recording under a legal hold
+///
+/// No rule and nobody deletes anything of it until the hold is lifted. Once more: gives another
+/// reason.
+#[utoipa::path(
+    put, path = "/api/v1/recordings/{id}/hold", tag = "recordings",
+    operation_id = "hold_recording",
+    params(("id" = RecordingId, Path, description = "The recording")),
+    request_body = HoldRequest,
+    responses(
+        (status = 200, description = "The recording as it is now", body = RecordingView),
+        Refused<404>, Refused<409>, Refused<413>, Refused<415>, Refused<507>,
+    )
+)]
 pub(super) async fn hold(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller { name: by, .. }): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     id: Id,
     body: Result<Json<HoldRequest>, JsonRejection>,
 ) -> Answer<RecordingView> {
-    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+    let rec = find(&node, &caller, id)?;
     let Json(HoldRequest { reason }) = body.map_err(bad_body)?;
     let reason = reason.trim().to_owned();
     if reason.is_empty() || reason.chars().count() > REASON_CHARS_MAX {
@@ -47,7 +80,7 @@ pub(super) async fn hold(
             "reason: give one of 1 to {REASON_CHARS_MAX} characters"
         )));
     }
-    let held = happen(&node, &rec, Event::HoldSet { by, reason }).await?;
+    let held = happen(&node, &rec, Event::HoldSet { by: caller.name, reason }).await?;
     if held.hold.is_none() {
         return Err(Problem::conflict(format!(
             "recording {} is {} already; there is nothing left to hold",
@@ -59,35 +92,68 @@ pub(super) async fn hold(
     Ok(Json(shown(&node, &held)))
 }
 
-/// Lifts a legal hold. What it has put off happens then.
+/// Lifts a legal hold
+///
+/// What it has put off happens then.
+#[utoipa::path(
+    delete, path = "/api/v1/recordings/{id}/hold", tag = "recordings",
+    operation_id = "lift_hold",
+    params(("id" = RecordingId, Path, description = "The recording")),
+    responses(
+        (status = 200, description = "The recording as it is now", body = RecordingView),
+        Refused<404>, Refused<507>,
+    )
+)]
 pub(super) async fn lift(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller { name: by, .. }): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     id: Id,
 ) -> Answer<RecordingView> {
-    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
-    let lifted = happen(&node, &rec, Event::HoldLifted { by }).await?;
+    let rec = find(&node, &caller, id)?;
+    let lifted = happen(&node, &rec, Event::HoldLifted { by: caller.name }).await?;
     tracing::info!(recording = %rec.id, "its legal hold is lifted");
     Ok(Json(shown(&node, &lifted)))
 }
 
+/// Tries again now
+///
 /// The step that waits for its next attempt is tried now, and what failed for good once more.
+#[utoipa::path(
+    post, path = "/api/v1/recordings/{id}/retry", tag = "recordings",
+    operation_id = "retry_recording",
+    params(("id" = RecordingId, Path, description = "The recording")),
+    responses(
+        (status = 200, description = "The recording as it is now", body = RecordingView),
+        Refused<404>, Refused<409>, Refused<507>,
+    )
+)]
 pub(super) async fn retry(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller { name: by, .. }): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     id: Id,
 ) -> Answer<RecordingView> {
-    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
-    again(&node, &rec, by).await
+    let rec = find(&node, &caller, id)?;
+    again(&node, &rec, caller.name).await
 }
 
+/// Pushes again
+///
 /// A push by hand of what could not be pushed.
+#[utoipa::path(
+    post, path = "/api/v1/recordings/{id}/push", tag = "recordings",
+    operation_id = "push_recording",
+    params(("id" = RecordingId, Path, description = "The recording")),
+    responses(
+        (status = 200, description = "The recording as it is now", body = RecordingView),
+        Refused<404>, Refused<409>, Refused<507>,
+    )
+)]
 pub(super) async fn push(
     State(Api { node, .. }): State<Api>,
-    Extension(Caller { name: by, .. }): Extension<Caller>,
+    Extension(caller): Extension<Caller>,
     id: Id,
 ) -> Answer<RecordingView> {
-    let rec = find(&node, parse_id(&id.map_err(bad_path)?)?)?;
+    let rec = find(&node, &caller, id)?;
     if !rec.push.exhausted {
         return Err(Problem::conflict(format!(
             "no push of recording {} has failed for good; it is {}",
@@ -95,7 +161,7 @@ pub(super) async fn push(
             rec.state.as_str()
         )));
     }
-    again(&node, &rec, by).await
+    again(&node, &rec, caller.name).await
 }
 
 async fn again(node: &Node, rec: &Recording, by: String) -> Answer<RecordingView> {

@@ -58,9 +58,11 @@ pub struct EnvironmentsView {
 )]
 pub(super) async fn list(
     State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
     asked: Page,
 ) -> Answer<EnvironmentsView> {
-    let (environments, next) = page(views(&node), EnvironmentView::id, asked)?;
+    let seen = views(&node).into_iter().filter(|view| caller.sees(view.id())).collect();
+    let (environments, next) = page(seen, EnvironmentView::id, asked)?;
     Ok(Json(EnvironmentsView { environments, next }))
 }
 
@@ -73,8 +75,16 @@ pub(super) async fn list(
         Refusals,
     )
 )]
-pub(super) async fn show(State(Api { node, .. }): State<Api>, path: Id) -> Answer<EnvironmentView> {
-    Ok(Json(find(&node, &id(path)?)?))
+pub(super) async fn show(
+    State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
+    path: Id,
+) -> Answer<EnvironmentView> {
+    let id = id(path)?;
+    if !caller.sees(&id) {
+        return Err(not_found("environment", &id));
+    }
+    Ok(Json(find(&node, &id)?))
 }
 
 /// Makes an environment

@@ -1,14 +1,16 @@
 //! What a changed rule would delete, before it is set.
 
-use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::{Extension, Json};
 use holdfast_core::RecordingId;
 use holdfast_core::recording::{Recording, Terms};
 use holdfast_core::retention::ends_at;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
+use super::super::auth::Caller;
 use super::{Answer, Api, problem};
 use crate::config::LIFECYCLE_DAYS_MAX;
 use crate::ledger::{Filter, LedgerError};
@@ -23,7 +25,7 @@ const LOOKED_AT_MAX: usize = 200_000;
 const PAGE: usize = 1_000;
 
 /// What a changed lifecycle rule would delete.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PreviewView {
     /// The rule that was asked about, in days; nothing for none.
     pub lifecycle_days: Option<u32>,
@@ -44,7 +46,7 @@ pub struct PreviewView {
 }
 
 /// A recording whose end would move.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DoomedView {
     /// Which one.
     pub id: RecordingId,
@@ -58,16 +60,29 @@ pub struct DoomedView {
     pub would_go_at: Timestamp,
 }
 
-#[derive(Debug, Deserialize)]
+/// Which rule.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
 pub(super) struct PreviewQuery {
+    /// The rule's days, 1 to 36,500; leave it out for no rule.
+    #[param(minimum = 1, maximum = 36_500)]
     lifecycle_days: Option<u32>,
+    /// Only for recordings of this environment.
     env_id: Option<String>,
 }
 
-/// Says what a lifecycle rule of so many days, or none, would delete. Changes nothing.
+/// Previews a lifecycle rule
+///
+/// What a rule of so many days, or none, would delete. Changes nothing.
+#[utoipa::path(
+    get, path = "/api/v1/policy/preview", tag = "policy", operation_id = "preview_policy",
+    params(PreviewQuery),
+    responses((status = 200, description = "What it would delete", body = PreviewView))
+)]
 pub(super) async fn preview(
     State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
     query: Result<Query<PreviewQuery>, QueryRejection>,
 ) -> Answer<PreviewView> {
     let Query(query) = query.map_err(|error| Problem::bad_request(error.body_text()))?;
@@ -76,16 +91,20 @@ pub(super) async fn preview(
             "lifecycle_days: must be 1 to {LIFECYCLE_DAYS_MAX}; leave it out for no rule"
         )));
     }
-    let looked = tokio::task::spawn_blocking(move || look(&node, &query)).await;
+    let looked = tokio::task::spawn_blocking(move || look(&node, &caller, &query)).await;
     let view = looked
         .map_err(|error| Problem::internal(format!("looking ended early: {error}")))?
         .map_err(|error| problem(&error))?;
     Ok(Json(view))
 }
 
-fn look(node: &Node, query: &PreviewQuery) -> Result<PreviewView, LedgerError> {
+fn look(node: &Node, caller: &Caller, query: &PreviewQuery) -> Result<PreviewView, LedgerError> {
     let now = node.clock.now();
-    let filter = Filter { env_id: query.env_id.clone(), ..Filter::default() };
+    let filter = Filter {
+        env_id: query.env_id.clone(),
+        env_ids: caller.env_ids.clone(),
+        ..Filter::default()
+    };
     let mut view = PreviewView { lifecycle_days: query.lifecycle_days, ..PreviewView::default() };
     let (mut before, mut looked_at) = (None, 0);
     loop {

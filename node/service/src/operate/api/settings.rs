@@ -71,11 +71,21 @@ pub(super) fn page<T>(
     asked: Page,
 ) -> Result<(Vec<T>, Option<String>), Problem> {
     let Query(asked) = asked.map_err(|error| Problem::bad_request(error.body_text()))?;
-    let limit = asked.limit.unwrap_or(LIMIT_DEFAULT);
+    page_of(all, name, asked.limit, asked.cursor.as_deref())
+}
+
+/// The same for a list that is asked for in a way of its own.
+pub(super) fn page_of<T>(
+    all: Vec<T>,
+    name: impl Fn(&T) -> &str,
+    limit: Option<usize>,
+    cursor: Option<&str>,
+) -> Result<(Vec<T>, Option<String>), Problem> {
+    let limit = limit.unwrap_or(LIMIT_DEFAULT);
     if !(1..=LIMIT_MAX).contains(&limit) {
         return Err(Problem::bad_request(format!("limit={limit}: must be 1 to {LIMIT_MAX}")));
     }
-    let is_after = |thing: &T| asked.cursor.as_deref().is_none_or(|cursor| name(thing) > cursor);
+    let is_after = |thing: &T| cursor.is_none_or(|cursor| name(thing) > cursor);
     let mut rest = all.into_iter().filter(is_after).peekable();
     let page: Vec<T> = rest.by_ref().take(limit).collect();
     let next = page.last().map(|last| name(last).to_owned()).filter(|_| rest.peek().is_some());

@@ -63,8 +63,11 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Keys(on) => resources::keys::act(&desk(&on.ask)?, &on.act),
         Command::Webhooks(on) => resources::webhooks::act(&desk(&on.ask)?, &on.act),
         Command::Policy(on) => resources::policy::act(&desk(&on.ask)?, &on.act),
+        Command::Clock(on) => resources::clock::act(&desk(&on.ask)?, &on.act),
         Command::Audit(on) => match &on.act {
-            Audit::Verify { .. } => anyhow::bail!("not there yet"),
+            Audit::Verify { file, key, known } => {
+                resources::audit::verify(file, key.as_deref(), known.as_deref(), on.ask.json)
+            }
             act => resources::audit::act(&desk(&on.ask)?, act),
         },
     }

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::table::{Column, table};
 use super::words::{Bytes, Elapsed, Lines, Plain, instant, shown, words};
+use crate::audit::Carried;
 use crate::config::{Config, Destination};
 use crate::ledger::RebuildReport;
 
@@ -20,6 +21,7 @@ pub(super) fn config(config: &Config) -> String {
     lines.line("zone", &config.node.zone);
     lines.line("environments", names(config.environments.iter().map(|each| each.id.as_str())));
     lines.line("destinations", names(config.destinations.iter().map(Destination::name)));
+    lines.line("webhooks", names(config.webhooks.iter().map(|each| each.id.as_str())));
     lines.line("API keys", names(config.operate.keys.iter().map(|each| each.name.as_str())));
     lines.0
 }
@@ -60,6 +62,10 @@ pub(super) fn status(status: &Value) -> String {
     let to: Vec<String> =
         to.map(|to| format!("{} ({})", shown(&to["name"]), shown(&to["kind"]))).collect();
     lines.line("destinations:", names(to.iter().map(String::as_str)));
+    let warned = all(status, "destinations").iter().filter(|to| to["warning"].is_string());
+    for to in warned {
+        lines.line("warning:", format!("{}: {}", shown(&to["name"]), shown(&to["warning"])));
+    }
     lines.0
 }
 
@@ -188,6 +194,14 @@ pub(super) fn rebuilt(report: &RebuildReport) -> String {
     if let Some(old) = &report.kept_aside {
         let _ = writeln!(text, "The old one is kept at {}.", old.display());
     }
+    let Carried { entries, is_whole } = report.audit;
+    text.push_str(&match (entries, is_whole) {
+        (0, _) => "No audit log could be taken over; it begins anew.\n".into(),
+        (_, true) => format!("The audit log's {entries} entries were taken over.\n"),
+        (_, false) => format!(
+            "Only the first {entries} entries of the audit log could be taken over; keep the old ledger.\n"
+        ),
+    });
     if !report.damaged.is_empty() {
         text.push_str(
             "Not understood; of unknown status, so kept for 6 hours once the node runs:\n",

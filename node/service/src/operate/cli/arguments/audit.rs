@@ -23,13 +23,19 @@ pub enum Audit {
     Key,
     /// Check an export with the public key alone; needs no node
     ///
-    /// A changed, dropped or reordered entry is found and named, and the exit status is 1.
+    /// What was changed, left out, put in another order, cut off or signed with another key is named,
+    /// and the exit status is 1.
     Verify {
         /// The export; `-` for standard input
         file: PathBuf,
-        /// File with the public key, as `audit key` prints it. Without it the key inside the
-        /// export is believed, which shows no more than that nothing was damaged by accident
+        /// File with the public key, as `audit key` prints it; several, one after the other, for a
+        /// node whose key was replaced. Without it the key inside the export is believed, which shows
+        /// no more than that nothing was damaged by accident
         #[arg(long, value_name = "FILE")]
         key: Option<PathBuf>,
+        /// Digest of an entry that is known from before, such as the last one of an earlier
+        /// verification; the export must have it, or begin right after it
+        #[arg(long, value_name = "DIGEST")]
+        known: Option<String>,
     },
 }

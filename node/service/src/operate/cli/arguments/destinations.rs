@@ -53,7 +53,7 @@ pub enum Destinations {
 #[derive(Debug, Clone, Args)]
 pub struct DestinationFlags {
     /// Which kind
-    #[arg(long, value_parser = ["directory", "s3", "sftp"])]
+    #[arg(long, value_parser = ["directory", "s3", "ftps", "ftp", "sftp"])]
     pub kind: Option<String>,
     /// The folder, for kinds `directory` and `sftp`
     #[arg(long, value_name = "DIR")]
@@ -76,6 +76,26 @@ pub struct DestinationFlags {
     /// Storage class for every file
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
+    /// The server's host name or address, for kinds `ftps`, `ftp` and `sftp`
+    #[arg(long, value_name = "HOST")]
+    pub host: Option<String>,
+    /// The server's port
+    #[arg(long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Who logs in at the server
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Folder at the server, for kinds `ftps` and `ftp`: from `/` or else from where the user is
+    /// after logging in
+    #[arg(long, value_name = "DIR")]
+    pub directory: Option<String>,
+    /// What is done where another file with the same name is there already
+    #[arg(long, value_parser = ["overwrite", "rename", "refuse"])]
+    pub existing: Option<String>,
+    /// Read the password from this file; `-` for standard input. Without it and a private key,
+    /// `create` asks for it at the terminal
+    #[arg(long, value_name = "FILE")]
+    pub password_from: Option<PathBuf>,
     /// Read the access key's id from this file; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub access_key_from: Option<PathBuf>,
@@ -83,31 +103,15 @@ pub struct DestinationFlags {
     /// asks for both at the terminal
     #[arg(long, value_name = "FILE")]
     pub secret_key_from: Option<PathBuf>,
-    /// The server's name or IP address, for kind `sftp`
-    #[arg(long, value_name = "NAME")]
-    pub host: Option<String>,
-    /// The server's port
-    #[arg(long, value_name = "NUMBER")]
-    pub port: Option<u16>,
-    /// The user to log in as
-    #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-    /// Fingerprint of the server's key, as SHA256:…
+    /// Fingerprint of the server's key, for kind `sftp`, as SHA256:…
     #[arg(long, value_name = "TEXT")]
     pub host_key: Option<String>,
-    /// Read the password from this file; `-` for standard input. Without it and a private key,
-    /// `create` asks for it at the terminal
-    #[arg(long, value_name = "FILE")]
-    pub password_from: Option<PathBuf>,
-    /// Read the private key from this file; `-` for standard input
+    /// Read the private key, for kind `sftp`, from this file; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub private_key_from: Option<PathBuf>,
     /// Read the private key's passphrase from this file; `-` for standard input
     #[arg(long, value_name = "FILE")]
     pub passphrase_from: Option<PathBuf>,
-    /// What happens where another file of that name is there
-    #[arg(long, value_parser = ["overwrite", "rename", "refuse"])]
-    pub existing: Option<String>,
     /// How it is checked that a file arrived
     #[arg(long, value_parser = ["read_back", "size"])]
     pub verify: Option<String>,

@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod clock;
 mod destinations;
 mod environments;
 mod keys;
@@ -16,6 +17,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use accounts::{AccountFlags, Accounts};
 pub use audit::Audit;
+pub use clock::Clock;
 pub use destinations::{DestinationFlags, Destinations};
 pub use environments::{EnvironmentFlags, Environments, LifecycleDays, PersonalSwitch};
 pub use keys::Keys;
@@ -73,6 +75,8 @@ pub enum Command {
     Audit(On<Audit>),
     /// Try rules out before they are set
     Policy(On<Policy>),
+    /// Vouch for the node's clock
+    Clock(On<Clock>),
     /// Print the API's description, OpenAPI 3.1
     Openapi(Ask),
     /// Mend the ledger

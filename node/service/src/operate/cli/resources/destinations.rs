@@ -21,7 +21,17 @@ const KIND: Kind = Kind {
         Column::whole("FROM", "/origin"),
     ],
     first: &[
-        "kind", "origin", "host", "port", "user", "path", "endpoint", "region", "bucket", "prefix",
+        "kind",
+        "origin",
+        "host",
+        "port",
+        "user",
+        "path",
+        "directory",
+        "endpoint",
+        "region",
+        "bucket",
+        "prefix",
     ],
 };
 
@@ -33,14 +43,16 @@ pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<(
             let mut given = Given(settings(file)?);
             given.put("name", name.as_deref());
             let mut given = Given(with_flags(given, flags)?);
-            if given.0.get("kind").and_then(Value::as_str) == Some("s3") {
-                ask(&mut given, "access_key", "Access key's id")?;
-                ask(&mut given, "secret_key", "Secret access key")?;
-            }
-            if given.0.get("kind").and_then(Value::as_str) == Some("sftp")
-                && !given.0.contains_key("private_key")
-            {
-                ask(&mut given, "password", "Password")?;
+            match given.0.get("kind").and_then(Value::as_str) {
+                Some("s3") => {
+                    ask(&mut given, "access_key", "Access key's id")?;
+                    ask(&mut given, "secret_key", "Secret access key")?;
+                }
+                Some("ftps" | "ftp") => ask(&mut given, "password", "Password")?,
+                Some("sftp") if !given.0.contains_key("private_key") => {
+                    ask(&mut given, "password", "Password")?;
+                }
+                _ => {}
             }
             KIND.create(desk, given.0)
         }
@@ -70,17 +82,18 @@ fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<
     given.put("prefix", flags.prefix.as_deref());
     given.put("path_style", flags.path_style);
     given.put("storage_class", flags.storage_class.as_deref());
-    given.put("access_key", flags.access_key_from.as_deref().map(secret).transpose()?);
-    given.put("secret_key", flags.secret_key_from.as_deref().map(secret).transpose()?);
     given.put("host", flags.host.as_deref());
     given.put("port", flags.port);
     given.put("user", flags.user.as_deref());
-    given.put("host_key", flags.host_key.as_deref());
+    given.put("directory", flags.directory.as_deref());
     given.put("existing", flags.existing.as_deref());
+    given.put("host_key", flags.host_key.as_deref());
     given.put("verify", flags.verify.as_deref());
     given.put("file_mode", flags.file_mode.as_deref());
     given.put("folder_mode", flags.folder_mode.as_deref());
     for (name, from) in [
+        ("access_key", &flags.access_key_from),
+        ("secret_key", &flags.secret_key_from),
         ("password", &flags.password_from),
         ("private_key", &flags.private_key_from),
         ("passphrase", &flags.passphrase_from),

@@ -3,6 +3,7 @@
 
 pub(super) mod accounts;
 pub(super) mod audit;
+pub(super) mod clock;
 pub(super) mod destinations;
 pub(super) mod environments;
 pub(super) mod keys;

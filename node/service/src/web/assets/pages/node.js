@@ -27,11 +27,15 @@ export function nodeLine(status) {
   const vaults = volumes.map(({ encrypted, encryption, path }) => h('span', {
     class: 'chip', 'data-mood': encrypted ? 'good' : 'warn', title: `${path}${encrypted ? '' : ': whoever has this disk has the recordings.'}`,
   }, `Vault: ${encryption}`));
+  const warned = (status.destinations ?? []).filter(({ warning }) => warning).map(({ name, kind, warning }) => h('span', {
+    class: 'chip', 'data-mood': 'warn', title: warning,
+  }, `${name}: ${kind === 'ftp' ? 'plain FTP' : kind}`));
   const free = volumes.reduce((sum, volume) => sum + (volume.free_bytes ?? 0), 0);
   const failed = status.counts?.failed ?? 0;
   return [
     h('span', {}, h('b', {}, String(status.node ?? 'Node')), status.version ? ` · ${status.version}` : ''),
     ...vaults,
+    ...warned,
     volumes.length > 0 && h('span', {}, `${size(free)} free`),
     failed > 0 && h('span', { class: 'chip', 'data-mood': 'bad' }, `${failed} failed`),
   ].filter(Boolean);

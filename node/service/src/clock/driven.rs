@@ -1,0 +1,93 @@
+//! Time as a test has it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::watch;
+
+/// What moves a driven clock. Cheap to clone; all clones move the same clock.
+#[derive(Debug, Clone)]
+pub struct Hands(Arc<Case>);
+
+#[derive(Debug)]
+struct Case {
+    face: Mutex<Face>,
+    /// Wakes whoever sleeps by this clock.
+    moved: watch::Sender<u64>,
+}
+
+/// What a driven clock shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Face {
+    pub(super) wall: Timestamp,
+    pub(super) boot: Duration,
+    pub(super) boot_id: u64,
+    pub(super) is_synchronised: bool,
+}
+
+impl Hands {
+    /// A clock that stands at an instant, on a machine that has just started. A time service keeps it.
+    #[must_use]
+    pub fn at(wall: Timestamp) -> Self {
+        Self::showing(Face { wall, boot: Duration::ZERO, boot_id: 1, is_synchronised: true })
+    }
+
+    pub(super) fn showing(face: Face) -> Self {
+        Self(Arc::new(Case { face: Mutex::new(face), moved: watch::Sender::new(0) }))
+    }
+
+    /// Time passes: both clocks go on.
+    pub fn pass(&self, time: Duration) {
+        self.turn(|face| {
+            let moved = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
+            face.wall = face.wall.checked_add(moved).unwrap_or(Timestamp::MAX);
+            face.boot = face.boot.saturating_add(time);
+        });
+    }
+
+    /// Someone sets the wall clock, forward or back.
+    pub fn set(&self, wall: Timestamp) {
+        self.turn(|face| face.wall = wall);
+    }
+
+    /// A time service begins or ceases to keep the wall clock.
+    pub fn synchronise(&self, is_synchronised: bool) {
+        self.turn(|face| face.is_synchronised = is_synchronised);
+    }
+
+    /// The machine was off, and starts again with its wall clock at an instant.
+    pub fn reboot(&self, wall: Timestamp) {
+        self.turn(|face| {
+            face.wall = wall;
+            face.boot = Duration::ZERO;
+            face.boot_id += 1;
+        });
+    }
+
+    /// Shows what another clock shows.
+    #[cfg(feature = "test-clock")]
+    pub(super) fn show(&self, new: Face) {
+        if self.face() != new {
+            self.turn(|face| *face = new);
+        }
+    }
+
+    pub(super) fn face(&self) -> Face {
+        *self.lock()
+    }
+
+    /// Wakes when the clock has moved since this was called.
+    pub(super) fn moves(&self) -> watch::Receiver<u64> {
+        self.0.moved.subscribe()
+    }
+
+    fn turn(&self, how: impl FnOnce(&mut Face)) {
+        how(&mut self.lock());
+        self.0.moved.send_modify(|moves| *moves = moves.wrapping_add(1));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Face> {
+        self.0.face.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
