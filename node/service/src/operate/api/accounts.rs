@@ -12,7 +12,8 @@ use utoipa::ToSchema;
 
 use super::super::auth::Caller;
 use super::settings::{
-    Created, Given, Id, Page, PageQuery, Refusals, created, given, id, not_found, page, refused,
+    Created, Given, Id, Page, PageQuery, Refusals, alter, created, discard, given, id, make,
+    not_found, page,
 };
 use super::{Answer, Api};
 use crate::node::Node;
@@ -109,10 +110,7 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     body: Given,
 ) -> Created<AccountView> {
-    let given = given(body)?;
-    let made = node.settings.create(&node, &caller.name, Kind::Account, given).await;
-    let id = made.map_err(refused)?;
-    tracing::info!(account = id, by = caller.name, "made");
+    let id = make(&node, &caller, Kind::Account, given(body)?).await?;
     created("accounts", &id, find(&node, &id)?)
 }
 
@@ -134,10 +132,8 @@ pub(super) async fn change(
     path: Id,
     body: Given,
 ) -> Answer<AccountView> {
-    let (id, patch) = (id(path)?, given(body)?);
-    let changed = node.settings.change(&node, &caller.name, Kind::Account, &id, patch).await;
-    changed.map_err(refused)?;
-    tracing::info!(account = id, by = caller.name, "changed");
+    let id = id(path)?;
+    alter(&node, &caller, Kind::Account, &id, given(body)?).await?;
     Ok(Json(find(&node, &id)?))
 }
 
@@ -157,11 +153,7 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     path: Id,
 ) -> Result<StatusCode, Problem> {
-    let id = id(path)?;
-    let deleted = node.settings.delete(&node, &caller.name, Kind::Account, &id).await;
-    deleted.map_err(refused)?;
-    tracing::info!(account = id, by = caller.name, "deleted");
-    Ok(StatusCode::NO_CONTENT)
+    discard(&node, &caller, Kind::Account, &id(path)?).await
 }
 
 fn views(node: &Node) -> Vec<AccountView> {

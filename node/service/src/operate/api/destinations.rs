@@ -8,7 +8,8 @@ use utoipa::ToSchema;
 
 use super::super::auth::Caller;
 use super::settings::{
-    Created, Given, Id, Page, PageQuery, Refusals, created, given, id, not_found, page, refused,
+    Created, Given, Id, Page, PageQuery, Refusals, alter, created, discard, given, id, make,
+    not_found, page,
 };
 use super::{Answer, Api};
 use crate::config::Destination;
@@ -92,10 +93,7 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     body: Given,
 ) -> Created<DestinationWithOrigin> {
-    let given = given(body)?;
-    let made = node.settings.create(&node, &caller.name, Kind::Destination, given).await;
-    let id = made.map_err(refused)?;
-    tracing::info!(destination = id, by = caller.name, "made");
+    let id = make(&node, &caller, Kind::Destination, given(body)?).await?;
     created("destinations", &id, find(&node, &id)?)
 }
 
@@ -117,10 +115,8 @@ pub(super) async fn change(
     path: Id,
     body: Given,
 ) -> Answer<DestinationWithOrigin> {
-    let (id, patch) = (id(path)?, given(body)?);
-    let changed = node.settings.change(&node, &caller.name, Kind::Destination, &id, patch).await;
-    changed.map_err(refused)?;
-    tracing::info!(destination = id, by = caller.name, "changed");
+    let id = id(path)?;
+    alter(&node, &caller, Kind::Destination, &id, given(body)?).await?;
     Ok(Json(find(&node, &id)?))
 }
 
@@ -141,11 +137,7 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     path: Id,
 ) -> Result<StatusCode, Problem> {
-    let id = id(path)?;
-    let deleted = node.settings.delete(&node, &caller.name, Kind::Destination, &id).await;
-    deleted.map_err(refused)?;
-    tracing::info!(destination = id, by = caller.name, "deleted");
-    Ok(StatusCode::NO_CONTENT)
+    discard(&node, &caller, Kind::Destination, &id(path)?).await
 }
 
 fn views(node: &Node) -> Vec<DestinationWithOrigin> {

@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 
 use super::super::auth::Caller;
 use super::settings::{
-    Created, Given, Id, Page, PageQuery, Refusals, created, given, id, not_found, page, refused,
+    Created, Given, Id, Page, PageQuery, Refusals, alter, created, discard, given, id, make,
+    not_found, page,
 };
 use super::{Answer, Api};
 use crate::config::Environment;
@@ -101,10 +102,7 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     body: Given,
 ) -> Created<EnvironmentView> {
-    let given = given(body)?;
-    let made = node.settings.create(&node, &caller.name, Kind::Environment, given).await;
-    let id = made.map_err(refused)?;
-    tracing::info!(environment = id, by = caller.name, "made");
+    let id = make(&node, &caller, Kind::Environment, given(body)?).await?;
     created("environments", &id, find(&node, &id)?)
 }
 
@@ -126,10 +124,8 @@ pub(super) async fn change(
     path: Id,
     body: Given,
 ) -> Answer<EnvironmentView> {
-    let (id, patch) = (id(path)?, given(body)?);
-    let changed = node.settings.change(&node, &caller.name, Kind::Environment, &id, patch).await;
-    changed.map_err(refused)?;
-    tracing::info!(environment = id, by = caller.name, "changed");
+    let id = id(path)?;
+    alter(&node, &caller, Kind::Environment, &id, given(body)?).await?;
     Ok(Json(find(&node, &id)?))
 }
 
@@ -149,11 +145,7 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     path: Id,
 ) -> Result<StatusCode, Problem> {
-    let id = id(path)?;
-    let deleted = node.settings.delete(&node, &caller.name, Kind::Environment, &id).await;
-    deleted.map_err(refused)?;
-    tracing::info!(environment = id, by = caller.name, "deleted");
-    Ok(StatusCode::NO_CONTENT)
+    discard(&node, &caller, Kind::Environment, &id(path)?).await
 }
 
 fn views(node: &Node) -> Vec<EnvironmentView> {

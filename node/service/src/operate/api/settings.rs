@@ -11,9 +11,11 @@ use serde_json::{Map, Value};
 use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
 use utoipa::{IntoParams, IntoResponses};
 
+use super::super::auth::Caller;
 use super::{LIMIT_DEFAULT, LIMIT_MAX, bad_body, bad_path, problem};
+use crate::node::Node;
 use crate::problem::Problem;
-use crate::settings::Refused;
+use crate::settings::{Kind, Refused};
 
 /// Which page of a list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -98,6 +100,44 @@ pub(super) fn id(path: Id) -> Result<String, Problem> {
 
 pub(super) fn given(body: Given) -> Result<Map<String, Value>, Problem> {
     Ok(body.map_err(bad_body)?.0)
+}
+
+/// Makes a thing; answers its name.
+pub(super) async fn make(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    given: Map<String, Value>,
+) -> Result<String, Problem> {
+    let made = node.settings.create(node, &caller.name, kind, given).await;
+    let id = made.map_err(refused)?;
+    tracing::info!(kind = kind.as_str(), id, by = caller.name, "made");
+    Ok(id)
+}
+
+/// Changes a thing.
+pub(super) async fn alter(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    id: &str,
+    patch: Map<String, Value>,
+) -> Result<(), Problem> {
+    node.settings.change(node, &caller.name, kind, id, patch).await.map_err(refused)?;
+    tracing::info!(kind = kind.as_str(), id, by = caller.name, "changed");
+    Ok(())
+}
+
+/// Deletes a thing.
+pub(super) async fn discard(
+    node: &Node,
+    caller: &Caller,
+    kind: Kind,
+    id: &str,
+) -> Result<StatusCode, Problem> {
+    node.settings.delete(node, &caller.name, kind, id).await.map_err(refused)?;
+    tracing::info!(kind = kind.as_str(), id, by = caller.name, "deleted");
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The answer to something that was made. Names stand in addresses as they are.

@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 
 use super::super::auth::Caller;
 use super::settings::{
-    Created, Given, Id, Refusals, created, given, id, not_found, page_of, refused,
+    Created, Given, Id, Refusals, alter, created, discard, given, id, make, not_found, page_of,
+    refused,
 };
 use super::{Answer, Api, LIMIT_DEFAULT, LIMIT_MAX, RETRY_S, bad_path, problem};
 use crate::digest;
@@ -198,9 +199,7 @@ pub(super) async fn create(
         given.insert("secret".into(), secret.as_str().into());
     }
     let secret = given["secret"].as_str().unwrap_or_default().to_owned();
-    let made = node.settings.create(&node, &caller.name, Kind::Webhook, given).await;
-    let id = made.map_err(refused)?;
-    tracing::info!(webhook = id, by = caller.name, "made");
+    let id = make(&node, &caller, Kind::Webhook, given).await?;
     created("webhooks", &id, WebhookWithSecret { webhook: find(&node, &id)?, secret })
 }
 
@@ -225,13 +224,11 @@ pub(super) async fn change(
 ) -> Answer<WebhookView> {
     let (id, patch) = (id(path)?, given(body)?);
     let mends = patch.get("enabled") == Some(&Value::Bool(true)) || patch.contains_key("url");
-    let changed = node.settings.change(&node, &caller.name, Kind::Webhook, &id, patch).await;
-    changed.map_err(refused)?;
+    alter(&node, &caller, Kind::Webhook, &id, patch).await?;
     if mends {
         let mended = node.webhooks.mend(&node, &caller.name, &id).await;
         mended.map_err(|error| problem(&error))?;
     }
-    tracing::info!(webhook = id, by = caller.name, "changed");
     Ok(Json(find(&node, &id)?))
 }
 
@@ -251,11 +248,7 @@ pub(super) async fn remove(
     Extension(caller): Extension<Caller>,
     path: Id,
 ) -> Result<StatusCode, Problem> {
-    let id = id(path)?;
-    let deleted = node.settings.delete(&node, &caller.name, Kind::Webhook, &id).await;
-    deleted.map_err(refused)?;
-    tracing::info!(webhook = id, by = caller.name, "deleted");
-    Ok(StatusCode::NO_CONTENT)
+    discard(&node, &caller, Kind::Webhook, &id(path)?).await
 }
 
 /// Gives a webhook a new secret
