@@ -101,11 +101,14 @@ struct Proofs {
 impl Proofs {
     fn read(secrets: &Secrets) -> Result<Self, Error> {
         let text = |name| secrets.get(name).map(Secret::text).transpose();
-        let mut private_key = text("private_key")?;
-        if let Some(key) = &mut private_key {
-            // The library wants the end of the last line, which was trimmed.
-            key.push('\n');
-        }
+        let private_key = text("private_key")?.map(|key| {
+            // The library wants the end of the last line, which was trimmed. There is room for it
+            // from the start: text that grows leaves copies of itself behind, which nobody clears.
+            let mut lines = Zeroizing::new(String::with_capacity(key.len() + 1));
+            lines.push_str(&key);
+            lines.push('\n');
+            lines
+        });
         Ok(Self { password: text("password")?, private_key, passphrase: text("passphrase")? })
     }
 }
