@@ -20,7 +20,10 @@ packages_build=(
     openssl
 )
 # What its tests need beside that: other people's tools, to check ours against.
-packages_test=(mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd)
+packages_test=(
+    mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
+    openssh-server
+)
 # What the measurement compares with.
 packages_bench=(curl nginx-light)
 

@@ -182,6 +182,11 @@ async fn settings_are_made_changed_and_deleted() {
     let keys = [secret, "--secret-key-from", secret];
     let said = call(&home, &[&bucket[..], &more[..], &keys[..]].concat()).await;
     assert!(said.code == 0 && !said.out.contains("s3cr3t"), "{}{}", said.out, said.err);
+    let by_key = ["destinations", "create", "tapes", "--kind", "sftp", "--host", "sftp.example"];
+    let more = ["--user", "recorder", "--existing", "refuse", "--password-from", secret];
+    let said = call(&home, &[&by_key[..], &more[..]].concat()).await;
+    assert!(said.code == 0 && !said.out.contains("s3cr3t"), "{}{}", said.out, said.err);
+    assert!(said.out.contains("sftp.example") && said.out.contains("refuse"), "{}", said.out);
     let shop = ["environments", "create", "shop", "--account", "acme", "--destination", "films"];
     let days = ["--lifecycle-days", "30", "--personal-data", "ip=false", "--json"];
     let said = call(&home, &[&shop[..], &days[..]].concat()).await;

@@ -172,7 +172,11 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
             json!({ "kind": "directory", "name": "d", "path": "/etc" }),
             "[deliver] directories",
         ),
-        (DESTINATIONS, json!({ "kind": "gopher", "name": "d" }), "must be directory, s3, ftps"),
+        (
+            DESTINATIONS,
+            json!({ "kind": "gopher", "name": "d" }),
+            "must be directory, s3, ftps, ftp or sftp",
+        ),
         (DESTINATIONS, s3("endpoint", json!("http://s3.example")), "https://"),
         (DESTINATIONS, s3("secret_key", json!({ "sealed": "AAAA" })), "secret_key: "),
         (

@@ -23,6 +23,7 @@ use crate::webhooks::target::Targets;
 
 pub use destination::{
     Destination, DirectoryDestination, Existing, FtpDestination, Limits, S3Destination, Sealed,
+    SftpDestination, Verify,
 };
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;

@@ -7,8 +7,8 @@
 //! - `error.rs`: its errors, each with whose fault it is and a sentence for the customer's admin.
 //!
 //! Beside them lies what destinations share: `names` (which names are safe to use), `progress` (a push
-//! may take as long as it likes, but it must not stand still), `bandwidth` (how fast it may be) and
-//! `memo` (what it leaves for the next one).
+//! may take as long as it likes, but it must not stand still), `turns` (one push of a name at a time),
+//! `bandwidth` (how fast a push may be) and `memo` (what it leaves for the next one).
 //!
 //! What is pushed when, in which order and how often is decided by the core. A push is idempotent:
 //! the name at the destination follows from the recording, and a name appears there only once its
@@ -23,11 +23,13 @@ mod names;
 pub mod progress;
 pub mod s3;
 pub mod secret;
+pub mod sftp;
+mod turns;
 pub mod worker;
 
 use std::fmt;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -190,13 +192,15 @@ pub trait Destination: Send + Sync + fmt::Debug {
     }
 }
 
-/// Builds a destination from its settings; opens the secrets in them.
+/// Builds a destination from its settings; opens the secrets in them. What it has to remember, such
+/// as the key of a server, it keeps in the state folder.
 ///
 /// # Errors
 /// A sentence that names the destination and what is wrong with its settings.
 pub fn build(
     settings: &config::Destination,
     key: &NodeKey,
+    state_path: &Path,
 ) -> Result<Box<dyn Destination>, PushError> {
     let secrets = secret::open(settings, key).map_err(|error| PushError {
         fault: Fault::Ours,
@@ -217,6 +221,9 @@ pub fn build(
         }
         config::Destination::Ftp(settings) => {
             Ok(Box::new(ftp::Ftp::new(settings, ftp::Protection::None)?.with_secrets(secrets)))
+        }
+        config::Destination::Sftp(settings) => {
+            Ok(Box::new(sftp::Sftp::new(settings, state_path)?.with_secrets(secrets)))
         }
     }
 }

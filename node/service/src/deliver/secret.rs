@@ -91,6 +91,18 @@ impl Secret {
         checked.map_err(|problem| self.failure(problem))
     }
 
+    /// A secret that may have spaces, and several lines.
+    ///
+    /// # Errors
+    /// [`SecretError`] where its file cannot be read, is empty, or is over 64 KiB.
+    pub fn text(&self) -> Result<Zeroizing<String>, SecretError> {
+        let text = self.read(TEXT_BYTES_MAX)?;
+        if text.trim().is_empty() {
+            return Err(self.failure("it is empty".into()));
+        }
+        Ok(Zeroizing::new(text.trim().to_owned()))
+    }
+
     fn read(&self, bytes_max: usize) -> Result<Zeroizing<String>, SecretError> {
         match self {
             Self::Given(secret) => Ok(secret.clone()),

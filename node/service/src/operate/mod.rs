@@ -9,7 +9,7 @@ pub mod files;
 pub mod health;
 mod idempotency;
 pub mod log;
-mod range;
+pub(crate) mod range;
 pub mod socket;
 pub mod status;
 pub mod view;

@@ -13,7 +13,7 @@ const NUMBER_MAX: u64 = i64::MAX as u64;
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(crate) enum Asked {
     /// The whole file.
     Whole,
     /// These bytes of it, at least one.
@@ -24,7 +24,7 @@ pub(super) enum Asked {
 
 /// A range as a request has it, before it is known how large the file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// From this byte to the end.
     From(u64),
     /// From this byte to this one.
@@ -42,13 +42,18 @@ impl Wanted {
         }
         let mut ranges = headers.get_all(header::RANGE).iter();
         match (ranges.next().and_then(|range| range.to_str().ok()), ranges.next()) {
-            (Some(range), None) => parse(range),
+            (Some(range), None) => Self::parse(range),
             _ => None,
         }
     }
 
+    /// Reads what `Range` says, unless it is to be ignored.
+    pub(crate) fn parse(range: &str) -> Option<Self> {
+        parse(range)
+    }
+
     /// Which bytes of a file of `size` bytes this is.
-    pub(super) fn of(self, size: u64) -> Asked {
+    pub(crate) fn of(self, size: u64) -> Asked {
         let part = match self {
             Self::From(first) => first..size,
             Self::FromTo(first, last) => first..last.saturating_add(1).min(size),

@@ -35,7 +35,8 @@ pub(super) fn read(
         given.0 = sealed.map_err(|error| Refused::Invalid(error.to_string()))?;
     }
     made.check_made(&config.deliver).map_err(Refused::Invalid)?;
-    deliver::build(&made, key).map_err(|error| Refused::Invalid(error.sentence))?;
+    deliver::build(&made, key, &config.node.state_path)
+        .map_err(|error| Refused::Invalid(error.sentence))?;
     Ok(made)
 }
 
@@ -46,7 +47,8 @@ fn parse_kind(mut given: Map<String, Value>) -> Result<Destination, Refused> {
         Some("s3") => Ok(Destination::S3(Box::new(parse(given)?))),
         Some("ftps") => Ok(Destination::Ftps(Box::new(parse(given)?))),
         Some("ftp") => Ok(Destination::Ftp(Box::new(parse(given)?))),
-        _ => Err(Refused::Invalid("kind: must be directory, s3, ftps or ftp".into())),
+        Some("sftp") => Ok(Destination::Sftp(Box::new(parse(given)?))),
+        _ => Err(Refused::Invalid("kind: must be directory, s3, ftps, ftp or sftp".into())),
     }
 }
 

@@ -1,6 +1,7 @@
 //! All settings at one moment, of both origins.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -68,6 +69,7 @@ impl Picture {
         key: &NodeKey,
         before: Option<&Self>,
     ) -> Result<Self, PushError> {
+        let state_path = &config.node.state_path;
         let mut picture = Self::default();
         for declared in &config.destinations {
             let name = declared.name().to_owned();
@@ -75,7 +77,7 @@ impl Picture {
                 Some(before) if before.origin == Origin::Config => before.of.clone(),
                 _ => Place {
                     settings: declared.shown(),
-                    destination: Arc::from(deliver::build(declared, key)?),
+                    destination: Arc::from(deliver::build(declared, key, state_path)?),
                 },
             };
             picture.destinations.insert(name, From { origin: Origin::Config, of: place });
@@ -93,13 +95,18 @@ impl Picture {
             picture.webhooks.insert(declared.id.clone(), From { origin: Origin::Config, of });
         }
         for thing in made.values() {
-            picture.add(thing, key, before);
+            picture.add(thing, before, |made| built(made, key, state_path));
         }
         picture.made = made;
         Ok(picture)
     }
 
-    fn add(&mut self, thing: &Thing, key: &NodeKey, before: Option<&Self>) {
+    fn add(
+        &mut self,
+        thing: &Thing,
+        before: Option<&Self>,
+        build: impl FnOnce(&config::Destination) -> Arc<dyn Destination>,
+    ) {
         let origin = Origin::Api;
         let is_new = match thing {
             Thing::Account(account) => insert(&mut self.accounts, &account.id, || From {
@@ -114,10 +121,9 @@ impl Picture {
             }
             Thing::Destination(made) => insert(&mut self.destinations, made.name(), || From {
                 origin,
-                of: before.and_then(|before| before.built(made)).unwrap_or_else(|| Place {
-                    settings: made.shown(),
-                    destination: built(made, key),
-                }),
+                of: before
+                    .and_then(|before| before.built(made))
+                    .unwrap_or_else(|| Place { settings: made.shown(), destination: build(made) }),
             }),
             Thing::Webhook(made) => insert(&mut self.webhooks, &made.id, || From {
                 origin,
@@ -179,8 +185,8 @@ fn insert<T>(all: &mut BTreeMap<String, T>, id: &str, make: impl FnOnce() -> T) 
     true
 }
 
-fn built(made: &config::Destination, key: &NodeKey) -> Arc<dyn Destination> {
-    match deliver::build(made, key) {
+fn built(made: &config::Destination, key: &NodeKey, state_path: &Path) -> Arc<dyn Destination> {
+    match deliver::build(made, key, state_path) {
         Ok(destination) => Arc::from(destination),
         Err(error) => {
             tracing::error!(destination = made.name(), %error, "cannot be pushed to until this is mended");

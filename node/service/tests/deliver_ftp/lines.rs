@@ -8,7 +8,7 @@ use holdfast::deliver::Destination;
 use holdfast::deliver::ftp::{Ftp, Limits};
 use holdfast_core::attempts::Fault;
 
-use super::line::{Line, Then};
+use super::deliver_common::line::{Line, Then};
 use super::server::{BOTH, Kind, Server, Setup};
 use super::{MIB, bytes, fails, file, impatient, quick};
 
@@ -80,7 +80,7 @@ async fn after_a_cut_the_next_push_goes_on_where_it_stopped() {
     let file = file(dir.path(), "a.mp4", &content);
     let limits = || Limits { hiccups_max: 0, ..quick() };
     for setup in all() {
-        for then in [Then::Reset, Then::HalfClose] {
+        for then in [Then::Reset, Then::EndToServer] {
             let behind = Behind::new(setup.clone()).await;
             behind.turn_data(16 * MIB as u64, then);
             let error = fails(&behind.ftp(limits()), &file).await;

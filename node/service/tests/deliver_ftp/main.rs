@@ -3,9 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[path = "../deliver_common/mod.rs"]
+mod deliver_common;
 mod existing;
-#[path = "../line/mod.rs"]
-mod line;
 mod lines;
 mod refusals;
 mod server;
@@ -18,30 +18,14 @@ use holdfast::deliver::ftp::{Ftp, Limits, Protection};
 use holdfast::deliver::{Destination, FileToPush, PushError, Reading};
 use holdfast_core::attempts::Fault;
 
+use self::deliver_common::{MIB, bytes};
 use self::server::{BOTH, Kind, PASSWORD, Server, Setup};
 
-const MIB: usize = 1 << 20;
-
-/// Bytes that no part of repeats.
-fn bytes(length: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ length as u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..length.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(length).collect()
-}
-
+/// A file of the vault whose hash is known, to be pushed under a name.
 fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
-    let path = dir.join(format!("file of {} bytes", bytes.len()));
-    std::fs::write(&path, bytes).unwrap();
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     let sha256 = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let file =
-        FileToPush::alone(path, name.into(), bytes.len() as u64, jiff::civil::date(2026, 3, 2));
-    FileToPush { sha256: Some(sha256), ..file }
+    FileToPush { sha256: Some(sha256), ..deliver_common::file(dir, name, bytes) }
 }
 
 /// Patient with a busy machine, but not with hiccups.

@@ -7,7 +7,7 @@ use holdfast::deliver::Destination;
 use holdfast::deliver::s3::{Limits, S3};
 use holdfast_core::attempts::Fault;
 
-use super::line::{Line, Then};
+use super::deliver_common::line::{Line, Then};
 use super::store::Store;
 use super::{MIB, at_line, bytes, fails, file, impatient, quick};
 

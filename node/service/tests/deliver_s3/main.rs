@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-#[path = "../line/mod.rs"]
-mod line;
+#[path = "../deliver_common/mod.rs"]
+mod deliver_common;
 mod lines;
 #[path = "../operate_node/mod.rs"]
 mod operate_node;
@@ -11,35 +11,14 @@ mod ours;
 mod reads;
 mod store;
 
-use std::path::Path;
-
 use holdfast::config::S3Destination;
 use holdfast::deliver::s3::{Limits, S3};
 use holdfast::deliver::{Destination, FileToPush, PushError};
 use holdfast_core::attempts::Fault;
 
-use self::line::Line;
+use self::deliver_common::line::Line;
+use self::deliver_common::{MIB, bytes, file};
 use self::store::{KEY_ID, READER_ID, SECRET, Store, WRITER_ID};
-
-const MIB: usize = 1 << 20;
-
-/// Bytes that no part of repeats.
-fn bytes(length: usize) -> Vec<u8> {
-    let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ length as u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    (0..length.div_ceil(8)).flat_map(|_| next().to_le_bytes()).take(length).collect()
-}
-
-fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
-    let path = dir.join(format!("file of {} bytes", bytes.len()));
-    std::fs::write(&path, bytes).unwrap();
-    FileToPush::alone(path, name.into(), bytes.len() as u64, jiff::civil::date(2026, 3, 2))
-}
 
 /// Patient with a busy machine, but not with hiccups.
 fn quick() -> Limits {

@@ -3,20 +3,17 @@
 use std::time::Duration;
 
 use axum::http::{StatusCode, header};
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use holdfast::config::S3Destination;
 use holdfast::deliver::s3::S3;
-use holdfast::deliver::{Destination, Pieces, PushError, Reading};
+use holdfast::deliver::{Destination, Reading};
 use holdfast_core::attempts::Fault;
 
-use super::line::{Line, Then};
+use super::deliver_common::all;
+use super::deliver_common::line::{Line, Then};
 use super::operate_node::{Home, MP4};
 use super::store::{KEY_ID, SECRET, Store, WRITER_ID};
 use super::{MIB, at_line, bytes, file, impatient, quick};
-
-async fn all(pieces: Pieces) -> Result<Vec<u8>, PushError> {
-    Ok(pieces.try_collect::<Vec<_>>().await?.concat())
-}
 
 #[tokio::test]
 async fn a_file_is_read_whole_in_parts_and_not_beyond() {

@@ -7,8 +7,8 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Existing {
-    /// It is replaced, in one step. Names follow from a recording's id, so it is an older push of
-    /// the same recording.
+    /// It is replaced. Names follow from a recording's id, so it is an older push of the same
+    /// recording.
     #[default]
     Overwrite,
     /// It stays, and the new file is called `name (2).mp4`.

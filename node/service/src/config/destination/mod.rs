@@ -10,6 +10,7 @@ mod existing;
 mod ftp;
 mod limits;
 mod s3;
+mod sftp;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ pub use existing::Existing;
 pub use ftp::FtpDestination;
 pub use limits::Limits;
 pub use s3::S3Destination;
+pub use sftp::{SftpDestination, Verify};
 
 /// `[[destinations]]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +40,8 @@ pub enum Destination {
     Ftps(Box<FtpDestination>),
     /// `kind = "ftp"`: without any protection
     Ftp(Box<FtpDestination>),
+    /// `kind = "sftp"`
+    Sftp(Box<SftpDestination>),
 }
 
 /// A secret that was given over the API. It is kept sealed with the node's key, and never shown.
@@ -108,7 +112,7 @@ impl Destination {
         self.settings().name()
     }
 
-    /// Which kind: `directory`, `s3`, `ftps` or `ftp`.
+    /// Which kind: `directory`, `s3`, `ftps`, `ftp` or `sftp`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -116,6 +120,7 @@ impl Destination {
             Self::S3(_) => "s3",
             Self::Ftps(_) => "ftps",
             Self::Ftp(_) => "ftp",
+            Self::Sftp(_) => "sftp",
         }
     }
 
@@ -124,7 +129,7 @@ impl Destination {
     pub fn ours(&self) -> Option<Region> {
         match self {
             Self::S3(s3) => s3.ours,
-            Self::Directory(_) | Self::Ftps(_) | Self::Ftp(_) => None,
+            Self::Directory(_) | Self::Ftps(_) | Self::Ftp(_) | Self::Sftp(_) => None,
         }
     }
 
@@ -136,7 +141,7 @@ impl Destination {
                 "plain FTP: everybody on the way can read the password and the recordings; use kind \
                  ftps",
             ),
-            Self::Directory(_) | Self::S3(_) | Self::Ftps(_) => None,
+            Self::Directory(_) | Self::S3(_) | Self::Ftps(_) | Self::Sftp(_) => None,
         }
     }
 
@@ -151,6 +156,7 @@ impl Destination {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &**s3,
             Self::Ftps(ftp) | Self::Ftp(ftp) => &**ftp,
+            Self::Sftp(sftp) => &**sftp,
         }
     }
 
@@ -159,6 +165,7 @@ impl Destination {
             Self::Directory(directory) => directory,
             Self::S3(s3) => &mut **s3,
             Self::Ftps(ftp) | Self::Ftp(ftp) => &mut **ftp,
+            Self::Sftp(sftp) => &mut **sftp,
         }
     }
 

@@ -11,18 +11,16 @@
 mod client;
 mod error;
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::Notify;
 
 use self::error::Error;
 use super::progress::Stalled;
+use super::turns::Turns;
 use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::DirectoryDestination;
 
@@ -59,7 +57,8 @@ impl Directory {
     async fn copy(&self, file: &FileToPush) -> Result<String, Error> {
         let parts = names::parts(&file.name).map_err(|problem| Error::name(&file.name, problem))?;
         let parts: Vec<String> = parts.into_iter().map(String::from).collect();
-        let turn = self.turns.take(&file.name).await?;
+        let stalled = |Stalled| Error::Stalled { stall_ms: STALL_MS_MAX };
+        let turn = self.turns.take(&file.name, STALL_MS_MAX).await.map_err(stalled)?;
         let progress = file.progress.clone();
         let stop = StopOnDrop::default();
         let job = client::Job {
@@ -77,7 +76,7 @@ impl Directory {
         match progress.watch(STALL_MS_MAX, copying).await {
             Ok(Ok(result)) => result?,
             Ok(Err(_)) => return Err(Error::Crashed),
-            Err(Stalled) => return Err(Error::Stalled { stall_ms: STALL_MS_MAX }),
+            Err(Stalled) => return Err(stalled(Stalled)),
         }
         Ok(self.root.join(&file.name).to_string_lossy().into_owned())
     }
@@ -124,44 +123,5 @@ struct StopOnDrop(Arc<AtomicBool>);
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Which names are being pushed.
-///
-/// A thread that copies outlives a dropped push by a moment; until it has ended, a second push of
-/// the same name must not touch the same temporary file.
-#[derive(Debug, Clone, Default)]
-struct Turns {
-    taken: Arc<Mutex<HashSet<String>>>,
-    given_back: Arc<Notify>,
-}
-
-struct Turn {
-    turns: Turns,
-    name: String,
-}
-
-impl Turns {
-    async fn take(&self, name: &str) -> Result<Turn, Error> {
-        let taking = async {
-            loop {
-                let given_back = self.given_back.notified();
-                if self.taken.lock().unwrap_or_else(PoisonError::into_inner).insert(name.into()) {
-                    return Turn { turns: self.clone(), name: name.into() };
-                }
-                given_back.await;
-            }
-        };
-        tokio::time::timeout(Duration::from_millis(STALL_MS_MAX), taking)
-            .await
-            .map_err(|_| Error::Stalled { stall_ms: STALL_MS_MAX })
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
-        self.turns.given_back.notify_waiters();
     }
 }

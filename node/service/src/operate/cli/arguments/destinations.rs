@@ -53,9 +53,9 @@ pub enum Destinations {
 #[derive(Debug, Clone, Args)]
 pub struct DestinationFlags {
     /// Which kind
-    #[arg(long, value_parser = ["directory", "s3", "ftps", "ftp"])]
+    #[arg(long, value_parser = ["directory", "s3", "ftps", "ftp", "sftp"])]
     pub kind: Option<String>,
-    /// The folder, for kind `directory`
+    /// The folder, for kinds `directory` and `sftp`
     #[arg(long, value_name = "DIR")]
     pub path: Option<String>,
     /// The store's address, for kind `s3`, such as https://s3.us-west-1.amazonaws.com
@@ -76,7 +76,7 @@ pub struct DestinationFlags {
     /// Storage class for every file
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
-    /// The server's host name or address, for kinds `ftps` and `ftp`
+    /// The server's host name or address, for kinds `ftps`, `ftp` and `sftp`
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
     /// The server's port
@@ -85,14 +85,15 @@ pub struct DestinationFlags {
     /// Who logs in at the server
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
-    /// Folder at the server, from `/` or else from where the user is after logging in
+    /// Folder at the server, for kinds `ftps` and `ftp`: from `/` or else from where the user is
+    /// after logging in
     #[arg(long, value_name = "DIR")]
     pub directory: Option<String>,
     /// What is done where another file with the same name is there already
     #[arg(long, value_parser = ["overwrite", "rename", "refuse"])]
     pub existing: Option<String>,
-    /// Read the password from this file; `-` for standard input. Without it, `create` asks for it
-    /// at the terminal
+    /// Read the password from this file; `-` for standard input. Without it and a private key,
+    /// `create` asks for it at the terminal
     #[arg(long, value_name = "FILE")]
     pub password_from: Option<PathBuf>,
     /// Read the access key's id from this file; `-` for standard input
@@ -102,4 +103,22 @@ pub struct DestinationFlags {
     /// asks for both at the terminal
     #[arg(long, value_name = "FILE")]
     pub secret_key_from: Option<PathBuf>,
+    /// Fingerprint of the server's key, for kind `sftp`, as SHA256:…
+    #[arg(long, value_name = "TEXT")]
+    pub host_key: Option<String>,
+    /// Read the private key, for kind `sftp`, from this file; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub private_key_from: Option<PathBuf>,
+    /// Read the private key's passphrase from this file; `-` for standard input
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_from: Option<PathBuf>,
+    /// How it is checked that a file arrived
+    #[arg(long, value_parser = ["read_back", "size"])]
+    pub verify: Option<String>,
+    /// Mode of files, in octal
+    #[arg(long, value_name = "MODE")]
+    pub file_mode: Option<String>,
+    /// Mode of folders that the node makes, in octal
+    #[arg(long, value_name = "MODE")]
+    pub folder_mode: Option<String>,
 }

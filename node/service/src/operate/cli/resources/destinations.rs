@@ -23,15 +23,15 @@ const KIND: Kind = Kind {
     first: &[
         "kind",
         "origin",
+        "host",
+        "port",
+        "user",
         "path",
+        "directory",
         "endpoint",
         "region",
         "bucket",
         "prefix",
-        "host",
-        "port",
-        "user",
-        "directory",
     ],
 };
 
@@ -49,6 +49,9 @@ pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<(
                     ask(&mut given, "secret_key", "Secret access key")?;
                 }
                 Some("ftps" | "ftp") => ask(&mut given, "password", "Password")?,
+                Some("sftp") if !given.0.contains_key("private_key") => {
+                    ask(&mut given, "password", "Password")?;
+                }
                 _ => {}
             }
             KIND.create(desk, given.0)
@@ -84,8 +87,18 @@ fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<
     given.put("user", flags.user.as_deref());
     given.put("directory", flags.directory.as_deref());
     given.put("existing", flags.existing.as_deref());
-    given.put("password", flags.password_from.as_deref().map(secret).transpose()?);
-    given.put("access_key", flags.access_key_from.as_deref().map(secret).transpose()?);
-    given.put("secret_key", flags.secret_key_from.as_deref().map(secret).transpose()?);
+    given.put("host_key", flags.host_key.as_deref());
+    given.put("verify", flags.verify.as_deref());
+    given.put("file_mode", flags.file_mode.as_deref());
+    given.put("folder_mode", flags.folder_mode.as_deref());
+    for (name, from) in [
+        ("access_key", &flags.access_key_from),
+        ("secret_key", &flags.secret_key_from),
+        ("password", &flags.password_from),
+        ("private_key", &flags.private_key_from),
+        ("passphrase", &flags.passphrase_from),
+    ] {
+        given.put(name, from.as_deref().map(secret).transpose()?);
+    }
     Ok(given.0)
 }

@@ -1,0 +1,355 @@
+//! Sends a file, on a thread that may block.
+//!
+//! - It grows as `.{name}.part` in its own folder, is synced, checked, and renamed: under its name it
+//!   is whole or not there.
+//! - What a push that was cut short left is gone on with, once it is known to be ours: its beginning
+//!   and its last [`TRUSTED_BYTES`] and more are read back. Writes are under way in parallel, and a
+//!   server may have done a later one but not an earlier, so a hole is at most one window from the
+//!   end; what differs there is sent again.
+//! - A file that is there whole already counts as pushed: the answer to an earlier push was lost.
+
+use std::fs::File as Local;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+use ssh2::{File, OpenFlags};
+
+use super::client::Session;
+use super::error::Error;
+use super::remote::{Found, Remote};
+use super::replace;
+use super::window::{WINDOW_BYTES, Window};
+use crate::config::Existing;
+use crate::deliver::progress::Progress;
+
+/// Sent between two syncs, in bytes: one at the end of a large file could take minutes, which nobody
+/// can tell from a hang.
+const SYNC_BYTES: u64 = 256 << 20;
+
+/// Of a file's beginning and end, how much is read back to know it again, in bytes.
+const END_BYTES: u64 = 64 << 10;
+
+/// Of what a push that was cut short left, how much is read back at its end, in bytes: everything that
+/// may have been under way, and a little that was not.
+const TRUSTED_BYTES: u64 = WINDOW_BYTES as u64 + END_BYTES;
+
+/// Most numbers that are tried for a name that is taken.
+const NUMBER_MAX: u32 = 99;
+
+/// Longest temporary name, in bytes: file systems allow 255, and it may get an ending.
+const NAME_BYTES_MAX: usize = 255 - ".old".len();
+
+/// What to send where.
+pub(super) struct Job {
+    pub(super) source: PathBuf,
+    pub(super) bytes: u64,
+    /// The destination's folder, without a slash at its end unless it is `/`.
+    pub(super) root: String,
+    /// The folders below it and, last, the file's name.
+    pub(super) parts: Vec<String>,
+    pub(super) existing: Existing,
+    pub(super) reads_back: bool,
+    pub(super) file_mode: Option<i32>,
+    pub(super) folder_mode: Option<i32>,
+}
+
+/// Where a file goes.
+enum Place {
+    /// It is there already.
+    There(String),
+    /// The name is free.
+    Free(String),
+    /// Another file has the name, and is to be replaced.
+    Taken(String),
+}
+
+impl Job {
+    /// Does it. Afterwards the server has the file whole; answers its path, below the destination's
+    /// folder.
+    pub(super) fn run(&self, session: &Session, progress: &Progress) -> Result<String, Error> {
+        let source = self.open_source()?;
+        let remote = Remote { sftp: &session.sftp, progress };
+        let (name, folders) = self.parts.split_last().ok_or(Error::Crashed)?;
+        let folder = folders.iter().fold(self.root.clone(), |path, part| join(&path, part));
+        let place = self.place(&remote, &source, &folder, name)?;
+        let (chosen, is_taken) = match place {
+            Place::There(chosen) => return Ok(self.below(folders, &chosen)),
+            Place::Free(chosen) => (chosen, false),
+            Place::Taken(chosen) => (chosen, true),
+        };
+        let temporary = join(&folder, &temporary(name));
+        let was_whole = self.fill(&remote, &source, folders, &temporary)?;
+        let target = join(&folder, &chosen);
+        if is_taken {
+            replace::replace(session, &remote, &temporary, &target)?;
+        } else {
+            self.name(session, &remote, &temporary, &target)?;
+        }
+        if was_whole {
+            // An earlier push may have ended between two steps of replacing.
+            remote.remove(&replace::aside(&temporary))?;
+        }
+        Ok(self.below(folders, &chosen))
+    }
+
+    fn below(&self, folders: &[String], name: &str) -> String {
+        folders.iter().map(String::as_str).chain([name]).collect::<Vec<_>>().join("/")
+    }
+
+    fn open_source(&self) -> Result<Local, Error> {
+        let path = || self.source.clone();
+        let failed = |source| Error::Source { path: path(), source };
+        let file = Local::open(&self.source).map_err(failed)?;
+        let found = file.metadata().map_err(failed)?.len();
+        if found == 0 {
+            return Err(Error::SourceEmpty { path: path() });
+        }
+        if found != self.bytes {
+            return Err(Error::SourceBytes { path: path(), expected: self.bytes, found });
+        }
+        Ok(file)
+    }
+
+    fn place(
+        &self,
+        remote: &Remote<'_>,
+        source: &Local,
+        folder: &str,
+        name: &str,
+    ) -> Result<Place, Error> {
+        for number in 1..=NUMBER_MAX {
+            let chosen = numbered(name, number);
+            let path = join(folder, &chosen);
+            let bytes = match remote.look(&path)? {
+                Found::Nothing => return Ok(Place::Free(chosen)),
+                Found::File { bytes } => bytes,
+                _ => return Err(Error::InTheWay { path, wanted: "file" }),
+            };
+            if bytes == self.bytes && self.reads_back && self.is_same(remote, source, &path)? {
+                return Ok(Place::There(chosen));
+            }
+            match self.existing {
+                Existing::Overwrite => return Ok(Place::Taken(chosen)),
+                Existing::Refuse => return Err(Error::Exists { path, existing: "\"refuse\"" }),
+                Existing::Rename => {}
+            }
+        }
+        let path = join(folder, name);
+        Err(Error::Exists { path, existing: "\"rename\" has no number left" })
+    }
+
+    /// Whether what lies there, of the same size, is this file. A small one is read whole.
+    fn is_same(&self, remote: &Remote<'_>, source: &Local, path: &str) -> Result<bool, Error> {
+        let mut file = match remote.open(path, OpenFlags::READ, 0) {
+            Ok(file) => file,
+            Err(error) if error.leaves_session() => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        self.is_known(remote, &mut file, path, source, self.bytes, TRUSTED_BYTES)
+    }
+
+    /// Whether the beginning of an open file and `tail` bytes before `end` are this file's.
+    fn is_known(
+        &self,
+        remote: &Remote<'_>,
+        file: &mut File,
+        path: &str,
+        source: &Local,
+        end: u64,
+        tail: u64,
+    ) -> Result<bool, Error> {
+        let start = end.saturating_sub(tail);
+        let beginning = 0..end.min(END_BYTES).min(start);
+        Ok(remote.first_difference(file, path, source, beginning)?.is_none()
+            && remote.first_difference(file, path, source, start..end)?.is_none())
+    }
+
+    /// Makes the temporary file whole, going on with what is there of it. Answers whether it was.
+    fn fill(
+        &self,
+        remote: &Remote<'_>,
+        source: &Local,
+        folders: &[String],
+        path: &str,
+    ) -> Result<bool, Error> {
+        let reading = if self.reads_back { OpenFlags::READ } else { OpenFlags::TRUNCATE };
+        let flags = OpenFlags::WRITE | OpenFlags::CREATE | reading;
+        let mode = self.file_mode.unwrap_or(0o644);
+        let mut file = match remote.open(path, flags, mode) {
+            Err(error) if error.is_missing() => {
+                self.make_folders(remote, folders)?;
+                remote.open(path, flags, mode)?
+            }
+            opened => opened?,
+        };
+        let start = if self.reads_back { self.start(remote, &mut file, path, source)? } else { 0 };
+        if start == 0 && self.reads_back && remote.bytes(&mut file, path)? > 0 {
+            file = remote.open(path, flags | OpenFlags::TRUNCATE, mode)?;
+        }
+        if start > 0 {
+            tracing::debug!(path, start, "going on with what is there");
+        }
+        self.send(remote, &mut file, path, source, start)?;
+        if let Some(mode) = self.file_mode {
+            remote.set_mode(&mut file, path, mode)?;
+        }
+        let found = remote.bytes(&mut file, path)?;
+        let altered = |problem: String| Error::Altered { path: path.into(), problem };
+        if found != self.bytes {
+            return Err(altered(format!("it has {found} bytes instead of {}", self.bytes)));
+        }
+        if self.reads_back
+            && !self.is_known(remote, &mut file, path, source, self.bytes, END_BYTES)?
+        {
+            remote.remove(path)?;
+            return Err(altered("its beginning or end reads differently".into()));
+        }
+        file.close().map_err(|error| Error::step("close", path, &error))?;
+        Ok(start == self.bytes)
+    }
+
+    fn make_folders(&self, remote: &Remote<'_>, folders: &[String]) -> Result<(), Error> {
+        match remote.look(&self.root)? {
+            Found::Folder => {}
+            Found::Nothing => return Err(Error::Root { path: self.root.clone() }),
+            _ => return Err(Error::InTheWay { path: self.root.clone(), wanted: "folder" }),
+        }
+        let mut path = self.root.clone();
+        for part in folders {
+            path = join(&path, part);
+            remote.make_folder(&path, self.folder_mode)?;
+        }
+        Ok(())
+    }
+
+    /// From which byte on to send: behind what is there and known to be ours.
+    fn start(
+        &self,
+        remote: &Remote<'_>,
+        file: &mut File,
+        path: &str,
+        source: &Local,
+    ) -> Result<u64, Error> {
+        let found = remote.bytes(file, path)?;
+        if found == 0 || found > self.bytes {
+            return Ok(0);
+        }
+        let tail = found.saturating_sub(TRUSTED_BYTES);
+        let beginning = 0..found.min(END_BYTES).min(tail);
+        if remote.first_difference(file, path, source, beginning)?.is_some() {
+            return Ok(0);
+        }
+        match remote.first_difference(file, path, source, tail..found)? {
+            None => Ok(found),
+            // It differs where nothing was under way: it is another file's.
+            Some(at) if tail > 0 && at < tail + END_BYTES => Ok(0),
+            Some(at) => Ok(at),
+        }
+    }
+
+    fn send(
+        &self,
+        remote: &Remote<'_>,
+        file: &mut File,
+        path: &str,
+        source: &Local,
+        start: u64,
+    ) -> Result<(), Error> {
+        let unread = |source| Error::Source { path: self.source.clone(), source };
+        let failed = |error: &std::io::Error| Error::moved("write", path, error);
+        file.seek(SeekFrom::Start(start)).map_err(|error| failed(&error))?;
+        remote.progress.start_at(start);
+        let mut at = start;
+        while at < self.bytes {
+            let end = self.bytes.min(at + SYNC_BYTES);
+            let mut window = Window::new(source, at, end, remote.progress);
+            loop {
+                let under_way = window.fill().map_err(unread)?;
+                if under_way.is_empty() {
+                    break;
+                }
+                match file.write(under_way) {
+                    Ok(confirmed) => {
+                        window.confirm(confirmed);
+                        remote.progress.moved(confirmed as u64);
+                    }
+                    Err(error) => return Err(remote.explain(failed(&error), file)),
+                }
+            }
+            remote.sync(file, path)?;
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its name, which was free when it was looked at.
+    fn name(
+        &self,
+        session: &Session,
+        remote: &Remote<'_>,
+        from: &str,
+        to: &str,
+    ) -> Result<(), Error> {
+        let Err(error) = remote.rename(from, to) else { return Ok(()) };
+        if !error.leaves_session() || remote.look(to)? == Found::Nothing {
+            return Err(error);
+        }
+        match self.existing {
+            Existing::Overwrite => replace::replace(session, remote, from, to),
+            // The next attempt finds another number.
+            Existing::Rename => Err(Error::Exists { path: to.into(), existing: "\"rename\"" }),
+            Existing::Refuse => Err(Error::Exists { path: to.into(), existing: "\"refuse\"" }),
+        }
+    }
+}
+
+/// A path below a folder.
+pub(super) fn join(folder: &str, name: &str) -> String {
+    if folder.ends_with('/') { format!("{folder}{name}") } else { format!("{folder}/{name}") }
+}
+
+/// `name (2).mp4`; the name itself with number 1.
+fn numbered(name: &str, number: u32) -> String {
+    if number == 1 {
+        return name.to_owned();
+    }
+    match name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) {
+        Some((stem, extension)) => format!("{stem} ({number}).{extension}"),
+        None => format!("{name} ({number})"),
+    }
+}
+
+/// The name under which a file grows. A name too long to be added to is told apart by its digest.
+fn temporary(name: &str) -> String {
+    let plain = format!(".{name}.part");
+    if plain.len() <= NAME_BYTES_MAX {
+        return plain;
+    }
+    let digest = crate::digest::of(name.as_bytes());
+    let begin = name.char_indices().map(|(at, _)| at).take_while(|at| *at <= 200).last();
+    format!(".{}.{}.part", &name[..begin.unwrap_or(0)], &digest[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_temporary_name_is_no_longer_than_names_may_be() {
+        assert_eq!(temporary("a.mp4"), ".a.mp4.part");
+        for name in ["x".repeat(255), "ă".repeat(127), "🎬".repeat(63), "x".repeat(250)] {
+            let short = temporary(&name);
+            assert!(short.len() <= NAME_BYTES_MAX && short.ends_with(".part"), "{short}");
+        }
+        let (one, other) = ("x".repeat(255), format!("{}y", "x".repeat(254)));
+        assert_ne!(temporary(&one), temporary(&other));
+    }
+
+    #[test]
+    fn numbers_go_before_the_extension() {
+        assert_eq!(numbered("a.mp4", 1), "a.mp4");
+        assert_eq!(numbered("a.b.mp4", 2), "a.b (2).mp4");
+        assert_eq!(numbered("a", 3), "a (3)");
+        assert_eq!(numbered(".a", 3), ".a (3)");
+    }
+}
