@@ -297,6 +297,60 @@ async fn a_form_is_limited_before_its_file_and_answered_after_a_refusal() -> Res
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_before_the_body_was_read_ends_the_connection_and_says_so() -> Result<()> {
+    let node = Node::start(raw()).await?;
+    let file = vec![b'a'; 8 << 20];
+    let head = format!(
+        "PUT /api/v1/ingest/upload?env_id=raw&env_hash=wrong HTTP/1.1\r\nhost: 127.0.0.1\r\n\
+         content-type: video/webm\r\ncontent-length: {}\r\n",
+        file.len()
+    );
+    // All of it is sent before the answer is read: a reset would have thrown the answer away.
+    let mut line = node.address()?.connect().await?;
+    line.write_all(format!("{head}\r\n").as_bytes()).await?;
+    line.write_all(&file).await?;
+    let answer = whole_answer(&mut line).await?;
+    ensure!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    ensure!(answer.contains("\r\nconnection: close\r\n"), "{answer}");
+
+    // Who asks first is told no, and not to go on.
+    let mut line = node.address()?.connect().await?;
+    line.write_all(format!("{head}expect: 100-continue\r\n\r\n").as_bytes()).await?;
+    let answer = whole_answer(&mut line).await?;
+    ensure!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    ensure!(!answer.contains("100 Continue"), "{answer}");
+
+    // What was read to its end leaves the connection open for the next request.
+    let mut line = node.address()?.connect().await?;
+    for _ in 0..2 {
+        line.write_all(b"GET /live HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n").await?;
+        let mut start = [0; 12];
+        line.read_exact(&mut start).await?;
+        ensure!(&start == b"HTTP/1.1 200", "{:?}", String::from_utf8_lossy(&start));
+        let mut rest = Vec::new();
+        while !rest.ends_with(b"\r\n\r\n") {
+            rest.push(line.read_u8().await?);
+        }
+        let head = String::from_utf8_lossy(&rest).into_owned();
+        ensure!(!head.contains("connection: close"), "{head}");
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+        let mut body = vec![0; length.unwrap_or("0").parse()?];
+        line.read_exact(&mut body).await?;
+    }
+    nothing_is_left(&node).await
+}
+
+/// Reads until the node closes the connection.
+async fn whole_answer(line: &mut (impl tokio::io::AsyncRead + Unpin)) -> Result<String> {
+    let mut answer = Vec::new();
+    // A close without a farewell of TLS is the end too.
+    if let Err(error) = line.read_to_end(&mut answer).await {
+        ensure!(error.kind() == std::io::ErrorKind::UnexpectedEof, "{error}");
+    }
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_mib_of_headers_are_431_over_http_1_and_2() -> Result<()> {
     const HEADERS_BYTES: usize = 10 << 20;
     let node = Node::start(raw()).await?;

@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 use holdfast_core::recording::{Event, step};
-use holdfast_core::{Lane, RecordingId};
+use holdfast_core::{Lane, RecordingId, retention};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::AuditLog;
 use crate::clock::{self, Clock};
 use crate::config::Config;
+use crate::deliver;
+use crate::deliver::bandwidth::Bandwidth;
 use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Stepped};
 use crate::nodekey::NodeKey;
@@ -42,6 +44,8 @@ pub struct Node {
     pub audit: AuditLog,
     /// Telling customers' systems what happens.
     pub webhooks: Webhooks,
+    /// How fast pushes may be.
+    pub bandwidth: Bandwidth,
     /// How far running transcodes have come.
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
@@ -103,11 +107,14 @@ impl Node {
         let key = NodeKey::load_or_make(state_path)?;
         let audit = AuditLog::new(&key)?;
         let webhooks = Webhooks::open(&config)?;
-        let observers = vec![audit.observer(), webhooks.observer()];
+        let observers =
+            vec![audit.observer(), webhooks.observer(), Arc::new(deliver::memo::Forgetter)];
         let now = |read: &_, latest| clock::resume(&clock, config.node.clock, read, latest);
         let ledger = Ledger::open_at(&ledger_path, now, observers)?;
         let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
         let keys = Keys::open(&config.operate.keys, &ledger)?;
+        let zone = retention::zone(&config.node.zone);
+        let bandwidth = Bandwidth::new(&config.deliver.bandwidth, &clock, &zone);
         Ok(Arc::new(Self {
             config,
             clock,
@@ -118,6 +125,7 @@ impl Node {
             keys,
             audit,
             webhooks,
+            bandwidth,
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),

@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::clock::{self, Clock};
 use crate::config::{Config, Environment};
+use crate::deliver;
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
 use crate::ledger::{self, Filter};
@@ -177,6 +178,7 @@ fn start_workers(
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
     workers.spawn(clock::watch::run(Arc::clone(node)));
+    workers.spawn(deliver::abandon::run(Arc::clone(node)));
     workers.spawn(settings::sweep::run(Arc::clone(node)));
     workers.spawn(webhooks::worker::run(Arc::clone(node)));
     workers.spawn(ingest::run_commits(Arc::clone(node), Arc::clone(streams)));

@@ -6,27 +6,23 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use holdfast::config::DirectoryDestination;
+use holdfast::config::{DirectoryDestination, Limits};
 use holdfast::deliver::directory::Directory;
 use holdfast::deliver::{Destination, FileToPush, PushError, Reading};
 use holdfast_core::attempts::Fault;
-use holdfast_core::recording::FileKind;
+
+fn settings(path: &Path) -> DirectoryDestination {
+    DirectoryDestination { name: "share".into(), path: path.into(), limits: Limits::default() }
+}
 
 fn destination(path: &Path) -> Directory {
-    Directory::new(&DirectoryDestination { name: "share".into(), path: path.into() }).unwrap()
+    Directory::new(&settings(path)).unwrap()
 }
 
 fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
     let path = dir.join(format!("file of {} bytes", bytes.len()));
     std::fs::write(&path, bytes).unwrap();
-    FileToPush {
-        path,
-        name: name.into(),
-        kind: FileKind::Main,
-        bytes: bytes.len() as u64,
-        sha256: None,
-        media_type: "video/mp4",
-    }
+    FileToPush::alone(path, name.into(), bytes.len() as u64, jiff::civil::date(2026, 3, 2))
 }
 
 async fn fails(directory: &Directory, file: &FileToPush) -> PushError {
@@ -139,7 +135,7 @@ async fn a_missing_root_is_never_made() {
         assert!(error.sentence.contains(root.to_str().unwrap()), "{error}");
     }
     assert!(!dir.path().join("missing").exists());
-    let relative = DirectoryDestination { name: "share".into(), path: "here".into() };
+    let relative = settings(Path::new("here"));
     assert_eq!(Directory::new(&relative).unwrap_err().fault, Fault::Customers);
 }
 

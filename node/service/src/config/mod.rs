@@ -6,6 +6,7 @@
 mod destination;
 mod environment;
 mod node;
+mod timetable;
 mod webhook;
 mod work;
 
@@ -21,13 +22,14 @@ use crate::keys::{KEY_PREFIX, check_limits};
 use crate::webhooks::target::Targets;
 
 pub use destination::{
-    Destination, DirectoryDestination, Existing, FtpDestination, S3Destination, Sealed,
+    Destination, DirectoryDestination, Existing, FtpDestination, Limits, S3Destination, Sealed,
     SftpDestination, Verify,
 };
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
+pub use timetable::{Timetable, TimetableError};
 pub use webhook::{Notify, PrivateTargets, Webhook};
 pub use work::{Deliver, Ingest, Transcode};
 

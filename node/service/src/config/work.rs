@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Timetable;
+
 /// `[ingest]`
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -78,6 +80,9 @@ impl Default for Transcode {
 pub struct Deliver {
     /// Recordings pushed at once.
     pub pushes_max: usize,
+    /// How fast, over all destinations together, by weekday and time of day in the node's zone:
+    /// `mon-fri 08:00-18:00 5 MiB/s`. The first line that fits holds.
+    pub bandwidth: Timetable,
     /// Below which folders a destination that is made over the API may lie.
     pub directories: Vec<PathBuf>,
     /// Whether a destination that is made over the API may be spoken to without TLS.
@@ -86,6 +91,11 @@ pub struct Deliver {
 
 impl Default for Deliver {
     fn default() -> Self {
-        Self { pushes_max: 4, directories: Vec::new(), plain_http: false }
+        Self {
+            pushes_max: 4,
+            bandwidth: Timetable::default(),
+            directories: Vec::new(),
+            plain_http: false,
+        }
     }
 }

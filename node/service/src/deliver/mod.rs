@@ -6,18 +6,21 @@
 //! - `client.rs`: how it talks to the other side;
 //! - `error.rs`: its errors, each with whose fault it is and a sentence for the customer's admin.
 //!
-//! Beside them lies what destinations share: `names` (which names are safe to use), `progress`
-//! (a push may take as long as it likes, but it must not stand still) and `turns` (one push of a name
-//! at a time).
+//! Beside them lies what destinations share: `names` (which names are safe to use), `progress` (a push
+//! may take as long as it likes, but it must not stand still), `bandwidth` (how fast it may be), `turns`
+//! (one push of a name at a time) and `memo` (what it leaves for the next one).
 //!
 //! What is pushed when, in which order and how often is decided by the core. A push is idempotent:
 //! the name at the destination follows from the recording, and a name appears there only once its
 //! bytes are whole.
 
+pub mod abandon;
+pub mod bandwidth;
 pub mod directory;
 pub mod ftp;
+pub mod memo;
 mod names;
-mod progress;
+pub mod progress;
 pub mod s3;
 pub mod secret;
 pub mod sftp;
@@ -29,13 +32,18 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use holdfast_core::attempts::Fault;
 use holdfast_core::recording::FileKind;
+use jiff::civil::Date;
 
 use crate::config;
 use crate::nodekey::NodeKey;
+
+use memo::Memo;
+use progress::Progress;
 
 /// A file to push.
 #[derive(Debug, Clone)]
@@ -52,6 +60,33 @@ pub struct FileToPush {
     pub sha256: Option<String>,
     /// Its media type.
     pub media_type: &'static str,
+    /// The environment that the recording belongs to.
+    pub env_id: String,
+    /// The day on which the recording was saved, in the node's zone: the same at every attempt.
+    pub saved_on: Date,
+    /// What an earlier push of this file left behind.
+    pub memo: Memo,
+    /// Through this its bytes go.
+    pub progress: Progress,
+}
+
+impl FileToPush {
+    /// A file that is no recording's, to be pushed once.
+    #[must_use]
+    pub fn alone(path: PathBuf, name: String, bytes: u64, on: Date) -> Self {
+        Self {
+            path,
+            name,
+            kind: FileKind::Main,
+            bytes,
+            sha256: None,
+            media_type: "video/mp4",
+            env_id: "test".into(),
+            saved_on: on,
+            memo: Memo::in_memory(),
+            progress: Progress::default(),
+        }
+    }
 }
 
 /// The bytes of a file at a destination, piece by piece, as they are asked for.
@@ -147,6 +182,14 @@ pub trait Destination: Send + Sync + fmt::Debug {
         name: &'a str,
         location: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), PushError>>;
+
+    /// Takes back what a push left half-done, as its memo says; no push will come back for it.
+    ///
+    /// # Errors
+    /// [`PushError`], classified by the destination; it is then asked again later.
+    fn abandon<'a>(&'a self, _memo: &'a [u8]) -> BoxFuture<'a, Result<(), PushError>> {
+        std::future::ready(Ok(())).boxed()
+    }
 }
 
 /// Builds a destination from its settings; opens the secrets in them. What it has to remember, such

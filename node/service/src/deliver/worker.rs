@@ -8,9 +8,12 @@ use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::names;
 use holdfast_core::push_order;
 use holdfast_core::recording::{Event, FileKind, Owned, Recording};
-use holdfast_core::{Effect, Lane};
+use holdfast_core::{Effect, Lane, retention};
+use jiff::civil::Date;
 use tokio_util::sync::CancellationToken;
 
+use super::memo::{Memo, Of};
+use super::progress::Progress;
 use super::{Destination, FileToPush, PushError};
 use crate::node::Node;
 use crate::queue::Work;
@@ -113,6 +116,8 @@ impl Deliverer {
         let file = recording
             .file(kind)
             .ok_or_else(|| ours(format!("the recording has no {} file", kind.as_str())))?;
+        let of = Of { recording: recording.id, destination: name.to_owned(), kind };
+        let limits = self.node.settings.limits(name);
         let to_push = FileToPush {
             path: self.node.vault.file(recording.id, kind),
             name: name_at(recording, kind),
@@ -120,6 +125,10 @@ impl Deliverer {
             bytes: file.bytes,
             sha256: file.sha256.clone(),
             media_type: names::media_type(kind, recording.container),
+            env_id: recording.env_id.clone(),
+            saved_on: saved_on(recording),
+            memo: Memo::of(&self.node.ledger, of),
+            progress: Progress::limited(self.node.bandwidth.limiters(name, &limits.bandwidth)),
         };
         let location = destination.push(&to_push).await?;
         tracing::info!(recording = %recording.id, destination = name, location, "pushed");
@@ -132,6 +141,12 @@ impl Deliverer {
 /// A file's name at destinations, relative to each.
 fn name_at(recording: &Recording, kind: FileKind) -> String {
     names::at_destination(&recording.policy.folder, &recording.name, kind, recording.container)
+}
+
+/// The day of SAVED in the node's zone.
+fn saved_on(recording: &Recording) -> Date {
+    let saved_at = recording.saved_at.unwrap_or(recording.received_at);
+    saved_at.to_zoned_datetime(retention::zone(&recording.policy.zone)).date()
 }
 
 impl Work for Deliverer {

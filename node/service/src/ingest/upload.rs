@@ -45,9 +45,6 @@ const FIELD_BYTES_MAX: usize = 1024;
 const BEFORE_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Most form fields before the file.
 const FIELDS_MAX: usize = 8;
-/// After a refusal, so much is still read and thrown away, that the client sees the answer.
-const LINGER_BYTES_MAX: u64 = 64 << 20;
-const LINGER_MS_MAX: u64 = 5_000;
 
 /// Whose recording it is.
 #[derive(Debug, Default, Deserialize)]
@@ -89,9 +86,7 @@ pub(super) async fn upload(
     let headers = request.headers().clone();
     let claim = match claim {
         Ok(Query(claim)) => claim,
-        Err(error) => {
-            return refuse(&ingest, request.into_body(), Problem::bad_request(error.body_text()));
-        }
+        Err(error) => return Problem::bad_request(error.body_text()).into_response(),
     };
     let kind =
         headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
@@ -103,25 +98,6 @@ pub(super) async fn upload(
     done.unwrap_or_else(IntoResponse::into_response)
 }
 
-/// Answers at once, and reads on a little, so that a client still sending gets to see the answer.
-fn refuse(ingest: &Ingest, body: Body, problem: Problem) -> Response {
-    linger(ingest, of_body(body));
-    problem.into_response()
-}
-
-fn linger(ingest: &Ingest, mut pieces: Pieces) {
-    let drain = async move {
-        let mut left = LINGER_BYTES_MAX;
-        while let Some(Ok(piece)) = pieces.next().await {
-            left = left.saturating_sub(piece.len() as u64);
-            if left == 0 {
-                return;
-            }
-        }
-    };
-    ingest.tasks.spawn(tokio::time::timeout(Duration::from_millis(LINGER_MS_MAX), drain));
-}
-
 async fn body(
     ingest: &Arc<Ingest>,
     peer: SocketAddr,
@@ -131,11 +107,7 @@ async fn body(
 ) -> Result<Response, Problem> {
     let length = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok());
     let mut pieces = of_body(request.into_body());
-    let result = Box::pin(receive(ingest, peer, headers, claim, length, &mut pieces)).await;
-    if result.is_err() {
-        linger(ingest, pieces);
-    }
-    result
+    Box::pin(receive(ingest, peer, headers, claim, length, &mut pieces)).await
 }
 
 async fn form(
@@ -165,17 +137,11 @@ async fn form(
                 Box::pin(receive(ingest, peer, headers, claim, None, &mut pieces)).await
             };
             budget.store(u64::MAX, Ordering::Relaxed);
-            let mut pumping = pin!(pump(&mut field, sender));
             let mut receiving = pin!(receiving);
-            let (result, is_pumped) = tokio::select! {
-                result = &mut receiving => (result, false),
-                () = &mut pumping => (receiving.await, true),
+            return tokio::select! {
+                result = &mut receiving => result,
+                () = pump(&mut field, sender) => receiving.await,
             };
-            if result.is_err() && !is_pumped {
-                // So that a client still sending gets to see the answer.
-                drop(tokio::time::timeout(Duration::from_millis(LINGER_MS_MAX), pumping).await);
-            }
-            return result;
         }
         let mut value = BytesMut::new();
         while let Some(piece) = in_time(stall, field.chunk()).await?.map_err(|e| malformed(&e))? {
@@ -224,15 +190,11 @@ async fn in_time<T>(stall: Duration, next: impl Future<Output = T>) -> Result<T,
     })
 }
 
-/// Hands the file's pieces over; once nobody takes them, throws a limited number of them away.
+/// Hands the file's pieces over, until nobody takes them.
 async fn pump(field: &mut Field<'_>, pieces: tokio::sync::mpsc::Sender<Result<Bytes, Problem>>) {
-    let mut unwanted_bytes = 0;
     while let Some(piece) = field.chunk().await.transpose() {
-        let (length, ended) = (piece.as_ref().map_or(0, Bytes::len) as u64, piece.is_err());
-        if pieces.send(piece.map_err(|error| malformed(&error))).await.is_err() {
-            unwanted_bytes += length;
-        }
-        if ended || unwanted_bytes > LINGER_BYTES_MAX {
+        let ended = piece.is_err();
+        if pieces.send(piece.map_err(|error| malformed(&error))).await.is_err() || ended {
             return;
         }
     }

@@ -2,6 +2,7 @@
 
 mod idle;
 mod places;
+mod unread;
 
 use std::convert::Infallible;
 use std::io;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpListener;
@@ -83,9 +84,13 @@ impl Listener {
             }
             let socket = Placed::new(socket, place);
             let (acceptor, router) = (acceptor.clone(), router.clone());
-            let (idle_max, stop) = (self.idle_max, self.stop.clone());
+            let ends = Ends {
+                idle_max: self.idle_max,
+                stop: self.stop.clone(),
+                tasks: self.tasks.clone(),
+            };
             self.tasks.spawn(async move {
-                let ended = connection(socket, peer, acceptor, router, idle_max, stop).await;
+                let ended = connection(socket, peer, acceptor, router, ends).await;
                 if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "connection");
                 }
@@ -94,25 +99,34 @@ impl Listener {
     }
 }
 
+/// What ends a connection, and what outlives it for a moment.
+struct Ends {
+    idle_max: Duration,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
 async fn connection(
     socket: Placed,
     peer: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
-    idle_max: Duration,
-    stop: CancellationToken,
+    ends: Ends,
 ) -> io::Result<()> {
+    let Ends { idle_max, stop, tasks } = ends;
     let shaken = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await;
     let tls = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let activity = Arc::new(Activity::default());
     let of_requests = Arc::clone(&activity);
+    let stopping = stop.clone();
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         let under_way = of_requests.begin();
+        let (mut request, unread) = unread::watch(request, &tasks, &stopping);
         async move {
-            let mut request: Request = request.map(axum::body::Body::new);
             request.extensions_mut().insert(ConnectInfo(peer));
-            let Ok(response) = router.oneshot(request).await;
+            let Ok(mut response) = router.oneshot(request).await;
+            unread.say(&mut response);
             Ok::<_, Infallible>(response.map(|body| under_way.until_sent(body)))
         }
     });

@@ -160,6 +160,14 @@ impl Settings {
         self.picture().destinations.get(name).map(|found| Arc::clone(&found.of.destination))
     }
 
+    /// How much of the line and of the server a destination may have.
+    #[must_use]
+    pub fn limits(&self, destination: &str) -> config::Limits {
+        let picture = self.picture();
+        let found = picture.destinations.get(destination);
+        found.map(|found| found.of.settings.limits().clone()).unwrap_or_default()
+    }
+
     /// The webhook that has this id.
     #[must_use]
     pub fn webhook(&self, id: &str) -> Option<From<Arc<Webhook>>> {

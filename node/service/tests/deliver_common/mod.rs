@@ -9,7 +9,6 @@ use std::path::Path;
 
 use futures_util::TryStreamExt;
 use holdfast::deliver::{FileToPush, Pieces, PushError};
-use holdfast_core::recording::FileKind;
 
 pub(crate) const MIB: usize = 1 << 20;
 
@@ -29,14 +28,7 @@ pub(crate) fn bytes(length: usize) -> Vec<u8> {
 pub(crate) fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
     let path = dir.join(format!("file of {} bytes", bytes.len()));
     std::fs::write(&path, bytes).unwrap();
-    FileToPush {
-        path,
-        name: name.into(),
-        kind: FileKind::Main,
-        bytes: bytes.len() as u64,
-        sha256: None,
-        media_type: "video/mp4",
-    }
+    FileToPush::alone(path, name.into(), bytes.len() as u64, jiff::civil::date(2026, 3, 2))
 }
 
 /// All that is read.

@@ -120,6 +120,7 @@ impl Server {
         let ca_file = self.setup.certificate.map(|_| self.dir.join("ca.pem"));
         FtpDestination {
             name: "archive".into(),
+            limits: holdfast::config::Limits::default(),
             host: self.setup.host.into(),
             port: self.port,
             user: match self.setup.kind {

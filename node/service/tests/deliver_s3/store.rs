@@ -128,6 +128,7 @@ impl Store {
             part_bytes: 5 << 20,
             ours: None,
             storage_class: None,
+            limits: holdfast::config::Limits::default(),
         }
     }
 }

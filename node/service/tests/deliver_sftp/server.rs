@@ -130,6 +130,7 @@ impl Server {
             verify: Verify::default(),
             file_mode: None,
             folder_mode: None,
+            limits: holdfast::config::Limits::default(),
         }
     }
 

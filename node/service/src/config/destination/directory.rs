@@ -5,7 +5,7 @@ use std::path::{Component, PathBuf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Deliver, Settings};
+use super::{Deliver, Limits, Settings};
 
 /// A directory of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -17,11 +17,18 @@ pub struct DirectoryDestination {
     /// folders in `[deliver] directories`.
     #[schema(value_type = String)]
     pub path: PathBuf,
+    /// How much of the line and of the server it may have.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
 }
 
 impl Settings for DirectoryDestination {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// Whoever has a key to the API must not be able to write anywhere on the node.

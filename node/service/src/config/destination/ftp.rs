@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Deliver, Existing, Sealed, SecretMember, Settings};
+use super::{Deliver, Existing, Limits, Sealed, SecretMember, Settings};
 
 /// A folder of an FTP server. Kind `ftps` protects the line with TLS (explicit, on the usual port);
 /// kind `ftp` does not, and everybody on the way can read password and recordings.
@@ -41,6 +41,9 @@ pub struct FtpDestination {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(ignore)]
     pub ca_file: Option<PathBuf>,
+    /// How much of the line and of the server it may have.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
 }
 
 /// The port where none is given.
@@ -51,6 +54,10 @@ fn port() -> u16 {
 impl Settings for FtpDestination {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     fn secrets(&mut self) -> Vec<SecretMember<'_>> {

@@ -8,6 +8,7 @@
 mod directory;
 mod existing;
 mod ftp;
+mod limits;
 mod s3;
 mod sftp;
 
@@ -23,6 +24,7 @@ use super::Deliver;
 pub use directory::DirectoryDestination;
 pub use existing::Existing;
 pub use ftp::FtpDestination;
+pub use limits::Limits;
 pub use s3::S3Destination;
 pub use sftp::{SftpDestination, Verify};
 
@@ -75,6 +77,9 @@ pub(crate) struct SecretMember<'a> {
 pub(crate) trait Settings {
     /// The name by which environments speak of it.
     fn name(&self) -> &str;
+
+    /// How much of the line and of the server it may have.
+    fn limits(&self) -> &Limits;
 
     /// Its secrets.
     fn secrets(&mut self) -> Vec<SecretMember<'_>> {
@@ -140,6 +145,12 @@ impl Destination {
         }
     }
 
+    /// How much of the line and of the server it may have.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        self.settings().limits()
+    }
+
     pub(crate) fn settings(&self) -> &dyn Settings {
         match self {
             Self::Directory(directory) => directory,
@@ -173,6 +184,8 @@ impl Destination {
 
     /// Checks one that the configuration file declares.
     pub(super) fn check_declared(&self) -> Result<(), String> {
+        let named = |problem| format!("destination {:?}: {problem}", self.name());
+        self.limits().check().map_err(named)?;
         let mut of = self.clone();
         for secret in of.settings_mut().secrets() {
             let (name, file_name) = (secret.name, secret.file_name);
@@ -212,6 +225,7 @@ impl Destination {
                 return Err(format!("{name}: is missing"));
             }
         }
+        self.limits().check()?;
         self.settings().check_made(deliver)
     }
 }

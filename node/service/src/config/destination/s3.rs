@@ -6,7 +6,7 @@ use holdfast_core::storage::Region;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Deliver, Sealed, SecretMember, Settings};
+use super::{Deliver, Limits, Sealed, SecretMember, Settings};
 
 /// A bucket of Amazon S3 or a compatible store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,6 +58,9 @@ pub struct S3Destination {
     /// Storage class for every file; the bucket's own where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_class: Option<String>,
+    /// How much of the line and of the server it may have.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
 }
 
 /// The size of parts where none is given.
@@ -68,6 +71,10 @@ fn part_bytes() -> u64 {
 impl Settings for S3Destination {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     fn secrets(&mut self) -> Vec<SecretMember<'_>> {

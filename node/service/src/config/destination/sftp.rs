@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Existing, Sealed, SecretMember, Settings};
+use super::{Existing, Limits, Sealed, SecretMember, Settings};
 
 /// A folder of a server that speaks SFTP.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -64,6 +64,9 @@ pub struct SftpDestination {
     /// where none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub folder_mode: Option<String>,
+    /// How much of the line and of the server it may have.
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
 }
 
 /// How it is checked that a file arrived.
@@ -88,6 +91,10 @@ fn path() -> String {
 impl Settings for SftpDestination {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     fn secrets(&mut self) -> Vec<SecretMember<'_>> {

@@ -79,15 +79,20 @@ impl Job {
     fn fill(&self, source: &File, target: &File, path: &Path) -> Result<(), Error> {
         let failed = |error| Error::target("write", path, error);
         let mut copier = Copier { source, target, path, job: self, buffer: Vec::new() };
-        let mut offset = 0;
+        self.progress.start_at(0);
+        let (mut offset, mut synced) = (0, 0);
         while offset < self.bytes {
             if self.is_stopped.load(Ordering::Relaxed) {
                 return Err(Error::Stopped);
             }
-            let end = self.bytes.min(offset + STEP_BYTES);
+            let end = self.bytes.min(offset + self.progress.piece_bytes(STEP_BYTES));
+            self.progress.leave_blocking(end - offset);
             copier.copy(offset, end)?;
-            target.sync_data().map_err(failed)?;
-            self.progress.advance(end - offset);
+            if end >= synced + STEP_BYTES {
+                target.sync_data().map_err(failed)?;
+                synced = end;
+            }
+            self.progress.moved(end - offset);
             offset = end;
         }
         target.sync_all().map_err(failed)?;

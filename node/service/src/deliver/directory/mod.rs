@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use self::error::Error;
-use super::progress::{Progress, Stalled};
+use super::progress::Stalled;
 use super::turns::Turns;
 use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::DirectoryDestination;
@@ -59,7 +59,7 @@ impl Directory {
         let parts: Vec<String> = parts.into_iter().map(String::from).collect();
         let stalled = |Stalled| Error::Stalled { stall_ms: STALL_MS_MAX };
         let turn = self.turns.take(&file.name, STALL_MS_MAX).await.map_err(stalled)?;
-        let progress = Progress::default();
+        let progress = file.progress.clone();
         let stop = StopOnDrop::default();
         let job = client::Job {
             source: file.path.clone(),

@@ -54,7 +54,7 @@ pub(super) async fn push(ftp: &Ftp, file: &FileToPush) -> Result<String, Error> 
         source: Source::open(&file.path, file.bytes).await?,
         name: &file.name,
         sha256: file.sha256.as_deref(),
-        progress: Progress::default(),
+        progress: file.progress.clone(),
         renamed: None,
         had: 0,
     };
@@ -222,8 +222,11 @@ impl Job<'_> {
             problem: error.to_string(),
         };
         let mut buffer = Vec::new();
+        self.progress.start_at(at);
         while at < self.source.bytes {
-            let length = usize::try_from(PIECE_BYTES.min(self.source.bytes - at)).unwrap_or(1);
+            let piece_bytes = self.progress.piece_bytes(PIECE_BYTES).min(self.source.bytes - at);
+            self.progress.leave(piece_bytes).await;
+            let length = usize::try_from(piece_bytes).unwrap_or(1);
             buffer = self.source.read(buffer, at, length).await?;
             let mut rest = &buffer[..];
             while !rest.is_empty() {
@@ -231,7 +234,7 @@ impl Job<'_> {
                 if sent == 0 {
                     return Err(broken(std::io::ErrorKind::WriteZero.into()));
                 }
-                self.progress.advance(sent as u64);
+                self.progress.moved(sent as u64);
                 rest = &rest[sent..];
             }
             at += length as u64;

@@ -98,7 +98,7 @@ impl S3 {
     async fn upload(&self, file: &FileToPush) -> Result<String, Error> {
         let key = format!("{}{}", self.settings.prefix, file.name);
         names::parts(&key).map_err(|problem| Error::Key { key: key.clone(), problem })?;
-        let source = Source::open(&file.path, file.bytes).await?;
+        let source = Source::open(&file.path, file.bytes, file.progress.clone()).await?;
         let credentials = Arc::new(self.credentials()?);
         let mut headers = vec![("content-type", file.media_type.to_owned())];
         headers.extend(self.at_rest(file.kind));

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, try_unfold};
@@ -15,6 +16,9 @@ use crate::deliver::progress::Progress;
 
 /// How much is read at once, in bytes. A push holds a few of these for each request under way.
 const PIECE_BYTES_MAX: u64 = 256 << 10;
+
+/// How often a request that waits for the line shows that it is alive.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
 
 /// MD5 of some bytes.
 pub(super) type Md5Sum = [u8; 16];
@@ -33,6 +37,8 @@ pub(super) struct Source {
     file: Arc<File>,
     path: Arc<Path>,
     bytes: u64,
+    /// The push's own, over all of its requests.
+    pace: Progress,
 }
 
 /// Some bytes of it.
@@ -47,7 +53,7 @@ impl Source {
     ///
     /// # Errors
     /// [`Error::Source`]; [`Error::SourceEmpty`]; [`Error::SourceBytes`] where it has another size.
-    pub(super) async fn open(path: &Path, bytes: u64) -> Result<Self, Error> {
+    pub(super) async fn open(path: &Path, bytes: u64, pace: Progress) -> Result<Self, Error> {
         let path: Arc<Path> = path.into();
         let at = path.clone();
         let opened = tokio::task::spawn_blocking(move || {
@@ -63,7 +69,7 @@ impl Source {
         if found != bytes {
             return Err(Error::SourceBytes { path: path.to_path_buf(), expected: bytes, found });
         }
-        Ok(Self { file: Arc::new(file), path, bytes })
+        Ok(Self { file: Arc::new(file), path, bytes, pace })
     }
 
     /// Its size in bytes.
@@ -107,7 +113,10 @@ impl Source {
                 if rest.bytes == 0 {
                     return Ok(None);
                 }
-                let (piece, next) = rest.split();
+                let (piece, next) = rest.split_at(source.pace.piece_bytes(PIECE_BYTES_MAX));
+                let waiting = source.pace.leave(piece.bytes);
+                alive(waiting, &progress).await;
+                source.pace.moved(piece.bytes);
                 let reader = source.clone();
                 let read = tokio::task::spawn_blocking(move || reader.read(piece));
                 let bytes = joined(read.await).map_err(|error| source.error(error))?;
@@ -131,9 +140,21 @@ impl Source {
 impl Range {
     /// The next piece to read, and what follows it.
     fn split(self) -> (Self, Self) {
-        let bytes = self.bytes.min(PIECE_BYTES_MAX);
+        self.split_at(PIECE_BYTES_MAX)
+    }
+
+    fn split_at(self, bytes_max: u64) -> (Self, Self) {
+        let bytes = self.bytes.min(bytes_max);
         let next = Self { offset: self.offset + bytes, bytes: self.bytes - bytes };
         (Self { offset: self.offset, bytes }, next)
+    }
+}
+
+/// Waits for something that is no standstill of the request.
+async fn alive(waiting: impl Future<Output = ()>, progress: &Progress) {
+    let mut waiting = std::pin::pin!(waiting);
+    while tokio::time::timeout(SIGN_EVERY, &mut waiting).await.is_err() {
+        progress.advance(1);
     }
 }
 

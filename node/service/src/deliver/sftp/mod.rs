@@ -119,7 +119,7 @@ impl Sftp {
         };
         // A session that waited may have been ended by the server meanwhile.
         while let Some(session) = self.pool.take() {
-            match self.on(session, run()).await {
+            match self.on(session, &file.progress, run()).await {
                 Err(Error::Broken { message, .. }) => {
                     tracing::debug!(message, "a session that waited was dead");
                 }
@@ -127,7 +127,7 @@ impl Sftp {
             }
         }
         let session = self.connect().await?;
-        self.on(session, run()).await.map(|below| self.location(&below))
+        self.on(session, &file.progress, run()).await.map(|below| self.location(&below))
     }
 
     async fn connect(&self) -> Result<Session, Error> {
@@ -139,9 +139,9 @@ impl Sftp {
     async fn on<T: Send + 'static>(
         &self,
         session: Session,
+        progress: &Progress,
         act: impl FnOnce(&Session, &Progress) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let progress = Progress::default();
         let cut = Cut::new(&session.line);
         let moves = progress.clone();
         let acting = client::blocking(move || {

@@ -258,19 +258,20 @@ impl Job {
         let unread = |source| Error::Source { path: self.source.clone(), source };
         let failed = |error: &std::io::Error| Error::moved("write", path, error);
         file.seek(SeekFrom::Start(start)).map_err(|error| failed(&error))?;
+        remote.progress.start_at(start);
         let mut at = start;
         while at < self.bytes {
             let end = self.bytes.min(at + SYNC_BYTES);
             let mut window = Window::new(source, at, end);
             loop {
-                let under_way = window.fill().map_err(unread)?;
+                let under_way = window.fill(remote.progress).map_err(unread)?;
                 if under_way.is_empty() {
                     break;
                 }
                 match file.write(under_way) {
                     Ok(confirmed) => {
                         window.confirm(confirmed);
-                        remote.progress.advance(confirmed as u64);
+                        remote.progress.moved(confirmed as u64);
                     }
                     Err(error) => return Err(remote.explain(failed(&error), file)),
                 }
