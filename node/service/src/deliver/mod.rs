@@ -7,8 +7,8 @@
 //! - `error.rs`: its errors, each with whose fault it is and a sentence for the customer's admin.
 //!
 //! Beside them lies what destinations share: `names` (which names are safe to use), `progress` (a push
-//! may take as long as it likes, but it must not stand still), `bandwidth` (how fast it may be), `turns`
-//! (one push of a name at a time) and `memo` (what it leaves for the next one).
+//! may take as long as it likes, but it must not stand still), `turns` (one push of a name at a time),
+//! `bandwidth` (how fast a push may be) and `memo` (what it leaves for the next one).
 //!
 //! What is pushed when, in which order and how often is decided by the core. A push is idempotent:
 //! the name at the destination follows from the recording, and a name appears there only once its

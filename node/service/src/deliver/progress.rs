@@ -74,15 +74,17 @@ impl Progress {
         }
     }
 
-    /// Like [`leave`](Self::leave), on a thread that may block.
-    pub(super) fn leave_blocking(&self, bytes: u64) {
+    /// Like [`leave`](Self::leave), on a thread that may block. Answers whether it waited.
+    pub(super) fn leave_blocking(&self, bytes: u64) -> bool {
         let mut wait_ms = self.reserve(bytes);
+        let waits = wait_ms > 0;
         while wait_ms > 0 {
             let now_ms = wait_ms.min(WAIT_MS_MAX);
             std::thread::sleep(Duration::from_millis(now_ms));
             self.advance(1);
             wait_ms -= now_ms;
         }
+        waits
     }
 
     fn reserve(&self, bytes: u64) -> u64 {

@@ -115,6 +115,7 @@ impl Server {
     pub(crate) fn settings(&self) -> SftpDestination {
         SftpDestination {
             name: "films".into(),
+            limits: holdfast::config::Limits::default(),
             host: "127.0.0.1".into(),
             port: self.port,
             user: self.user.clone(),

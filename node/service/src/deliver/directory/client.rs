@@ -86,7 +86,7 @@ impl Job {
                 return Err(Error::Stopped);
             }
             let end = self.bytes.min(offset + self.progress.piece_bytes(STEP_BYTES));
-            self.progress.leave_blocking(end - offset);
+            let _ = self.progress.leave_blocking(end - offset);
             copier.copy(offset, end)?;
             if end >= synced + STEP_BYTES {
                 target.sync_data().map_err(failed)?;

@@ -262,9 +262,9 @@ impl Job {
         let mut at = start;
         while at < self.bytes {
             let end = self.bytes.min(at + SYNC_BYTES);
-            let mut window = Window::new(source, at, end);
+            let mut window = Window::new(source, at, end, remote.progress);
             loop {
-                let under_way = window.fill(remote.progress).map_err(unread)?;
+                let under_way = window.fill().map_err(unread)?;
                 if under_way.is_empty() {
                     break;
                 }

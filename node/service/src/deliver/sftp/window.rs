@@ -4,9 +4,6 @@
 //! confirmed, and wants what is not confirmed handed over again, where it sends only what is new. So
 //! each call gets the whole window, refilled at its end: the line never runs dry, where one write
 //! after the other would wait for a round trip between them.
-//!
-//! What is added to the window is what goes onto the line, so there it waits while the line is to be
-//! spared. The window is then as small as half a second of that rate.
 
 use std::fs::File;
 use std::io;
@@ -30,43 +27,43 @@ pub(super) struct Window<'a> {
     /// Where in the file the next byte to read is.
     next: u64,
     bytes: u64,
+    progress: &'a Progress,
 }
 
 impl<'a> Window<'a> {
     /// A window that begins at `offset` of a file of `bytes` bytes.
-    pub(super) fn new(source: &'a File, offset: u64, bytes: u64) -> Self {
+    pub(super) fn new(source: &'a File, offset: u64, bytes: u64, progress: &'a Progress) -> Self {
         let rest = usize::try_from(bytes - offset).unwrap_or(usize::MAX);
         let buffer = vec![0; rest.min(2 * WINDOW_BYTES)];
-        Self { source, buffer, start: 0, end: 0, next: offset, bytes }
+        Self { source, buffer, start: 0, end: 0, next: offset, bytes, progress }
     }
 
-    /// What is under way, or may be; empty when everything is confirmed. Blocks until the line may be
-    /// used for what it adds.
+    /// What is under way, or may be; empty when everything is confirmed.
     ///
     /// # Errors
     /// Where the file cannot be read, or ends too soon.
-    pub(super) fn fill(&mut self, progress: &Progress) -> io::Result<&[u8]> {
-        let at_most = |bytes: usize| {
-            usize::try_from(progress.piece_bytes(bytes as u64)).unwrap_or(bytes).min(bytes)
-        };
-        // A piece is at most a quarter of a second.
-        let (read_bytes, window_bytes) = (at_most(READ_BYTES), 2 * at_most(WINDOW_BYTES / 2));
-        while self.next < self.bytes && self.end - self.start < window_bytes {
+    pub(super) fn fill(&mut self) -> io::Result<&[u8]> {
+        while self.next < self.bytes && self.end - self.start < WINDOW_BYTES {
             let rest = usize::try_from(self.bytes - self.next).unwrap_or(usize::MAX);
-            let wanted = rest.min(read_bytes).min(window_bytes - (self.end - self.start));
+            let read_bytes = self.progress.piece_bytes(READ_BYTES as u64);
+            let read_bytes = usize::try_from(read_bytes).unwrap_or(READ_BYTES);
+            let wanted = rest.min(read_bytes).min(WINDOW_BYTES - (self.end - self.start));
             // Few large reads rather than one for every packet that was confirmed.
             if wanted < rest.min(read_bytes) && self.end > self.start {
                 break;
             }
-            progress.leave_blocking(wanted as u64);
             if self.end + wanted > self.buffer.len() {
                 self.buffer.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             }
+            let has_waited = self.progress.leave_blocking(wanted as u64);
             let piece = &mut self.buffer[self.end..self.end + wanted];
             self.source.read_exact_at(piece, self.next)?;
             self.end += wanted;
             self.next += wanted as u64;
+            if has_waited {
+                break;
+            }
         }
         Ok(&self.buffer[self.start..self.end])
     }
@@ -87,16 +84,17 @@ mod tests {
 
     #[test]
     fn every_byte_passes_once_and_in_order() {
+        let progress = Progress::default();
         let length = 3 * WINDOW_BYTES + 12_345;
         let content: Vec<u8> = (0..length).map(|at| (at * 7 / 3) as u8).collect();
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&content).unwrap();
         for (offset, confirmed) in [(0, 30_000), (5, WINDOW_BYTES), (length - 1, 1), (77, 999_983)]
         {
-            let mut window = Window::new(&file, offset as u64, length as u64);
+            let mut window = Window::new(&file, offset as u64, length as u64, &progress);
             let mut at = offset;
             loop {
-                let under_way = window.fill(&Progress::default()).unwrap();
+                let under_way = window.fill().unwrap();
                 assert!(under_way.len() <= WINDOW_BYTES);
                 if under_way.is_empty() {
                     break;
@@ -108,11 +106,11 @@ mod tests {
             }
             assert_eq!(at, length);
         }
-        let mut longer = Window::new(&file, 0, length as u64 + 1);
+        let mut longer = Window::new(&file, 0, length as u64 + 1, &progress);
         longer.confirm(0);
         let mut result = Ok(());
         for _ in 0..10 {
-            let taken = match longer.fill(&Progress::default()) {
+            let taken = match longer.fill() {
                 Ok(under_way) => under_way.len(),
                 Err(error) => {
                     result = Err(error);
@@ -125,24 +123,23 @@ mod tests {
     }
 
     #[test]
-    fn on_a_line_to_be_spared_little_is_under_way_and_it_takes_its_time() {
+    fn on_a_line_to_be_spared_each_piece_waits_until_the_one_before_has_gone() {
         let length = 1 << 20;
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&vec![7; length]).unwrap();
         let limiter = Limiter::fixed(Some(length as u64));
         let progress = Progress::limited(vec![Arc::new(limiter)]);
         let begun = tokio::time::Instant::now();
-        let mut window = Window::new(&file, 0, length as u64);
+        let mut window = Window::new(&file, 0, length as u64, &progress);
         let mut sent = 0;
         loop {
-            let under_way = window.fill(&progress).unwrap().len();
-            assert!(under_way <= length / 2, "{under_way} bytes are under way");
+            let under_way = window.fill().unwrap().len();
+            assert!(under_way <= length / 2, "{under_way} bytes go at once");
             if under_way == 0 {
                 break;
             }
-            let confirmed = under_way.min(30_000);
-            window.confirm(confirmed);
-            sent += confirmed;
+            window.confirm(under_way);
+            sent += under_way;
         }
         assert_eq!(sent, length);
         // The last quarter leaves when the first three have gone.
