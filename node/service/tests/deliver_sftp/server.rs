@@ -131,7 +131,6 @@ impl Server {
             verify: Verify::default(),
             file_mode: None,
             folder_mode: None,
-            limits: holdfast::config::Limits::default(),
         }
     }
 
