@@ -15,15 +15,19 @@
 //! bytes are whole.
 
 pub mod abandon;
+mod attempt;
 pub mod bandwidth;
 pub mod directory;
 pub mod ftp;
+pub mod gate;
+pub mod journal;
 pub mod memo;
 mod names;
 pub mod progress;
 pub mod s3;
 pub mod secret;
 pub mod sftp;
+pub mod transfers;
 mod turns;
 pub mod worker;
 
@@ -42,8 +46,12 @@ use jiff::civil::Date;
 use crate::config;
 use crate::nodekey::NodeKey;
 
+use bandwidth::Bandwidth;
+use gate::Gates;
+use journal::Journal;
 use memo::Memo;
 use progress::Progress;
+use transfers::Transfers;
 
 /// A file to push.
 #[derive(Debug, Clone)]
@@ -141,6 +149,32 @@ pub struct PushError {
     pub fault: Fault,
     /// What happened, at which destination, and what to do about it. Holds no secret.
     pub sentence: String,
+}
+
+/// What a node knows of its pushes.
+#[derive(Debug)]
+pub struct Pushing {
+    /// How fast they may be.
+    pub bandwidth: Bandwidth,
+    /// To which destinations they may go now.
+    pub gates: Gates,
+    /// What was tried.
+    pub journal: Journal,
+    /// What is under way.
+    pub transfers: Transfers,
+}
+
+impl Pushing {
+    /// Nothing is under way yet.
+    #[must_use]
+    pub fn new(bandwidth: Bandwidth) -> Self {
+        Self {
+            bandwidth,
+            gates: Gates::default(),
+            journal: Journal::default(),
+            transfers: Transfers::default(),
+        }
+    }
 }
 
 /// Somewhere files are pushed to.
