@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use holdfast_core::RecordingId;
 use holdfast_core::attempts::Fault;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Recordings that have to fail in a row until a destination is shut.
@@ -84,7 +84,7 @@ pub struct Visit {
 }
 
 /// How a destination is doing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Health {
     /// Whether it is pushed to; when not, only probes are let through.
     pub open: bool,

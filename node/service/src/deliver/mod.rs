@@ -17,6 +17,7 @@
 pub mod abandon;
 mod attempt;
 pub mod bandwidth;
+pub mod check;
 pub mod directory;
 pub mod ftp;
 pub mod gate;
@@ -207,7 +208,8 @@ pub trait Destination: Send + Sync + fmt::Debug {
     /// Deletes a file that lies there under this name, or at this location where one was noted. One
     /// that is not there is deleted.
     ///
-    /// Asked of our own storage only: nothing is ever deleted from a customer's.
+    /// Asked of our own storage, and of others only for files that the node wrote to try them: no
+    /// recording is ever deleted from a customer's.
     ///
     /// # Errors
     /// [`PushError`], classified by the destination.
