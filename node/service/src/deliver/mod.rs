@@ -17,6 +17,7 @@
 pub mod abandon;
 pub mod bandwidth;
 pub mod directory;
+pub mod dropbox;
 pub mod ftp;
 pub mod memo;
 mod names;
@@ -224,6 +225,9 @@ pub fn build(
         }
         config::Destination::Sftp(settings) => {
             Ok(Box::new(sftp::Sftp::new(settings, state_path)?.with_secrets(secrets)))
+        }
+        config::Destination::Dropbox(settings) => {
+            Ok(Box::new(dropbox::Dropbox::new(settings)?.with_secrets(secrets)))
         }
     }
 }
