@@ -145,7 +145,7 @@ impl Client {
                 Some(Meaning::Token) if !is_renewed => is_renewed = true,
                 Some(Meaning::Busy) => {
                     let asked_s = error.refusal().and_then(|refusal| refusal.retry_after_s);
-                    waits.wait(what, asked_s.unwrap_or(busy_s)).await?;
+                    waits.wait(what, asked_s.unwrap_or(busy_s).max(1)).await?;
                     busy_s = (busy_s * 2).min(BUSY_S_MAX);
                 }
                 _ if error.is_hiccup() && hiccups < self.limits.hiccups_max => {

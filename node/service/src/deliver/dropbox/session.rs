@@ -223,8 +223,12 @@ impl Push<'_> {
             // Up to where a part ends, also where Dropbox has got only half of the last one.
             let end = (offset + 1).next_multiple_of(session.part_bytes).min(session.bytes);
             let range = Range { offset, bytes: end - offset };
-            self.append(&session.session_id, range, false).await?;
-            session.has = Has::Bytes(end);
+            let there = match self.append(&session.session_id, range, false).await {
+                Ok(()) => end,
+                Err(error) => further(&error, range).ok_or(error)?,
+            };
+            session.has = Has::Bytes(there);
+            self.source.pace().start_at(there);
             self.note(session).await?;
         }
     }
@@ -239,6 +243,12 @@ impl Push<'_> {
         let call = self.call("upload a part", "files/upload_session/append_v2", argument, payload);
         self.client.send(&call, &self.waits).await.map(drop)
     }
+}
+
+/// How far a session is that has got more of a part than we know, as after an answer that was lost.
+fn further(error: &Error, range: Range) -> Option<u64> {
+    let correct = error.refusal()?.correct_offset?;
+    (correct > range.offset && correct <= range.offset + range.bytes).then_some(correct)
 }
 
 #[cfg(test)]
