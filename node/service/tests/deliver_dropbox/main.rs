@@ -3,11 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+mod api;
 #[path = "../deliver_common/mod.rs"]
 mod deliver_common;
 mod existing;
 mod fake;
 mod lines;
+#[path = "../operate_node/mod.rs"]
+mod operate_node;
 mod patience;
 mod reads;
 mod refusals;

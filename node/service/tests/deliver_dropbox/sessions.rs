@@ -184,6 +184,7 @@ async fn a_parallel_session_that_does_not_work_out_is_followed_by_a_sequential_o
         (FINISH, r#"{".tag":"concurrent_session_missing_data"}"#),
         (FINISH, r#"{".tag":"concurrent_session_not_closed"}"#),
         (APPEND, r#"{".tag":"concurrent_session_invalid_data_size"}"#),
+        (START, r#"{".tag":"concurrent_session_data_not_allowed"}"#),
         (
             FINISH,
             r#"{".tag":"lookup_failed","lookup_failed":{".tag":"incorrect_offset","correct_offset":7}}"#,

@@ -99,8 +99,9 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    pub(super) fn new(limits: &Limits, pace: Progress) -> Self {
-        Self { left_ms: AtomicU64::new(limits.wait_ms_max), pace }
+    /// At most so many milliseconds in sum.
+    pub(super) fn new(wait_ms_max: u64, pace: Progress) -> Self {
+        Self { left_ms: AtomicU64::new(wait_ms_max), pace }
     }
 
     /// Waits as long as Dropbox asks for, if the push has that long.

@@ -101,7 +101,7 @@ impl Dropbox {
             name: name.into(),
             source: &source,
             hashes: Hashes::of(&source),
-            waits: Waits::new(&self.client.limits, file.progress.clone()),
+            waits: Waits::new(self.client.limits.wait_ms_max, file.progress.clone()),
         };
         Ok(format!("dropbox:{}", push.run().await?))
     }

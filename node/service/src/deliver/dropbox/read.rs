@@ -17,6 +17,8 @@ use crate::deliver::progress::Progress;
 use crate::deliver::{Pieces, Reading};
 
 const WHAT: &str = "read the file";
+/// Longest that Dropbox may have somebody wait who wants to watch, in milliseconds.
+const WAIT_MS_MAX: u64 = 10_000;
 
 /// Asks for a file, or for a part of it.
 pub(super) async fn open(
@@ -33,7 +35,8 @@ pub(super) async fn open(
         payload: Payload::Wanted(range),
         stall_ms_max: stall_ms,
     };
-    let (waits, progress) = (Waits::new(&client.limits, Progress::default()), Progress::default());
+    let waits = Waits::new(client.limits.wait_ms_max.min(WAIT_MS_MAX), Progress::default());
+    let progress = Progress::default();
     // Boxed, or the future of every caller is as large as this one.
     let once = || Box::pin(client.open(&call, &progress));
     let response = match client.patiently(WHAT, &waits, once).await {

@@ -110,7 +110,13 @@ impl Push<'_> {
             noted = noted.filter(|n| n.is_usable(self.source.bytes(), now_s, age_s_max));
             let mut session = match noted.take() {
                 Some(noted) => noted,
-                None => self.begin(is_parallel).await?,
+                None => match self.begin(is_parallel).await {
+                    Err(error) if is_parallel && error.meaning() == Some(Meaning::Parallel) => {
+                        is_parallel = false;
+                        continue;
+                    }
+                    begun => begun?,
+                },
             };
             let result = match self.fill(&mut session).await {
                 Ok(()) => self.finish(&session.session_id, 1).await,

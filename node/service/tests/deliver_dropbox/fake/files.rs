@@ -33,9 +33,7 @@ pub(crate) fn act(
         return refused(&["payload_too_large"]);
     }
     match route {
-        _ if is_cut && route != "files/upload_session/append_v2" => {
-            Err(Refused::Bad("the body was cut".into()))
-        }
+        _ if is_cut && route != "files/upload_session/append_v2" => Err(Refused::Cut),
         "files/get_metadata" => metadata(kept, &parse(argument)?),
         "files/upload" => upload(kept, &parse(argument)?, body),
         "files/upload_session/start" => start(kept, &parse(argument)?, body),
@@ -237,7 +235,7 @@ fn append(
         if keeps_halves && !session.is_concurrent && body.length > 0 {
             session.parts.insert(offset, body);
         }
-        return Err(Refused::Bad("the body was cut".into()));
+        return Err(Refused::Cut);
     }
     if session.is_concurrent {
         if !offset.is_multiple_of(BLOCK) {

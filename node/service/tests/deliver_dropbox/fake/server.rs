@@ -342,6 +342,7 @@ fn refuse(kept: &Shared, refused: Refused) -> Response<Body> {
     };
     match refused {
         Refused::Bad(text) => answer(kept, 400, &[], text),
+        Refused::Cut => answer(kept, 408, &[], String::new()),
         Refused::Auth(error) => with(401, error),
         Refused::Root => with(422, union(&["no_permission"], json!({}))),
         Refused::Endpoint(error) => with(409, error),

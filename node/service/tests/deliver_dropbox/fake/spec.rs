@@ -14,6 +14,7 @@ pub(crate) struct UploadArg {
     #[serde(default)]
     pub(crate) autorename: bool,
     #[serde(default)]
+    #[expect(dead_code, reason = "looked at in the argument as it came")]
     pub(crate) mute: bool,
     #[serde(default)]
     pub(crate) strict_conflict: bool,
@@ -89,6 +90,8 @@ pub(crate) struct PathArg {
 pub(crate) enum Refused {
     /// 400, with a sentence.
     Bad(String),
+    /// 408: the body did not come in time.
+    Cut,
     /// 401
     Auth(Value),
     /// 422

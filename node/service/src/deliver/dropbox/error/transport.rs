@@ -44,7 +44,9 @@ impl Transport {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
                     return Ok(Self::Certificate(problem.to_string()));
                 }
-                Some(other) => return Ok(Self::Tls(other.to_string())),
+                Some(other) if error.is_connect() => return Ok(Self::Tls(other.to_string())),
+                // Bytes that were altered on the way end a connection that was good.
+                Some(other) => return Ok(Self::Broken(other.to_string())),
                 None => {}
             }
         }
