@@ -6,7 +6,7 @@ use std::sync::Arc;
 use holdfast::clock::Clock;
 use holdfast::config::{DropboxDestination, Timetable};
 use holdfast::deliver::bandwidth::Limiter;
-use holdfast::deliver::dropbox::Dropbox;
+use holdfast::deliver::dropbox::{Dropbox, Limits};
 use holdfast::deliver::progress::Progress;
 use holdfast::deliver::{Destination, FileToPush};
 use holdfast_core::attempts::Fault as Whose;
@@ -98,7 +98,9 @@ async fn a_dropbox_that_falls_silent_is_given_up() {
     for then in [Then::Stall, Then::Mute] {
         let line = Line::to(fake.content_port, 0, then).await;
         let settings = at_line(settings.clone(), &line);
-        let dropbox = Dropbox::with_limits(&settings, impatient()).unwrap();
+        // Less than what makes a standstill, so that it is known which of them ends it.
+        let limits = Limits { connect_ms_max: 300, ..impatient() };
+        let dropbox = Dropbox::with_limits(&settings, limits).unwrap();
         let error = fails(&dropbox, &file(dir.path(), "a.mp4", &bytes(10))).await;
         assert_eq!(error.fault, Whose::Networks);
         assert!(error.sentence.contains("cannot be reached"), "{error}");

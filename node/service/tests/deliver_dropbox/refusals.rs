@@ -1,6 +1,7 @@
 //! What the customer's admin is told where Dropbox, or we, refuse.
 
 use holdfast::config::DropboxDestination;
+use holdfast::deliver::Destination;
 use holdfast_core::attempts::Fault as Whose;
 
 use super::deliver_common::{MIB, bytes, file};
@@ -44,10 +45,7 @@ async fn an_app_that_may_not_write_is_told_which_scope_it_lacks() {
         assert!(error.sentence.contains("tick files.content.write in Permissions"), "{error}");
     }
     // Looking at what is there is advised, but not needed.
-    let mut kept = fake.kept();
-    kept.scopes = ["files.content.write"].into();
-    drop(kept);
-    use holdfast::deliver::Destination;
+    fake.kept().scopes = ["files.content.write"].into();
     let content = bytes(9 * MIB);
     dropbox.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
     assert!(fake.content("/Recordings/a.mp4").unwrap() == content);

@@ -149,9 +149,9 @@ fn upload(kept: &mut Kept, argument: &UploadArg, body: Bytes) -> Result<Value, R
             ..Session::default()
         };
         let upload_session_id = add(kept, session);
-        let mut failed = json!({ "reason": union(&tags, json!({})) });
+        let mut failed = json!({ "reason": union(&tags, &json!({})) });
         failed["upload_session_id"] = json!(upload_session_id);
-        Refused::Endpoint(union(&["path"], failed))
+        Refused::Endpoint(union(&["path"], &failed))
     })
 }
 
@@ -203,16 +203,16 @@ fn session<'a>(kept: &'a mut Kept, id: &str) -> Result<&'a mut Session, Value> {
     let (now_s, after_commit) = (kept.now_s, kept.after_commit);
     match kept.sessions.get_mut(id) {
         Some(session) if now_s - session.begun_s > SESSION_LIFE_S => {
-            Err(union(&["not_found"], json!({})))
+            Err(union(&["not_found"], &json!({})))
         }
-        Some(session) if session.is_committed => Err(union(&[after_commit], json!({}))),
+        Some(session) if session.is_committed => Err(union(&[after_commit], &json!({}))),
         Some(session) => Ok(session),
-        None => Err(union(&["not_found"], json!({}))),
+        None => Err(union(&["not_found"], &json!({}))),
     }
 }
 
 fn offset_error(correct: usize) -> Value {
-    union(&["incorrect_offset"], json!({ "correct_offset": correct }))
+    union(&["incorrect_offset"], &json!({ "correct_offset": correct }))
 }
 
 fn append(
@@ -298,7 +298,7 @@ fn finish(kept: &mut Kept, argument: &FinishArg, body: Bytes) -> Result<Value, R
         whole.join(part);
     }
     let saved = save(kept, commit, whole)
-        .map_err(|tags| Refused::Endpoint(union(&[&["path"], &tags[..]].concat(), json!({}))))?;
+        .map_err(|tags| Refused::Endpoint(union(&[&["path"], &tags[..]].concat(), &json!({}))))?;
     if let Some(session) = kept.sessions.get_mut(&cursor.session_id) {
         session.is_committed = true;
         session.parts.clear();

@@ -221,16 +221,16 @@ fn judge(
         return bad("must provide HTTP header \"Authorization\"");
     };
     match kept.access.get(token) {
-        None => return Err(Refused::Auth(union(&["invalid_access_token"], json!({})))),
+        None => return Err(Refused::Auth(union(&["invalid_access_token"], &json!({})))),
         Some(expires) if *expires <= kept.now_s => {
-            return Err(Refused::Auth(union(&["expired_access_token"], json!({}))));
+            return Err(Refused::Auth(union(&["expired_access_token"], &json!({}))));
         }
         Some(_) => {}
     }
     let Some(scope) = scope(route) else { return bad("unknown API function") };
     if !kept.scopes.contains(scope) {
         let members = json!({ "required_scope": scope });
-        return Err(Refused::Auth(union(&["missing_scope"], members)));
+        return Err(Refused::Auth(union(&["missing_scope"], &members)));
     }
     if let Some(root) = header("dropbox-api-path-root") {
         let root: Value = serde_json::from_str(root).unwrap_or_default();
@@ -344,7 +344,7 @@ fn refuse(kept: &Shared, refused: Refused) -> Response<Body> {
         Refused::Bad(text) => answer(kept, 400, &[], text),
         Refused::Cut => answer(kept, 408, &[], String::new()),
         Refused::Auth(error) => with(401, error),
-        Refused::Root => with(422, union(&["no_permission"], json!({}))),
+        Refused::Root => with(422, union(&["no_permission"], &json!({}))),
         Refused::Endpoint(error) => with(409, error),
     }
 }

@@ -105,7 +105,7 @@ pub(crate) fn parse<T: DeserializeOwned>(argument: &Value) -> Result<T, Refused>
 }
 
 /// A union of a union, and so on; the innermost may have members.
-pub(crate) fn union(tags: &[&str], members: Value) -> Value {
+pub(crate) fn union(tags: &[&str], members: &Value) -> Value {
     let mut value = Value::Null;
     for (depth, tag) in tags.iter().enumerate().rev() {
         let mut at = if depth + 1 == tags.len() { members.clone() } else { json!({ *tag: value }) };
@@ -116,7 +116,7 @@ pub(crate) fn union(tags: &[&str], members: Value) -> Value {
 }
 
 pub(crate) fn refused<T>(tags: &[&str]) -> Result<T, Refused> {
-    Err(Refused::Endpoint(union(tags, json!({}))))
+    Err(Refused::Endpoint(union(tags, &json!({}))))
 }
 
 /// `error_summary`: the tags, and dots that nobody is to rely on.
