@@ -65,17 +65,36 @@ async fn what_is_not_there_is_gone_and_what_lies_elsewhere_is_not_read() {
 }
 
 #[tokio::test]
-async fn nothing_is_ever_deleted_there() {
+async fn a_file_that_was_written_to_try_it_is_deleted_and_nothing_else() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
     let dropbox = dropbox(&settings(&fake, dir.path()));
-    let location = dropbox.push(&file(dir.path(), "a.mp4", b"x")).await.unwrap();
-    for location in [None, Some(location.as_str())] {
-        let error = dropbox.withdraw("a.mp4", location).await.unwrap_err();
-        assert_eq!(error.fault, Whose::Ours);
-        assert!(error.sentence.contains("never our own storage"), "{error}");
+    fake.put("/Recordings/d/other.mp4", b"another's");
+    fake.put("/outside.mp4", b"another's");
+    fake.kept().folders.insert("/recordings/d".into());
+    for location in [true, false] {
+        let pushed = dropbox.push(&file(dir.path(), "try.mp4", b"x")).await.unwrap();
+        assert_eq!(fake.paths().len(), 3);
+        // One that is gone is deleted.
+        for _ in 0..2 {
+            dropbox.withdraw("try.mp4", location.then_some(&pushed)).await.unwrap();
+            assert_eq!(fake.paths(), ["/outside.mp4", "/Recordings/d/other.mp4"]);
+        }
     }
+    // One that is replaced between the look and the deletion stays.
+    let pushed = dropbox.push(&file(dir.path(), "try.mp4", b"x")).await.unwrap();
+    let stale = r#"{".tag":"file","name":"try.mp4","rev":"00000000aaaa","size":1}"#;
+    fake.fault("files/get_metadata", Fault::Answer(200, Vec::new(), stale.into()));
+    for (name, location, problem) in [
+        ("try.mp4", Some(pushed.as_str()), "path_write/conflict/file"),
+        ("d", None, "is no file"),
+        ("../outside.mp4", None, "cannot use the name"),
+        ("x", Some("dropbox:/outside.mp4"), "does not lie in it"),
+    ] {
+        let error = dropbox.withdraw(name, location).await.unwrap_err();
+        assert!(error.sentence.contains(problem), "{error}");
+    }
+    assert_eq!(fake.paths().len(), 3);
     // Upload sessions end by themselves.
     dropbox.abandon(b"{}").await.unwrap();
-    assert_eq!(fake.paths(), ["/Recordings/a.mp4"]);
 }

@@ -77,9 +77,9 @@ pub(super) enum Error {
     /// The location belongs to another folder.
     #[error("{location:?} does not lie in it; has the destination's directory been changed?")]
     Elsewhere { location: String },
-    /// It was asked to delete.
-    #[error("a Dropbox is never our own storage, so nothing is deleted from it")]
-    NotOurs,
+    /// What is to be deleted is no file.
+    #[error("{path:?} is no file, so it is not deleted; look at it at dropbox.com")]
+    NoFile { path: String },
 }
 
 impl Error {
@@ -119,13 +119,13 @@ impl Error {
             | Self::Authorities { .. }
             | Self::Secret(_)
             | Self::Exists { .. }
+            | Self::NoFile { .. }
             | Self::Elsewhere { .. } => Fault::Customers,
             Self::Name { .. }
             | Self::Source(_)
             | Self::SourceBytes { .. }
             | Self::SourceEmpty { .. }
-            | Self::Memo(_)
-            | Self::NotOurs => Fault::Ours,
+            | Self::Memo(_) => Fault::Ours,
             Self::Transport { transport, .. } => transport.fault(),
             Self::Stalled { .. }
             | Self::Busy { .. }

@@ -19,6 +19,7 @@ mod error;
 mod hash;
 mod push;
 mod read;
+mod remove;
 mod session;
 mod source;
 mod token;
@@ -88,9 +89,7 @@ impl Dropbox {
     }
 
     async fn upload(&self, file: &FileToPush) -> Result<String, Error> {
-        let path = format!("{}{}", below(&self.settings.directory), file.name);
-        names::parts(&path).map_err(|problem| Error::Name { name: path.clone(), problem })?;
-        let path = format!("/{path}");
+        let path = self.path_of(&file.name)?;
         let (folder, name) = path.split_at(path.rfind('/').map_or(0, |slash| slash + 1));
         let source = Source::open(&file.path, file.bytes, file.progress.clone()).await?;
         let push = Push {
@@ -107,11 +106,33 @@ impl Dropbox {
     }
 
     async fn open(&self, location: &str, range: Option<&str>) -> Result<Reading, Error> {
+        read::open(&self.client, self.path(location)?, range, &self.settings).await
+    }
+
+    async fn remove(&self, name: &str, location: Option<&str>) -> Result<(), Error> {
+        let path = match location {
+            Some(location) => self.path(location)?.to_owned(),
+            None => self.path_of(name)?,
+        };
+        remove::remove(&self.client, &path).await
+    }
+
+    /// The path of a file of this name.
+    fn path_of(&self, name: &str) -> Result<String, Error> {
+        let path = format!("{}{name}", below(&self.settings.directory));
+        match names::parts(&path) {
+            Ok(_) => Ok(format!("/{path}")),
+            Err(problem) => Err(Error::Name { name: path, problem }),
+        }
+    }
+
+    /// The path of a location that this destination once answered with.
+    fn path<'a>(&self, location: &'a str) -> Result<&'a str, Error> {
         let elsewhere = || Error::Elsewhere { location: location.into() };
         let path = location.strip_prefix("dropbox:").ok_or_else(elsewhere)?;
         let root = format!("/{}", below(&self.settings.directory));
         names::parts(path.strip_prefix(&root).ok_or_else(elsewhere)?).map_err(|_| elsewhere())?;
-        read::open(&self.client, path, range, &self.settings).await
+        Ok(path)
     }
 }
 
@@ -141,10 +162,14 @@ impl Destination for Dropbox {
 
     fn withdraw<'a>(
         &'a self,
-        _name: &'a str,
-        _location: Option<&'a str>,
+        name: &'a str,
+        location: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), PushError>> {
-        std::future::ready(Err(Error::NotOurs.into_push_error(&self.settings))).boxed()
+        let remove = async move {
+            let removed = self.remove(name, location).await;
+            removed.map_err(|error| error.into_push_error(&self.settings))
+        };
+        remove.boxed()
     }
 }
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::spec::{
-    AppendArg, FinishArg, PathArg, Refused, StartArg, UploadArg, check_pattern, parse, path_error,
-    refused, union,
+    AppendArg, DeleteArg, FinishArg, PathArg, Refused, StartArg, UploadArg, check_pattern, parse,
+    path_error, refused, union,
 };
 use super::{BLOCK, Bytes, File, Kept, PAYLOAD_MAX, SESSION_LIFE_S, Session};
 
@@ -13,7 +13,8 @@ pub(crate) fn scope(route: &str) -> Option<&'static str> {
     Some(match route {
         "files/get_metadata" => "files.metadata.read",
         "files/download" => "files.content.read",
-        "files/upload"
+        "files/delete_v2"
+        | "files/upload"
         | "files/upload_session/start"
         | "files/upload_session/append_v2"
         | "files/upload_session/finish" => "files.content.write",
@@ -35,6 +36,7 @@ pub(crate) fn act(
     match route {
         _ if is_cut && route != "files/upload_session/append_v2" => Err(Refused::Cut),
         "files/get_metadata" => metadata(kept, &parse(argument)?),
+        "files/delete_v2" => delete(kept, &parse(argument)?),
         "files/upload" => upload(kept, &parse(argument)?, body),
         "files/upload_session/start" => start(kept, &parse(argument)?, body),
         "files/upload_session/append_v2" => append(kept, &parse(argument)?, body, is_cut),
@@ -81,6 +83,23 @@ fn metadata(kept: &Kept, argument: &PathArg) -> Result<Value, Refused> {
     let mut found = of_file(file);
     found[".tag"] = json!("file");
     Ok(found)
+}
+
+fn delete(kept: &mut Kept, argument: &DeleteArg) -> Result<Value, Refused> {
+    check_pattern(&argument.path)?;
+    let key = argument.path.to_lowercase();
+    match kept.files.get(&key).map(of_file) {
+        Some(file) if argument.parent_rev.as_ref().is_some_and(|rev| file["rev"] != **rev) => {
+            refused(&["path_write", "conflict", "file"])
+        }
+        Some(mut file) => {
+            kept.files.remove(&key);
+            file[".tag"] = json!("file");
+            Ok(json!({ "metadata": file }))
+        }
+        None if kept.folders.contains(&key) => panic!("a folder is being deleted"),
+        None => refused(&["path_lookup", "not_found"]),
+    }
 }
 
 /// The file that a download is of.

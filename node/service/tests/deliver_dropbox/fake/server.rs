@@ -238,7 +238,7 @@ fn judge(
             return Err(Refused::Root);
         }
     }
-    let is_for_content = route != "files/get_metadata";
+    let is_for_content = !matches!(route, "files/get_metadata" | "files/delete_v2");
     if is_for_content != is_content {
         return bad("this route is at another host");
     }

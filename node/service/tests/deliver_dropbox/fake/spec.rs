@@ -85,6 +85,15 @@ pub(crate) struct PathArg {
     pub(crate) path: String,
 }
 
+/// `DeleteArg`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteArg {
+    pub(crate) path: String,
+    #[serde(default)]
+    pub(crate) parent_rev: Option<String>,
+}
+
 /// What a request is answered with.
 #[derive(Debug)]
 pub(crate) enum Refused {

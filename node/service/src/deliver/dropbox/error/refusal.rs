@@ -185,7 +185,8 @@ impl Refusal {
     }
 
     fn meaning_of_tags(&self) -> Meaning {
-        let is_saving = self.tags.first().is_some_and(|tag| tag == "path");
+        // `path`, or `path_lookup` of a deletion: there is nothing at it. Else it is of a session.
+        let is_of_path = self.tags.first().is_some_and(|tag| tag.starts_with("path"));
         for tag in self.tags.iter().rev() {
             return match tag.as_str() {
                 "file" => Meaning::File,
@@ -200,7 +201,7 @@ impl Refusal {
                 "disallowed_name" | "malformed_path" => Meaning::Name,
                 "too_many_write_operations" => Meaning::Busy,
                 "content_hash_mismatch" => Meaning::Altered,
-                "not_found" if is_saving => Meaning::Gone,
+                "not_found" if is_of_path => Meaning::Gone,
                 "not_found" => Meaning::Session,
                 "incorrect_offset" => Meaning::Offset,
                 "closed" => Meaning::Closed,
