@@ -1,0 +1,384 @@
+//! What each store takes, as its provider documents it. Nothing is asked of a store that it does not
+//! take, and settings that ask for it are refused before anything is pushed.
+//!
+//! | what | why it differs |
+//! | --- | --- |
+//! | checksums | Google refuses `x-amz-checksum-*`, R2 takes no CRC32C of a whole; all take `Content-MD5` |
+//! | classes | each provider has its own; at Ceph and others they are the admin's |
+//! | parts | S3 takes 10,000, Scaleway 1,000 |
+//! | conditional | `If-None-Match: *`: at MinIO and Amazon for both ways, at R2 for single requests only |
+
+use holdfast_core::storage::Provider;
+use reqwest::Url;
+
+use super::template::Template;
+use crate::config::{Acl, Checksum, Existing, Preset, S3Destination, Sse};
+
+/// Largest part, in bytes: S3's own limit.
+const PART_BYTES_MAX: u64 = 5 << 30;
+/// Smallest part but the last, in bytes: S3's own limit.
+const PART_BYTES_MIN: u64 = 5 << 20;
+/// Most parts of a file that are under way at once.
+const PARTS_AT_ONCE_MAX: u32 = 32;
+/// Most tags, and their longest names and values in characters: S3's own limits.
+const TAGS_MAX: usize = 10;
+const TAG_NAME_CHARS_MAX: usize = 128;
+/// Longest value of a tag, in characters.
+pub(super) const TAG_VALUE_CHARS_MAX: usize = 256;
+
+/// Which writes a store makes only where nothing is there yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Conditional {
+    /// None.
+    Never,
+    /// Those of one request.
+    Put,
+    /// These, and putting parts together.
+    Always,
+}
+
+/// What a store takes.
+#[derive(Debug)]
+pub(crate) struct Capabilities {
+    preset: Preset,
+    /// What people call it.
+    name: &'static str,
+    /// The ends of its hosts' names.
+    hosts: &'static [&'static str],
+    /// Checksums; the first is used where none is chosen.
+    checksums: &'static [Checksum],
+    /// Storage classes; any word where there is no list.
+    classes: Option<&'static [&'static str]>,
+    /// Most parts of a file.
+    pub(super) parts_max: u64,
+    /// Whether buckets are usually part of the path.
+    path_style: bool,
+    has_sse_s3: bool,
+    has_sse_kms: bool,
+    acls: &'static [Acl],
+    has_tags: bool,
+    pub(super) conditional: Conditional,
+}
+
+use Checksum::{Crc32c, Md5, Sha256};
+
+const ALL_ACLS: &[Acl] = &[
+    Acl::Private,
+    Acl::PublicRead,
+    Acl::PublicReadWrite,
+    Acl::AuthenticatedRead,
+    Acl::AwsExecRead,
+    Acl::BucketOwnerRead,
+    Acl::BucketOwnerFullControl,
+];
+const USUAL_ACLS: &[Acl] =
+    &[Acl::Private, Acl::PublicRead, Acl::PublicReadWrite, Acl::AuthenticatedRead];
+
+/// Only what every store takes, and whatever else its admin asks for.
+const OTHER: Capabilities = Capabilities {
+    preset: Preset::Other,
+    name: "this store",
+    hosts: &[],
+    checksums: &[Md5, Crc32c, Sha256],
+    classes: None,
+    parts_max: 1_000,
+    path_style: false,
+    has_sse_s3: true,
+    has_sse_kms: true,
+    acls: ALL_ACLS,
+    has_tags: true,
+    conditional: Conditional::Never,
+};
+
+const ALL: &[Capabilities] = &[
+    Capabilities {
+        preset: Preset::Aws,
+        name: "Amazon S3",
+        hosts: &["amazonaws.com", "amazonaws.com.cn"],
+        checksums: &[Crc32c, Sha256, Md5],
+        classes: Some(&[
+            "STANDARD",
+            "STANDARD_IA",
+            "INTELLIGENT_TIERING",
+            "ONEZONE_IA",
+            "GLACIER_IR",
+            "GLACIER",
+            "DEEP_ARCHIVE",
+            "REDUCED_REDUNDANCY",
+        ]),
+        parts_max: 10_000,
+        conditional: Conditional::Always,
+        ..OTHER
+    },
+    Capabilities {
+        preset: Preset::Gcs,
+        name: "Google Cloud Storage",
+        hosts: &["storage.googleapis.com"],
+        checksums: &[Md5],
+        classes: Some(&["STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"]),
+        parts_max: 10_000,
+        has_sse_s3: false,
+        has_sse_kms: false,
+        acls: &[
+            Acl::Private,
+            Acl::PublicRead,
+            Acl::PublicReadWrite,
+            Acl::AuthenticatedRead,
+            Acl::BucketOwnerRead,
+            Acl::BucketOwnerFullControl,
+        ],
+        has_tags: false,
+        ..OTHER
+    },
+    Capabilities {
+        preset: Preset::Spaces,
+        name: "DigitalOcean Spaces",
+        hosts: &["digitaloceanspaces.com"],
+        checksums: &[Md5],
+        classes: Some(&["STANDARD"]),
+        parts_max: 10_000,
+        has_sse_s3: false,
+        has_sse_kms: false,
+        acls: &[Acl::Private, Acl::PublicRead],
+        has_tags: false,
+        ..OTHER
+    },
+    Capabilities {
+        preset: Preset::Scaleway,
+        name: "Scaleway",
+        hosts: &["scw.cloud"],
+        checksums: &[Md5],
+        classes: Some(&["STANDARD", "ONEZONE_IA", "GLACIER"]),
+        has_sse_s3: false,
+        has_sse_kms: false,
+        acls: USUAL_ACLS,
+        ..OTHER
+    },
+    Capabilities {
+        preset: Preset::R2,
+        name: "Cloudflare R2",
+        hosts: &["r2.cloudflarestorage.com"],
+        checksums: &[Md5],
+        classes: Some(&["STANDARD", "STANDARD_IA"]),
+        parts_max: 10_000,
+        has_sse_s3: false,
+        has_sse_kms: false,
+        acls: &[],
+        has_tags: false,
+        conditional: Conditional::Put,
+        ..OTHER
+    },
+    Capabilities {
+        preset: Preset::Wasabi,
+        name: "Wasabi",
+        hosts: &["wasabisys.com"],
+        checksums: &[Md5],
+        classes: Some(&["STANDARD"]),
+        parts_max: 10_000,
+        has_sse_kms: false,
+        acls: USUAL_ACLS,
+        ..OTHER
+    },
+    Capabilities {
+        preset: Preset::Minio,
+        name: "MinIO",
+        checksums: &[Crc32c, Sha256, Md5],
+        classes: Some(&["STANDARD", "REDUCED_REDUNDANCY"]),
+        parts_max: 10_000,
+        path_style: true,
+        acls: &[],
+        conditional: Conditional::Always,
+        ..OTHER
+    },
+    Capabilities {
+        preset: Preset::Ceph,
+        name: "Ceph",
+        checksums: &[Md5],
+        parts_max: 10_000,
+        path_style: true,
+        acls: USUAL_ACLS,
+        ..OTHER
+    },
+    OTHER,
+];
+
+impl Capabilities {
+    /// Those of a destination's store.
+    pub(super) fn of(settings: &S3Destination) -> &'static Self {
+        let by_preset = |preset| ALL.iter().find(|one| one.preset == preset).unwrap_or(&OTHER);
+        match (settings.ours.map(|region| region.provider()), settings.preset) {
+            (Some(Provider::Amazon), _) => by_preset(Preset::Aws),
+            (Some(Provider::Scaleway), _) => by_preset(Preset::Scaleway),
+            (None, Some(preset)) => by_preset(preset),
+            (None, None) => by_endpoint(&settings.endpoint),
+        }
+    }
+
+    /// The checksum that goes with a destination's bytes.
+    pub(super) fn checksum(&self, settings: &S3Destination) -> Checksum {
+        settings.checksum.or_else(|| self.checksums.first().copied()).unwrap_or(Md5)
+    }
+
+    /// Whether the bucket's name goes into the path.
+    pub(super) fn path_style(&self, settings: &S3Destination) -> bool {
+        settings.path_style.unwrap_or(self.path_style)
+    }
+
+    fn check_class(&self, setting: &str, class: &str) -> Result<(), String> {
+        let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        match self.classes {
+            _ if class.is_empty() || !class.bytes().all(is_word) => {
+                Err(format!("{setting}: must be a word such as STANDARD_IA"))
+            }
+            Some(known) if !known.contains(&class) => Err(format!(
+                "{setting}: {} has no class {class}; it has {}",
+                self.name,
+                known.join(", ")
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_protection(&self, settings: &S3Destination) -> Result<(), String> {
+        let name = self.name;
+        let has_sse = match &settings.sse {
+            None => true,
+            Some(Sse::S3) => self.has_sse_s3,
+            Some(Sse::KmsKey(key))
+                if key.is_empty() || !key.bytes().all(|b| b.is_ascii_graphic()) =>
+            {
+                return Err("sse.kms_key: must be the id, ARN or alias of a key".into());
+            }
+            Some(Sse::KmsKey(_)) => self.has_sse_kms,
+        };
+        if !has_sse {
+            return Err(format!("sse: {name} does not take it; leave it out"));
+        }
+        match settings.acl {
+            Some(acl) if !self.acls.contains(&acl) => {
+                let known: Vec<_> = self.acls.iter().map(|acl| acl.as_str()).collect();
+                let known =
+                    if known.is_empty() { "none; leave it out".into() } else { known.join(", ") };
+                Err(format!("acl: {name} does not take {}; it takes {known}", acl.as_str()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_tags(&self, settings: &S3Destination) -> Result<(), String> {
+        if settings.tags.is_empty() {
+            return Ok(());
+        }
+        if !self.has_tags {
+            return Err(format!("tags: {} does not take them; leave them out", self.name));
+        }
+        if settings.tags.len() > TAGS_MAX {
+            return Err(format!("tags: at most {TAGS_MAX}"));
+        }
+        for (name, value) in &settings.tags {
+            let chars = name.chars().count();
+            if chars == 0 || chars > TAG_NAME_CHARS_MAX || !name.chars().all(is_of_tags) {
+                return Err(format!(
+                    "tags: the name {name:?} must be 1 to {TAG_NAME_CHARS_MAX} letters, digits, \
+                     spaces and + - = . _ : / @"
+                ));
+            }
+            let template =
+                Template::read(value).map_err(|problem| format!("tags.{name}: {problem}"))?;
+            if value.chars().count() > TAG_VALUE_CHARS_MAX || !template.text().all(is_of_tags) {
+                return Err(format!(
+                    "tags.{name}: must be at most {TAG_VALUE_CHARS_MAX} letters, digits, spaces and \
+                     + - = . _ : / @"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character may stand in a tag.
+pub(super) fn is_of_tags(c: char) -> bool {
+    c.is_alphanumeric() || "+-=._:/@ ".contains(c)
+}
+
+/// Whether a host belongs to a provider of this table.
+pub(super) fn is_known(host: &str) -> bool {
+    !by_host(host).hosts.is_empty()
+}
+
+fn by_endpoint(endpoint: &str) -> &'static Capabilities {
+    let url = endpoint.parse::<Url>().ok();
+    by_host(url.as_ref().and_then(Url::host_str).unwrap_or_default())
+}
+
+fn by_host(host: &str) -> &'static Capabilities {
+    let ends = |end: &str| host.strip_suffix(end).is_some_and(|r| r.is_empty() || r.ends_with('.'));
+    ALL.iter().find(|one| one.hosts.iter().any(|end| ends(end))).unwrap_or(&OTHER)
+}
+
+/// Checks that a destination asks for nothing that its store does not take.
+///
+/// # Errors
+/// The setting, and what to do.
+pub(crate) fn check(settings: &S3Destination) -> Result<(), String> {
+    let store = Capabilities::of(settings);
+    let part_bytes = settings.part_bytes;
+    if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&part_bytes) {
+        return Err(format!(
+            "part_bytes = {part_bytes}: must be {PART_BYTES_MIN} to {PART_BYTES_MAX}"
+        ));
+    }
+    if settings.parts_at_once == 0 || settings.parts_at_once > PARTS_AT_ONCE_MAX {
+        return Err(format!("parts_at_once: must be 1 to {PARTS_AT_ONCE_MAX}"));
+    }
+    let prefix = Template::of_prefix(&settings.prefix)?;
+    if let Some(checksum) = settings.checksum
+        && !store.checksums.contains(&checksum)
+    {
+        let known: Vec<_> = store.checksums.iter().map(|one| one.as_str()).collect();
+        let (name, asked) = (store.name, checksum.as_str());
+        return Err(format!(
+            "checksum: {name} does not take {asked}; it takes {}",
+            known.join(", ")
+        ));
+    }
+    let class = settings.storage_class.iter().map(|class| ("storage_class", class));
+    for (setting, class) in class.chain(settings.storage_classes.named()) {
+        store.check_class(setting, class)?;
+    }
+    store.check_protection(settings)?;
+    store.check_tags(settings)?;
+    if settings.ours.is_some() {
+        check_ours(settings, store, prefix.is_plain())?;
+    }
+    Ok(())
+}
+
+/// Our own storage goes by rule 9, and what a push that was cut short left there must be found again by
+/// the recording's name alone.
+fn check_ours(
+    settings: &S3Destination,
+    store: &Capabilities,
+    is_plain: bool,
+) -> Result<(), String> {
+    let goes_by_rule = "our own storage goes by rule 9; leave it out";
+    if settings.preset.is_some_and(|preset| preset != store.preset) {
+        return Err(format!("preset: {goes_by_rule}"));
+    }
+    if !settings.storage_classes.is_empty() {
+        return Err(format!("storage_classes: {goes_by_rule}"));
+    }
+    if settings.sse.is_some() {
+        return Err(format!("sse: {goes_by_rule}"));
+    }
+    if settings.acl.is_some_and(Acl::is_public) {
+        return Err(format!("acl: {goes_by_rule}"));
+    }
+    if settings.existing != Existing::Overwrite {
+        return Err("existing: in our own storage it is overwrite".into());
+    }
+    if !is_plain {
+        return Err("prefix: placeholders are not for our own storage".into());
+    }
+    Ok(())
+}
