@@ -3,6 +3,7 @@
 //! A shell holds it: when the test process ends, however it ends, the shell's input closes, and it
 //! ends the server by its id and removes the server's folder.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use holdfast::config::S3Destination;
+use holdfast::config::{Existing, KeySource, S3Destination, StorageClasses};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use reqwest::{Method, Response};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
@@ -118,16 +119,25 @@ impl Store {
             endpoint: format!("http://127.0.0.1:{}", self.port),
             region: "us-east-1".into(),
             bucket: bucket.into(),
+            preset: None,
             prefix: String::new(),
-            path_style: true,
+            path_style: Some(true),
+            credentials: KeySource::Static,
             access_key_file: Some(keys.join("id")),
             secret_key_file: Some(keys.join("secret")),
             access_key: None,
             secret_key: None,
             ca_file: None,
             part_bytes: 5 << 20,
+            parts_at_once: 4,
+            existing: Existing::Overwrite,
+            checksum: None,
             ours: None,
             storage_class: None,
+            storage_classes: StorageClasses::default(),
+            sse: None,
+            acl: None,
+            tags: BTreeMap::new(),
             limits: holdfast::config::Limits::default(),
         }
     }
