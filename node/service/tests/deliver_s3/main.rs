@@ -4,11 +4,15 @@
 
 #[path = "../deliver_common/mod.rs"]
 mod deliver_common;
+mod keys;
 mod lines;
+mod lying;
 #[path = "../operate_node/mod.rs"]
 mod operate_node;
 mod ours;
 mod reads;
+mod regions;
+mod resume;
 mod store;
 
 use holdfast::config::S3Destination;

@@ -29,6 +29,7 @@ pub(crate) struct Store {
     pub(crate) dir: PathBuf,
     pub(crate) port: u16,
     pub(crate) tls_port: u16,
+    filer_port: u16,
 }
 
 impl Store {
@@ -72,8 +73,9 @@ impl Store {
             .spawn()
             .unwrap();
         let stdin = child.stdin.take().unwrap();
-        let store =
-            Self { _shell: Mutex::new((child, stdin)), dir, port: ports[0], tls_port: ports[1] };
+        let _shell = Mutex::new((child, stdin));
+        let (port, tls_port, filer_port) = (ports[0], ports[1], ports[7]);
+        let store = Self { _shell, dir, port, tls_port, filer_port };
         store.wait().await;
         store
     }
@@ -107,6 +109,23 @@ impl Store {
         let made = send(bucket.create_bucket(&credentials()), Method::PUT, String::new()).await;
         assert!(made.status().is_success(), "{}", made.text().await.unwrap());
         Held { bucket, key: credentials() }
+    }
+
+    /// Takes a part of an unfinished upload away, past the S3 interface.
+    pub(crate) async fn remove_part(&self, bucket: &str, upload_id: &str, number: u16) {
+        let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let folder =
+            format!("http://127.0.0.1:{}/buckets/{bucket}/.uploads/{upload_id}/", self.filer_port);
+        let listing = http.get(&folder).header("accept", "application/json").send().await.unwrap();
+        let listing: serde_json::Value =
+            serde_json::from_str(&listing.text().await.unwrap()).unwrap();
+        let begins = format!("{number:04}");
+        let entries = listing["Entries"].as_array().unwrap();
+        let names =
+            entries.iter().filter_map(|entry| entry["FullPath"].as_str()?.rsplit('/').next());
+        let name = names.into_iter().find(|name| name.starts_with(&begins)).expect("no such part");
+        let removed = http.delete(format!("{folder}{name}")).send().await.unwrap();
+        assert!(removed.status().is_success(), "{}", removed.status());
     }
 
     /// Settings of a destination in a bucket, with the store's keys.
@@ -186,6 +205,36 @@ impl Held {
         let create = self.bucket.create_multipart_upload(Some(&self.key), key);
         let answer = send(create, Method::POST, String::new()).await;
         assert!(answer.status().is_success());
+    }
+
+    /// The numbers of the parts that an unfinished upload has.
+    pub(crate) async fn parts(&self, key: &str, upload_id: &str) -> Vec<u16> {
+        let list = self.bucket.list_parts(Some(&self.key), key, upload_id);
+        let text = send(list, Method::GET, String::new()).await.text().await.unwrap();
+        assert!(text.contains("ListPartsResult"), "{text}");
+        let numbers = text.split("<PartNumber>").skip(1);
+        numbers.map(|rest| rest.split("</PartNumber>").next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Puts something else where a part is.
+    pub(crate) async fn put_part(&self, key: &str, upload_id: &str, number: u16, part: Vec<u8>) {
+        let put = self.bucket.upload_part(Some(&self.key), key, number, upload_id);
+        let answer = send(put, Method::PUT, part).await;
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// Aborts an unfinished upload, as a lifecycle rule does.
+    pub(crate) async fn abort(&self, key: &str, upload_id: &str) {
+        let abort = self.bucket.abort_multipart_upload(Some(&self.key), key, upload_id);
+        let answer = send(abort, Method::DELETE, String::new()).await;
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// The tags of an object, as XML.
+    pub(crate) async fn tags(&self, key: &str) -> String {
+        let mut get = self.bucket.get_object(Some(&self.key), key);
+        get.query_mut().insert("tagging", "");
+        send(get, Method::GET, String::new()).await.text().await.unwrap()
     }
 
     /// The keys that have unfinished uploads.

@@ -180,7 +180,7 @@ impl Push<'_> {
     async fn list(&self, left: &Left) -> Result<BTreeMap<u16, Listed>, Error> {
         let what = "list the parts that are there";
         let checksum = sums::answered_in(left.checksum).map_or("ETag", |(_, element)| element);
-        let mut found = BTreeMap::new();
+        let mut found: BTreeMap<u16, Listed> = BTreeMap::new();
         let mut after = 0;
         loop {
             let ask = Ask::new(what, Method::GET, &left.key)
@@ -193,7 +193,11 @@ impl Push<'_> {
                 let (Ok(number), Ok(bytes)) = (number.parse(), bytes.parse()) else {
                     return Err(Error::Unreadable { what });
                 };
-                found.insert(number, Listed { etag: unquoted(&etag), bytes, checksum });
+                let listed = Listed { etag: unquoted(&etag), bytes, checksum };
+                // Some stores list every version of a part. Which of them it will be, nobody knows.
+                if let Some(another) = found.insert(number, listed) {
+                    found.insert(number, Listed { etag: String::new(), ..another });
+                }
             }
             let last = found.keys().next_back().copied().unwrap_or(0);
             let is_more = answer::text(&text, "IsTruncated").is_some_and(|text| text == "true");
