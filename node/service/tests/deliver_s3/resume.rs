@@ -64,7 +64,7 @@ async fn a_push_that_was_cut_goes_on_in_another_process_where_it_stopped() {
             ..store.settings("resumed")
         };
         cut(&settings, &file, store.port, 6 * PART).await;
-        assert_eq!(held.uploads().await, [name.clone()], "it is kept for the next push");
+        assert_eq!(held.uploads().await, [name.as_str()], "it is kept for the next push");
         let there = parts(&held, &file).await;
         assert!((2..=6).contains(&there), "{there} parts arrived");
 

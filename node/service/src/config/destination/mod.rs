@@ -238,7 +238,7 @@ impl Destination {
             }
         }
         self.limits().check()?;
-        self.settings().check()?;
-        self.settings().check_made(deliver)
+        self.settings().check_made(deliver)?;
+        self.settings().check()
     }
 }

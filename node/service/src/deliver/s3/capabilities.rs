@@ -8,7 +8,7 @@
 //! | parts | S3 takes 10,000, Scaleway 1,000 |
 //! | conditional | `If-None-Match: *`: at MinIO and Amazon for both ways, at R2 for single requests only |
 
-use holdfast_core::storage::Provider;
+use holdfast_core::storage::{Provider, Region};
 use reqwest::Url;
 
 use super::template::Template;
@@ -206,7 +206,7 @@ impl Capabilities {
     /// Those of a destination's store.
     pub(super) fn of(settings: &S3Destination) -> &'static Self {
         let by_preset = |preset| ALL.iter().find(|one| one.preset == preset).unwrap_or(&OTHER);
-        match (settings.ours.map(|region| region.provider()), settings.preset) {
+        match (settings.ours.map(Region::provider), settings.preset) {
             (Some(Provider::Amazon), _) => by_preset(Preset::Aws),
             (Some(Provider::Scaleway), _) => by_preset(Preset::Scaleway),
             (None, Some(preset)) => by_preset(preset),
@@ -381,4 +381,83 @@ fn check_ours(
         return Err("prefix: placeholders are not for our own storage".into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(toml: &str) -> S3Destination {
+        let usual = "name = 'a'\nbucket = 'b'\nregion = 'r'\n";
+        toml::from_str(&format!("{usual}{toml}")).unwrap()
+    }
+
+    #[test]
+    fn every_preset_is_in_the_table_once_and_takes_what_all_take() {
+        for preset in [
+            Preset::Aws,
+            Preset::Gcs,
+            Preset::Spaces,
+            Preset::Scaleway,
+            Preset::R2,
+            Preset::Wasabi,
+            Preset::Minio,
+            Preset::Ceph,
+            Preset::Other,
+        ] {
+            let found: Vec<_> = ALL.iter().filter(|one| one.preset == preset).collect();
+            let [one] = found.as_slice() else { panic!("{preset:?}: {found:?}") };
+            assert!(one.checksums.contains(&Md5), "{preset:?}");
+            assert!(one.classes.is_none_or(|all| all.contains(&"STANDARD")), "{preset:?}");
+        }
+    }
+
+    #[test]
+    fn the_endpoint_tells_whose_store_it_is_where_nothing_else_does() {
+        for (endpoint, preset, parts_max, checksum) in [
+            ("https://s3.eu-central-1.amazonaws.com", Preset::Aws, 10_000, Crc32c),
+            ("https://s3.amazonaws.com", Preset::Aws, 10_000, Crc32c),
+            ("https://s3.cn-north-1.amazonaws.com.cn", Preset::Aws, 10_000, Crc32c),
+            ("https://s3.nl-ams.scw.cloud", Preset::Scaleway, 1_000, Md5),
+            ("https://storage.googleapis.com", Preset::Gcs, 10_000, Md5),
+            ("https://fra1.digitaloceanspaces.com", Preset::Spaces, 10_000, Md5),
+            ("https://x.r2.cloudflarestorage.com", Preset::R2, 10_000, Md5),
+            ("https://s3.eu-central-1.wasabisys.com", Preset::Wasabi, 10_000, Md5),
+            ("https://notamazonaws.com", Preset::Other, 1_000, Md5),
+            ("https://s3.example.com", Preset::Other, 1_000, Md5),
+            ("not an address", Preset::Other, 1_000, Md5),
+        ] {
+            let settings = of(&format!("endpoint = '{endpoint}'"));
+            let found = Capabilities::of(&settings);
+            assert_eq!((found.preset, found.parts_max), (preset, parts_max), "{endpoint}");
+            assert_eq!(found.checksum(&settings), checksum, "{endpoint}");
+        }
+        let said = of("endpoint = 'https://s3.amazonaws.com'\npreset = 'ceph'");
+        assert_eq!(Capabilities::of(&said).preset, Preset::Ceph);
+        let ours = of("endpoint = 'https://s3.example.com'\nours = 'EU2'");
+        assert_eq!(Capabilities::of(&ours).preset, Preset::Scaleway);
+    }
+
+    #[test]
+    fn the_bucket_goes_where_the_store_usually_has_it() {
+        for (toml, expected) in [
+            ("preset = 'aws'", false),
+            ("preset = 'minio'", true),
+            ("preset = 'ceph'", true),
+            ("", false),
+            ("preset = 'minio'\npath_style = false", false),
+            ("path_style = true", true),
+        ] {
+            let settings = of(&format!("endpoint = 'https://s3.example.com'\n{toml}"));
+            assert_eq!(Capabilities::of(&settings).path_style(&settings), expected, "{toml}");
+        }
+    }
+
+    #[test]
+    fn encryption_is_said_in_one_word_or_with_its_key() {
+        let with = |sse: &str| of(&format!("endpoint = 'https://s3.amazonaws.com'\nsse = {sse}"));
+        assert_eq!(with("'s3'").sse, Some(Sse::S3));
+        assert_eq!(with("{ kms_key = 'alias/a' }").sse, Some(Sse::KmsKey("alias/a".into())));
+        assert!(check(&with("{ kms_key = 'alias/a' }")).is_ok());
+    }
 }

@@ -169,4 +169,44 @@ mod tests {
             assert_eq!(found.as_str(), expected, "{endpoint}");
         }
     }
+
+    fn place(toml: &str) -> Place {
+        let usual = "name = 'a'\nendpoint = 'https://s3.us-east-1.amazonaws.com'\nbucket = 'b-1'\n";
+        Place::new(&toml::from_str(&format!("{usual}{toml}")).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_bucket_is_in_the_hosts_name_or_in_the_path_also_elsewhere() {
+        for (path_style, here, there) in [
+            (
+                false,
+                "https://b-1.s3.us-east-1.amazonaws.com/",
+                "https://b-1.s3.eu-west-1.amazonaws.com/",
+            ),
+            (
+                true,
+                "https://s3.us-east-1.amazonaws.com/b-1/",
+                "https://s3.eu-west-1.amazonaws.com/b-1/",
+            ),
+        ] {
+            let place = place(&format!("region = 'us-east-1'\npath_style = {path_style}"));
+            let asked = place.now();
+            assert_eq!(asked.base_url().as_str(), here);
+            assert!(place.turn(&asked, "eu-west-1"));
+            assert_eq!(place.now().base_url().as_str(), there);
+            assert_eq!(place.now().region(), "eu-west-1");
+            // Another request that was under way to the old place is told the same.
+            assert!(place.turn(&asked, "eu-west-1"));
+        }
+    }
+
+    #[test]
+    fn only_a_region_is_gone_to() {
+        let place = place("region = 'us-east-1'");
+        let asked = place.now();
+        for region in ["", "us-east-1", "evil.example.com", "a/b", "x@y", &"a".repeat(50)] {
+            assert!(!place.turn(&asked, region), "{region}");
+        }
+        assert_eq!(place.now().base_url().as_str(), "https://b-1.s3.us-east-1.amazonaws.com/");
+    }
 }

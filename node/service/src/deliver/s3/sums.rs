@@ -28,7 +28,7 @@ pub(super) enum Sum {
 /// A checksum in the making.
 pub(super) enum Summing {
     Md5(Md5),
-    Crc32c(crc_fast::Digest),
+    Crc32c(Box<crc_fast::Digest>),
     Sha256(Context),
 }
 
@@ -36,7 +36,7 @@ impl Summing {
     pub(super) fn new(kind: Checksum) -> Self {
         match kind {
             Checksum::Md5 => Self::Md5(Md5::new()),
-            Checksum::Crc32c => Self::Crc32c(crc_fast::Digest::new(CRC32C)),
+            Checksum::Crc32c => Self::Crc32c(Box::new(crc_fast::Digest::new(CRC32C))),
             Checksum::Sha256 => Self::Sha256(Context::new(&SHA256)),
         }
     }
@@ -169,7 +169,7 @@ mod tests {
         let (b, c) = rest.split_at(20);
         let parts = |kind| [a, b, c].map(|part| (sum(kind, part), part.len() as u64));
         assert_eq!(whole(&parts(Checksum::Crc32c)), sum(Checksum::Crc32c, all).base64());
-        let md5s: Vec<u8> = [a, b, c].iter().flat_map(|part| Md5::digest(part)).collect();
+        let md5s: Vec<u8> = [a, b, c].iter().flat_map(Md5::digest).collect();
         assert_eq!(whole(&parts(Checksum::Md5)), format!("{}-3", hex(&Md5::digest(&md5s))));
         assert!(whole(&parts(Checksum::Sha256)).ends_with("=-3"));
     }

@@ -155,6 +155,19 @@ impl Settings for S3Destination {
     }
 
     fn check(&self) -> Result<(), String> {
+        let unused = match self.credentials {
+            KeySource::Static => None,
+            KeySource::Environment => Some("environment"),
+            KeySource::Instance => Some("instance"),
+        };
+        let files = [&self.access_key_file, &self.secret_key_file];
+        let given = [&self.access_key, &self.secret_key];
+        if let Some(source) = unused
+            && (files.iter().any(|file| file.is_some()) || given.iter().any(|key| key.is_some()))
+        {
+            let keys = "access_key_file: is not used";
+            return Err(format!("{keys} with credentials = \"{source}\"; leave one of them out"));
+        }
         capabilities::check(self)
     }
 
