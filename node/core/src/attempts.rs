@@ -68,6 +68,9 @@ pub struct Attempts {
     /// thirteen, and may come after the window (the manual push of rule 6).
     #[serde(default)]
     pub by_hand: bool,
+    /// What the next attempt waits for: the last one was put off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 impl Attempts {
@@ -86,7 +89,11 @@ impl Attempts {
     /// Begins an attempt. `false`, and exhausted, when the window has closed.
     pub fn begin(&mut self, saved_at: Timestamp, now: Timestamp) -> bool {
         let is_over = now > saved_at + WINDOW || (!self.running && self.made >= ATTEMPTS_MAX);
+        let waits_for = self.waits_for.take();
         if is_over && !self.by_hand {
+            if let Some(sentence) = waits_for.filter(|_| self.error.is_none()) {
+                self.error = Some(Failure { fault: Fault::Networks, sentence, at: now });
+            }
             self.give_up();
             return false;
         }
@@ -117,6 +124,21 @@ impl Attempts {
             Some(next) if next <= saved_at + WINDOW => self.next_at = Some(next),
             _ => self.give_up(),
         }
+    }
+
+    /// The running attempt was put off before it tried anything: it costs none of the thirteen, and
+    /// is due again at `until`. Past the window the step is exhausted all the same.
+    pub fn put_off(&mut self, until: Timestamp, waits_for: String, saved_at: Timestamp) {
+        if !self.running {
+            return;
+        }
+        self.running = false;
+        self.interruptions = 0;
+        self.made = self.made.saturating_sub(u8::from(!self.by_hand));
+        self.waits_for = Some(waits_for);
+        // At the end of the window an attempt could still begin, and be put off for ever.
+        let closes = saved_at + WINDOW + SignedDuration::from_millis(1);
+        self.next_at = Some(if self.by_hand { until } else { until.min(closes) });
     }
 
     /// The node itself ended during the attempt; it is due again at once.
@@ -204,6 +226,37 @@ mod tests {
         // A node that was off until later starts none, whatever the counter says.
         assert!(!step.begin(saved, saved + WINDOW + SignedDuration::from_millis(1)));
         assert!(step.exhausted);
+    }
+
+    #[test]
+    fn what_is_put_off_costs_no_attempt_and_ends_with_the_window() {
+        let saved = at("2026-01-01T00:00:00Z");
+        let mut step = Attempts::default();
+        step.schedule(saved);
+        let mut now = saved;
+        let mut times = 0;
+        while let Some(due) = step.next_at {
+            now = due;
+            if !step.begin(saved, now) {
+                break;
+            }
+            assert_eq!(step.made, 1);
+            step.put_off(now + SignedDuration::from_mins(5), "the store is down".into(), saved);
+            assert_eq!(step.made, 0);
+            times += 1;
+        }
+        assert_eq!(times, 75 * 12 + 1);
+        assert!(step.exhausted);
+        assert_eq!(now, saved + WINDOW + SignedDuration::from_millis(1));
+        assert_eq!(step.error.map(|e| e.sentence).as_deref(), Some("the store is down"));
+
+        // By hand it is put off as well, and stays by hand.
+        let mut step = Attempts { made: 13, exhausted: true, ..Attempts::default() };
+        step.schedule_by_hand(now);
+        assert!(step.begin(saved, now));
+        step.put_off(now + SignedDuration::from_mins(5), "others go first".into(), saved);
+        assert_eq!((step.made, step.by_hand), (13, true));
+        assert_eq!(step.next_at, Some(now + SignedDuration::from_mins(5)));
     }
 
     #[test]

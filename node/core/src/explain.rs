@@ -232,6 +232,11 @@ fn attempt_sentence(what: &str, step: &Attempts, rec: &Recording) -> String {
         .map(|e| format!(" Last failure: {}.", e.sentence.trim_end_matches('.')));
     let error = error.unwrap_or_default();
     match step.next_at {
+        Some(at) if let Some(waits_for) = &step.waits_for => format!(
+            "{what}: waiting, {}; it is looked at again at {}.{error}",
+            waits_for.trim_end_matches('.'),
+            local(rec, at)
+        ),
         _ if step.by_hand => format!("{what}: an attempt that was asked for by hand.{error}"),
         Some(at) if step.made > 0 => format!(
             "{what}: attempt {} of {ATTEMPTS_MAX} failed; the next one is due at {}.{error}",

@@ -632,6 +632,13 @@ pub enum Event {
         /// The failure to report, if any file failed.
         failure: Option<Failure>,
     },
+    /// The push attempt tried nothing that failed, and some destinations are not to be tried now.
+    PushPutOff {
+        /// When to try again.
+        until: Timestamp,
+        /// Why not now, in a sentence.
+        waits_for: String,
+    },
     /// These files are unlinked and their folder is fsynced.
     FilesDeleted(Vec<FileKind>),
     /// Our own storage has this file no more.
@@ -773,6 +780,7 @@ fn apply(rec: &mut Recording, event: Event, now: Timestamp) -> Vec<Effect> {
             }
         }
         Event::PushEnded { failure } => push_ended(rec, failure, now),
+        Event::PushPutOff { until, waits_for } => put_off(rec, until, waits_for, now),
         Event::FilesDeleted(kinds) => deleted(rec, &kinds, now),
         Event::Withdrawn { destination, kind } => withdrawn(rec, &destination, kind, now),
         Event::WithdrawFailed(failure) => withdraw_failed(rec, failure),
@@ -1109,6 +1117,15 @@ fn push_ended(rec: &mut Recording, failure: Option<Failure>, now: Timestamp) {
         if rec.push.exhausted {
             conclude(rec);
         }
+    }
+}
+
+fn put_off(rec: &mut Recording, until: Timestamp, waits_for: String, now: Timestamp) {
+    if rec.state == State::Delivering && !push_order::pending(rec).is_empty() {
+        let saved_at = rec.saved_at.unwrap_or(now);
+        rec.push.put_off(until.max(now), waits_for, saved_at);
+    } else {
+        push_ended(rec, None, now);
     }
 }
 

@@ -6,7 +6,8 @@
 //! no function of C itself: libssh2 is compiled against the headers, so the two cannot disagree.
 //!
 //! That this stands in for the real one is said by `[patch.crates-io]` in the workspace's `Cargo.toml`
-//! and held by `tests/tests/cryptography.rs`: cargo only warns of a patch that nothing uses any more.
+//! and held twice: cargo takes no second package that `links` to `openssl`, and so refuses the real one
+//! where the patch does not fit any more; and `tests/tests/cryptography.rs` looks at what is built.
 
 use aws_lc_rs as _;
 

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::AuditLog;
 use crate::clock::{self, Clock};
 use crate::config::Config;
-use crate::deliver;
+use crate::deliver::Pushing;
 use crate::deliver::bandwidth::Bandwidth;
+use crate::deliver::memo::Forgetter;
 use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Stepped};
 use crate::nodekey::NodeKey;
@@ -44,8 +45,8 @@ pub struct Node {
     pub audit: AuditLog,
     /// Telling customers' systems what happens.
     pub webhooks: Webhooks,
-    /// How fast pushes may be.
-    pub bandwidth: Bandwidth,
+    /// Pushing: how fast, to whom now, what was tried, what is under way.
+    pub pushing: Pushing,
     /// How far running transcodes have come.
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
@@ -107,14 +108,18 @@ impl Node {
         let key = NodeKey::load_or_make(state_path)?;
         let audit = AuditLog::new(&key)?;
         let webhooks = Webhooks::open(&config)?;
-        let observers =
-            vec![audit.observer(), webhooks.observer(), Arc::new(deliver::memo::Forgetter)];
+        let zone = retention::zone(&config.node.zone);
+        let pushing = Pushing::new(Bandwidth::new(&config.deliver.bandwidth, &clock, &zone));
+        let observers = vec![
+            audit.observer(),
+            webhooks.observer(),
+            pushing.journal.observer(),
+            Arc::new(Forgetter),
+        ];
         let now = |read: &_, latest| clock::resume(&clock, config.node.clock, read, latest);
         let ledger = Ledger::open_at(&ledger_path, now, observers)?;
         let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
         let keys = Keys::open(&config.operate.keys, &ledger)?;
-        let zone = retention::zone(&config.node.zone);
-        let bandwidth = Bandwidth::new(&config.deliver.bandwidth, &clock, &zone);
         Ok(Arc::new(Self {
             config,
             clock,
@@ -125,7 +130,7 @@ impl Node {
             keys,
             audit,
             webhooks,
-            bandwidth,
+            pushing,
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),

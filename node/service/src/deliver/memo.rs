@@ -32,7 +32,7 @@ enum Kept {
 }
 
 /// Which file where a memo is of.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Of {
     /// The recording.
     pub recording: RecordingId,

@@ -15,15 +15,20 @@
 //! bytes are whole.
 
 pub mod abandon;
+mod attempt;
 pub mod bandwidth;
+pub mod check;
 pub mod directory;
 pub mod ftp;
+pub mod gate;
+pub mod journal;
 pub mod memo;
 mod names;
 pub mod progress;
 pub mod s3;
 pub mod secret;
 pub mod sftp;
+pub mod transfers;
 mod turns;
 pub mod worker;
 
@@ -42,8 +47,12 @@ use jiff::civil::Date;
 use crate::config;
 use crate::nodekey::NodeKey;
 
+use bandwidth::Bandwidth;
+use gate::Gates;
+use journal::Journal;
 use memo::Memo;
 use progress::Progress;
+use transfers::Transfers;
 
 /// A file to push.
 #[derive(Debug, Clone)]
@@ -143,6 +152,32 @@ pub struct PushError {
     pub sentence: String,
 }
 
+/// What a node knows of its pushes.
+#[derive(Debug)]
+pub struct Pushing {
+    /// How fast they may be.
+    pub bandwidth: Bandwidth,
+    /// To which destinations they may go now.
+    pub gates: Gates,
+    /// What was tried.
+    pub journal: Journal,
+    /// What is under way.
+    pub transfers: Transfers,
+}
+
+impl Pushing {
+    /// Nothing is under way yet.
+    #[must_use]
+    pub fn new(bandwidth: Bandwidth) -> Self {
+        Self {
+            bandwidth,
+            gates: Gates::default(),
+            journal: Journal::default(),
+            transfers: Transfers::default(),
+        }
+    }
+}
+
 /// Somewhere files are pushed to.
 pub trait Destination: Send + Sync + fmt::Debug {
     /// The name by which environments speak of it.
@@ -173,7 +208,8 @@ pub trait Destination: Send + Sync + fmt::Debug {
     /// Deletes a file that lies there under this name, or at this location where one was noted. One
     /// that is not there is deleted.
     ///
-    /// Asked of our own storage only: nothing is ever deleted from a customer's.
+    /// Asked of our own storage, and of others only for files that the node wrote to try them: no
+    /// recording is ever deleted from a customer's.
     ///
     /// # Errors
     /// [`PushError`], classified by the destination.

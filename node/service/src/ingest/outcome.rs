@@ -47,7 +47,8 @@ pub(super) async fn status(
     let recording = authorised(&ingest, &id, &headers)?;
     let base = format!("/api/v1/ingest/recordings/{id}/files");
     let progress = ingest.node.progress.get(recording.id);
-    let view = view::view(&recording, progress, ingest.node.clock.now(), &base);
+    let pushing = ingest.node.pushing.transfers.of(recording.id);
+    let view = view::view(&recording, progress, pushing, ingest.node.clock.now(), &base);
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(view)).into_response())
 }
 

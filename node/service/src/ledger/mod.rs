@@ -117,6 +117,14 @@ pub trait Observer: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// [`LedgerError`] where it could not write; nothing of the whole batch is then done.
     fn changed(&self, write: &WriteTransaction, change: &Change<'_>) -> Result<(), LedgerError>;
+
+    /// A recording's entry was removed.
+    ///
+    /// # Errors
+    /// As [`changed`](Self::changed).
+    fn forgotten(&self, _write: &WriteTransaction, _id: RecordingId) -> Result<(), LedgerError> {
+        Ok(())
+    }
 }
 
 /// The ledger's file under this configuration.
@@ -439,4 +447,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

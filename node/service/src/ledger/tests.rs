@@ -4,22 +4,12 @@ use holdfast_core::job::Outputs;
 use holdfast_core::push_order::Success;
 use holdfast_core::recording::{Metadata, Policy, Source};
 use jiff::SignedDuration;
-use std::sync::atomic::{AtomicU8, Ordering};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn folder(name: &str) -> PathBuf {
-    static NEXT: AtomicU8 = AtomicU8::new(0);
-    let unique = NEXT.fetch_add(1, Ordering::Relaxed);
-    let path =
-        std::env::temp_dir().join(format!("holdfast-{}-{unique}-{name}", std::process::id()));
-    std::fs::create_dir_all(&path).unwrap();
-    path
-}
-
-fn recording(seed: u8, now: Timestamp) -> Recording {
+pub(crate) fn recording(seed: u8, now: Timestamp) -> Recording {
     let policy = Policy {
         outputs: Outputs { mp4: true, snapshot: true, filmstrip: true },
         push_raw: false,
@@ -49,7 +39,8 @@ async fn saved(ledger: &Ledger, seed: u8, now: Timestamp) -> RecordingId {
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_reopening() {
-    let path = folder("reopen").join("ledger.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
     let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let new = recording(1, now);
@@ -82,7 +73,8 @@ async fn reopen(path: &Path, now: Timestamp) -> Ledger {
 
 #[tokio::test]
 async fn work_is_claimed_once_and_comes_due_again_when_its_lease_ends() {
-    let path = folder("claim").join("ledger.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
     let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let id = saved(&ledger, 1, now).await;
@@ -109,7 +101,8 @@ async fn work_is_claimed_once_and_comes_due_again_when_its_lease_ends() {
 
 #[tokio::test]
 async fn asking_for_work_that_is_not_there_commits_nothing_and_wakes_nobody() {
-    let path = folder("idle").join("ledger.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
     let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     saved(&ledger, 1, now).await;
@@ -124,7 +117,8 @@ async fn asking_for_work_that_is_not_there_commits_nothing_and_wakes_nobody() {
 
 #[tokio::test]
 async fn a_restart_makes_interrupted_work_due_at_once() {
-    let path = folder("restart").join("ledger.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
     let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let id = saved(&ledger, 1, now).await;
@@ -139,7 +133,8 @@ async fn a_restart_makes_interrupted_work_due_at_once() {
 
 #[tokio::test]
 async fn lists_are_newest_first_filtered_and_paged() {
-    let path = folder("list").join("ledger.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
     let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
     let mut ids = Vec::new();
@@ -162,7 +157,8 @@ async fn lists_are_newest_first_filtered_and_paged() {
 
 #[tokio::test]
 async fn a_ledger_of_version_1_becomes_one_of_today() {
-    let path = folder("migrate").join("ledger.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
     let now = at("2026-01-01T00:00:00Z");
     let mut old = recording(1, now);
     for event in [Event::Stopped { bytes: 5, sha256: "x".into(), container: None }, Event::Saved] {
@@ -188,7 +184,8 @@ async fn a_ledger_of_version_1_becomes_one_of_today() {
 
 #[tokio::test]
 async fn a_ledger_that_is_too_new_is_left_alone() {
-    let path = folder("new").join("ledger.redb");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
     {
         let database = Database::create(&path).unwrap();
         let write = database.begin_write().unwrap();

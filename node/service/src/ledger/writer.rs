@@ -223,7 +223,11 @@ fn perform(shared: &Shared, write: &WriteTransaction, op: Op, batch: &mut Batch)
             batch.answer(reply, store::extend(write, id, lane, until));
         }
         Op::Forget { id, reply } => {
-            let result = store::forget(write, id);
+            let result = store::forget(write, id).and_then(|before| {
+                let mut observers = shared.observers.iter();
+                observers.try_for_each(|observer| observer.forgotten(write, id))?;
+                Ok(before)
+            });
             if let Ok(before) = &result {
                 batch.moved(*before, None);
             }

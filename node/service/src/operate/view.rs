@@ -13,6 +13,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::deliver::transfers::TransferView;
+
 /// A recording.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RecordingView {
@@ -48,6 +50,8 @@ pub struct RecordingView {
     pub transcode: StepView,
     /// The push step: one counter over all destinations.
     pub push: StepView,
+    /// Files that are being pushed at this moment.
+    pub pushing: Vec<TransferView>,
     /// The legal hold, if there is one.
     pub hold: Option<LegalHold>,
     /// Its files, in the order in which they are pushed.
@@ -84,6 +88,8 @@ pub struct StepView {
     pub attempts_max: u8,
     /// When the next one is due.
     pub next_at: Option<Timestamp>,
+    /// What it waits for, where the last one was put off and cost no attempt.
+    pub waits_for: Option<String>,
     /// The last failure.
     pub error: Option<Failure>,
 }
@@ -120,6 +126,7 @@ pub struct FileView {
 pub fn view(
     rec: &Recording,
     progress: Option<f32>,
+    pushing: Vec<TransferView>,
     now: Timestamp,
     files_base: &str,
 ) -> RecordingView {
@@ -141,6 +148,7 @@ pub fn view(
         progress,
         transcode: step_view(&rec.transcode),
         push: step_view(&rec.push),
+        pushing,
         hold: rec.hold.clone(),
         files: files.map(|file| file_view(rec, file, now, files_base)).collect(),
         metadata: rec.metadata.clone(),
@@ -180,6 +188,7 @@ fn step_view(step: &Attempts) -> StepView {
         attempts: step.made,
         attempts_max: ATTEMPTS_MAX,
         next_at: step.next_at,
+        waits_for: step.waits_for.clone(),
         error: step.error.clone(),
     }
 }

@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use holdfast::config::FtpDestination;
-use holdfast::deliver::Destination;
 use holdfast::deliver::ftp::{Ftp, Limits};
+use holdfast::deliver::{Destination, FileToPush};
 use holdfast_core::attempts::Fault;
 
 use super::deliver_common::line::{Line, Then};
 use super::server::{BOTH, Kind, Server, Setup};
 use super::{MIB, bytes, fails, file, impatient, quick};
 
-/// What a cut may cost: what was on its way, and what the server had not written yet.
-const AGAIN_BYTES_MAX: u64 = 4 * MIB as u64;
+/// What may be sent beyond what the server lacks: what TLS adds, with its handshakes.
+const AGAIN_BYTES_MAX: u64 = MIB as u64;
 
 /// A server behind a line.
 struct Behind {
@@ -56,6 +56,21 @@ impl Behind {
         self.data.iter().map(Line::carried).sum()
     }
 
+    /// Mends the line and pushes `a.mp4` again. Answers how many bytes were sent beyond those that the
+    /// server lacked: what it had not written of what came to it is for it to know, and not ours.
+    async fn goes_on(&self, ftp: &Ftp, file: &FileToPush) -> u64 {
+        // Or what the line still holds of the push before would be counted.
+        for line in &self.data {
+            line.cut_all().await;
+        }
+        let had = std::fs::metadata(self.server.path(".a.mp4.part")).unwrap().len();
+        assert!(had > 0, "the server has nothing to go on with");
+        let before = self.carried();
+        self.mend();
+        ftp.push(file).await.unwrap();
+        (self.carried() - before).saturating_sub(file.bytes - had)
+    }
+
     /// Waits until the server has the first bytes of a file.
     async fn has(&self, name: &str, bytes: u64) {
         let path = self.server.path(name);
@@ -86,12 +101,9 @@ async fn after_a_cut_the_next_push_goes_on_where_it_stopped() {
             let error = fails(&behind.ftp(limits()), &file).await;
             assert_eq!(error.fault, Fault::Networks, "{setup:?} {then:?}");
             assert_eq!(behind.server.read("a.mp4"), None, "half a file appeared");
-            behind.mend();
-            behind.ftp(limits()).push(&file).await.unwrap();
+            let again = behind.goes_on(&behind.ftp(limits()), &file).await;
             assert!(behind.server.read("a.mp4").unwrap() == content, "{setup:?} {then:?}");
             assert_eq!(behind.server.names(""), ["a.mp4"]);
-            // TLS and its handshakes are some more than the bytes.
-            let again = behind.carried().saturating_sub(content.len() as u64);
             println!("{:?} {then:?}: {again} bytes again", setup.kind);
             assert!(again < AGAIN_BYTES_MAX, "{setup:?} {then:?}: {again} bytes again");
         }
@@ -135,7 +147,8 @@ async fn a_line_that_stalls_is_given_up_and_the_next_push_goes_on() {
     for kind in BOTH {
         for then in [Then::Stall, Then::Mute] {
             let behind = Behind::new(Setup::of(kind)).await;
-            behind.turn_data(12 * MIB as u64, then);
+            // So early that buffers on the way do not hold the rest.
+            behind.turn_data(4 * MIB as u64, then);
             if then == Then::Mute {
                 behind.control.turn(0, Then::Good);
             }
@@ -160,10 +173,8 @@ async fn a_line_that_stalls_is_given_up_and_the_next_push_goes_on() {
                 assert!(error.sentence.contains("nothing moved for 1000 ms"), "{error}");
             }
             assert_eq!(behind.server.read("a.mp4"), None, "half a file appeared");
-            behind.mend();
-            behind.ftp(quick()).push(&file).await.unwrap();
+            let again = behind.goes_on(&behind.ftp(quick()), &file).await;
             assert!(behind.server.read("a.mp4").unwrap() == content);
-            let again = behind.carried().saturating_sub(content.len() as u64);
             assert!(again < AGAIN_BYTES_MAX, "{kind:?} {then:?}: {again} bytes again");
         }
     }

@@ -107,6 +107,20 @@ impl Job {
     }
 }
 
+/// Removes a file from below a root, durably. One that is not there, or whose folder is not, is
+/// removed.
+pub(super) fn remove(root: &Path, parts: &[String]) -> Result<(), Error> {
+    let Some((name, folders)) = parts.split_last() else { return Ok(()) };
+    let mut folder = Folder::root(root)?;
+    for part in folders {
+        let path = folder.path.join(part);
+        let Some(next) = folder.open_folder(part, &path)? else { return Ok(()) };
+        folder = next;
+    }
+    folder.remove(name)?;
+    folder.sync()
+}
+
 struct Copier<'a> {
     source: &'a File,
     target: &'a File,
@@ -223,7 +237,7 @@ impl Folder {
             .map_err(|errno| Error::target("make", &self.path.join(name), errno))
     }
 
-    /// Removes a temporary file, if there is one.
+    /// Removes a file, if there is one.
     fn remove(&self, name: &str) -> Result<(), Error> {
         match unlinkat(&self.handle, name, UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => Ok(()),

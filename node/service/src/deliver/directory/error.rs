@@ -46,9 +46,6 @@ pub(super) enum Error {
     /// The location belongs to another directory.
     #[error("{location:?} does not lie in it; has the destination's path been changed?")]
     Elsewhere { location: String },
-    /// It was asked to delete.
-    #[error("a directory is never our own storage, so nothing is deleted from it")]
-    NotOurs,
     /// The push was dropped.
     #[error("the push was stopped")]
     Stopped,
@@ -73,7 +70,6 @@ impl Error {
             | Self::Source { .. }
             | Self::SourceBytes { .. }
             | Self::SourceEmpty { .. }
-            | Self::NotOurs
             | Self::Stopped
             | Self::Crashed => (Fault::Ours, ""),
             Self::Relative | Self::Link { .. } | Self::Elsewhere { .. } => (Fault::Customers, ""),

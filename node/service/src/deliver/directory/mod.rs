@@ -19,7 +19,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use self::error::Error;
-use super::progress::Stalled;
+use super::progress::{Progress, Stalled};
 use super::turns::Turns;
 use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::DirectoryDestination;
@@ -82,11 +82,29 @@ impl Directory {
     }
 
     fn path(&self, location: &str) -> Result<Reading, Error> {
+        Ok(Reading::Path(self.root.join(self.below(location)?)))
+    }
+
+    /// What a location that this destination once answered with is called below the root.
+    fn below<'a>(&self, location: &'a str) -> Result<&'a str, Error> {
         let elsewhere = || Error::Elsewhere { location: location.into() };
         let rest = Path::new(location).strip_prefix(&self.root).map_err(|_| elsewhere())?;
         let rest = rest.to_str().ok_or_else(elsewhere)?;
         names::parts(rest).map_err(|_| elsewhere())?;
-        Ok(Reading::Path(self.root.join(rest)))
+        Ok(rest)
+    }
+
+    async fn remove(&self, name: &str, location: Option<&str>) -> Result<(), Error> {
+        let name = location.map_or(Ok(name), |location| self.below(location))?;
+        let parts = names::parts(name).map_err(|problem| Error::name(name, problem))?;
+        let parts: Vec<String> = parts.into_iter().map(String::from).collect();
+        let root = self.root.clone();
+        let removing = tokio::task::spawn_blocking(move || client::remove(&root, &parts));
+        match Progress::default().watch(STALL_MS_MAX, removing).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::Crashed),
+            Err(Stalled) => Err(Error::Stalled { stall_ms: STALL_MS_MAX }),
+        }
     }
 }
 
@@ -109,10 +127,11 @@ impl Destination for Directory {
 
     fn withdraw<'a>(
         &'a self,
-        _name: &'a str,
-        _location: Option<&'a str>,
+        name: &'a str,
+        location: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), PushError>> {
-        std::future::ready(Err(self.failure(Error::NotOurs))).boxed()
+        async move { self.remove(name, location).await.map_err(|error| self.failure(error)) }
+            .boxed()
     }
 }
 

@@ -115,9 +115,6 @@ pub(super) enum Error {
         "{location:?} does not lie in it; have the destination's host, port or path been changed?"
     )]
     Elsewhere { location: String },
-    /// It was asked to delete.
-    #[error("an SFTP server is never our own storage, so nothing is deleted from it")]
-    NotOurs,
     /// The thread at work panicked.
     #[error("the transfer crashed; the node's log has more")]
     Crashed,
@@ -166,7 +163,6 @@ impl Error {
             | Self::SourceBytes { .. }
             | Self::SourceEmpty { .. }
             | Self::Hosts { .. }
-            | Self::NotOurs
             | Self::Crashed => Fault::Ours,
             Self::Resolve(_)
             | Self::Connect(_)

@@ -30,6 +30,7 @@ use self::client::{Cut, Session};
 use self::error::Error;
 use self::hosts::Hosts;
 use self::pool::Pool;
+use self::remote::Remote;
 use self::upload::Job;
 use super::progress::{Progress, Stalled};
 use super::secret::Secrets;
@@ -180,6 +181,23 @@ impl Sftp {
         open(self.connect().await?).await
     }
 
+    async fn remove(&self, name: &str, location: Option<&str>) -> Result<(), Error> {
+        let bad = |problem| Error::Name { name: name.to_owned(), problem };
+        let path = match location {
+            Some(location) => self.path(location)?,
+            None => {
+                names::parts(name).map_err(bad)?;
+                upload::join(root(&self.settings.path), name)
+            }
+        };
+        let progress = Progress::default();
+        let session = self.connect().await?;
+        let remove = move |session: &Session, progress: &Progress| {
+            Remote { sftp: &session.sftp, progress }.remove(&path)
+        };
+        self.on(session, &progress, remove).await
+    }
+
     fn location(&self, below: &str) -> String {
         format!("{}{below}", self.location_prefix())
     }
@@ -232,10 +250,14 @@ impl Destination for Sftp {
 
     fn withdraw<'a>(
         &'a self,
-        _name: &'a str,
-        _location: Option<&'a str>,
+        name: &'a str,
+        location: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), PushError>> {
-        std::future::ready(Err(Error::NotOurs.into_push_error(&self.settings))).boxed()
+        let remove = async move {
+            let removed = self.remove(name, location).await;
+            removed.map_err(|error| error.into_push_error(&self.settings))
+        };
+        remove.boxed()
     }
 }
 

@@ -77,8 +77,10 @@ impl<'a> Window<'a> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+    use std::sync::Arc;
 
     use super::*;
+    use crate::deliver::bandwidth::Limiter;
 
     #[test]
     fn every_byte_passes_once_and_in_order() {
@@ -118,5 +120,30 @@ mod tests {
             longer.confirm(taken);
         }
         result.unwrap_err();
+    }
+
+    #[test]
+    fn on_a_line_to_be_spared_each_piece_waits_until_the_one_before_has_gone() {
+        let length = 1 << 20;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![7; length]).unwrap();
+        let limiter = Limiter::fixed(Some(length as u64));
+        let progress = Progress::limited(vec![Arc::new(limiter)]);
+        let begun = tokio::time::Instant::now();
+        let mut window = Window::new(&file, 0, length as u64, &progress);
+        let mut sent = 0;
+        loop {
+            let under_way = window.fill().unwrap().len();
+            assert!(under_way <= length / 2, "{under_way} bytes go at once");
+            if under_way == 0 {
+                break;
+            }
+            window.confirm(under_way);
+            sent += under_way;
+        }
+        assert_eq!(sent, length);
+        // The last quarter leaves when the first three have gone.
+        let took_ms = begun.elapsed().as_millis();
+        assert!(took_ms >= 740, "it went in {took_ms} ms");
     }
 }

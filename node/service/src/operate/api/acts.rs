@@ -5,15 +5,16 @@ use axum::extract::{Path, State};
 use axum::{Extension, Json};
 use holdfast_core::explain::{Outlook, outlook};
 use holdfast_core::recording::Recording;
-use holdfast_core::{Event, RecordingId};
-use serde::Deserialize;
+use holdfast_core::{Event, RecordingId, push_order};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::auth::Caller;
 use super::super::view::RecordingView;
 use super::recordings::{find, shown};
 use super::refusals::Refused;
-use super::{Answer, Api, bad_body};
+use super::{Answer, Api, bad_body, problem};
+use crate::deliver::journal::{Journal, Tried};
 use crate::node::{Node, NodeError};
 use crate::problem::Problem;
 
@@ -50,6 +51,36 @@ pub(super) async fn explain(
 ) -> Answer<Outlook> {
     let rec = find(&node, &caller, id)?;
     Ok(Json(outlook(&rec, node.clock.now())))
+}
+
+/// What was tried for a recording.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AttemptsView {
+    /// Each file that was tried at each destination, oldest first; the last 200.
+    attempts: Vec<Tried>,
+}
+
+/// Lists what was tried
+///
+/// Each file that was pushed or not, with how long it took, how much of it moved, and what the
+/// destination said.
+#[utoipa::path(
+    get, path = "/api/v1/recordings/{id}/attempts", tag = "recordings",
+    operation_id = "list_attempts",
+    params(("id" = RecordingId, Path, description = "The recording")),
+    responses(
+        (status = 200, description = "What was tried", body = AttemptsView),
+        Refused<404>,
+    )
+)]
+pub(super) async fn attempts(
+    State(Api { node, .. }): State<Api>,
+    Extension(caller): Extension<Caller>,
+    id: Id,
+) -> Answer<AttemptsView> {
+    let rec = find(&node, &caller, id)?;
+    let attempts = Journal::of(&node.ledger, rec.id).map_err(|error| problem(&error))?;
+    Ok(Json(AttemptsView { attempts }))
 }
 
 /// Puts a recording under a legal hold
@@ -165,6 +196,9 @@ pub(super) async fn push(
 }
 
 async fn again(node: &Node, rec: &Recording, by: String) -> Answer<RecordingView> {
+    for (destination, _) in push_order::pending(rec) {
+        node.pushing.gates.probe_now(&destination, node.clock.now());
+    }
     let now = happen(node, rec, Event::RetryRequested { by }).await?;
     if now == *rec {
         return Err(Problem::conflict(format!(
@@ -179,7 +213,7 @@ async fn again(node: &Node, rec: &Recording, by: String) -> Answer<RecordingView
 
 async fn happen(node: &Node, rec: &Recording, event: Event) -> Result<Recording, Problem> {
     let stepped = node.step(rec.id, event).await.map_err(|error| match error {
-        NodeError::Ledger(error) => super::problem(&error),
+        NodeError::Ledger(error) => problem(&error),
         error if error.is_no_space() => Problem::no_space("the node's disk is full"),
         error => {
             tracing::error!(recording = %rec.id, %error, "could not be changed");

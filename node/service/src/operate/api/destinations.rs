@@ -13,6 +13,8 @@ use super::settings::{
 };
 use super::{Answer, Api};
 use crate::config::Destination;
+use crate::deliver::check::{self, CheckView};
+use crate::deliver::gate::Health;
 use crate::node::Node;
 use crate::problem::Problem;
 use crate::settings::{From, Kind, Origin};
@@ -25,11 +27,14 @@ pub struct DestinationWithOrigin {
     pub settings: Destination,
     /// Where it comes from.
     pub origin: Origin,
+    /// How it is doing.
+    pub health: Health,
 }
 
 impl DestinationWithOrigin {
-    fn new(From { origin, of }: From<Destination>) -> Self {
-        Self { settings: of, origin }
+    fn new(node: &Node, From { origin, of }: From<Destination>) -> Self {
+        let health = node.pushing.gates.health(of.name());
+        Self { settings: of, origin, health }
     }
 
     fn name(&self) -> &str {
@@ -117,6 +122,8 @@ pub(super) async fn change(
 ) -> Answer<DestinationWithOrigin> {
     let id = id(path)?;
     alter(&node, &caller, Kind::Destination, &id, given(body)?).await?;
+    // Whatever was wrong with it may be mended.
+    node.pushing.gates.open(&id);
     Ok(Json(find(&node, &id)?))
 }
 
@@ -140,8 +147,28 @@ pub(super) async fn remove(
     discard(&node, &caller, Kind::Destination, &id(path)?).await
 }
 
+/// Tries a destination
+///
+/// Writes a small file, reads it back and deletes it, and says which step failed. Where all goes well,
+/// a destination that was only probed is pushed to again at once.
+#[utoipa::path(
+    post, path = "/api/v1/destinations/{name}/test", tag = "destinations", operation_id = "test_destination",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "What it showed, well or not", body = CheckView),
+        Refusals,
+    )
+)]
+pub(super) async fn test(State(Api { node, .. }): State<Api>, path: Id) -> Answer<CheckView> {
+    let name = id(path)?;
+    let destination = node.settings.destination(&name);
+    let destination = destination.ok_or_else(|| not_found("destination", &name))?;
+    Ok(Json(check::run(&node, &destination).await))
+}
+
 fn views(node: &Node) -> Vec<DestinationWithOrigin> {
-    node.settings.destinations().into_iter().map(DestinationWithOrigin::new).collect()
+    let all = node.settings.destinations().into_iter();
+    all.map(|found| DestinationWithOrigin::new(node, found)).collect()
 }
 
 fn find(node: &Node, id: &str) -> Result<DestinationWithOrigin, Problem> {

@@ -202,7 +202,8 @@ pub(super) async fn delete(
 }
 
 pub(super) fn shown(node: &Node, rec: &Recording) -> RecordingView {
-    view(rec, node.progress.get(rec.id), node.clock.now(), &files_base(rec.id))
+    let pushing = node.pushing.transfers.of(rec.id);
+    view(rec, node.progress.get(rec.id), pushing, node.clock.now(), &files_base(rec.id))
 }
 
 /// The recording that an address names, if the caller sees it.

@@ -9,6 +9,7 @@ mod client;
 mod failure;
 mod input;
 mod output;
+mod pushes;
 mod resources;
 mod show;
 mod table;

@@ -105,6 +105,12 @@ pub(super) fn recording(rec: &Value) -> String {
     for name in ["copy", "transcode", "push"] {
         lines.maybe(name, rec.get(name).filter(|step| step["attempts"].is_number()).map(step));
     }
+    for of in all(rec, "pushing") {
+        let bytes = |name: &str| Bytes(of[name].as_u64().unwrap_or(0));
+        let (to, kind) = (shown(&of["destination"]), shown(&of["kind"]));
+        let (sent, whole) = (bytes("sent_bytes"), bytes("bytes"));
+        lines.line("pushing", format!("{kind} to {to}: {sent} of {whole}"));
+    }
     for of in all(rec, "files") {
         lines.line(&shown(&of["kind"]), file(of));
         for to in all(of, "pushed") {
@@ -229,6 +235,9 @@ fn step(step: &Value) -> String {
     if let Some(at) = step.get("next_at").and_then(instant) {
         let _ = write!(text, "; the next one at {at}");
     }
+    if let Some(waits_for) = words(step, "/waits_for") {
+        let _ = write!(text, "; waiting, {waits_for}");
+    }
     if let Some(error) = step.get("error").filter(|error| error.is_object()) {
         let fault = match words(error, "/fault") {
             Some("customers") => "the customer's to mend",
@@ -266,6 +275,6 @@ fn described(rule: &str) -> String {
     known.map_or_else(|_| format!("the rule {rule}"), |rule| rule.describe().into())
 }
 
-fn all<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn all<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }

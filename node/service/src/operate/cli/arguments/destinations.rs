@@ -38,6 +38,11 @@ pub enum Destinations {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Try a destination: write a small file, read it back, delete it, and say which step failed
+    Test {
+        /// The destination
+        name: String,
+    },
     /// Delete a destination that no environment uses
     Delete {
         /// The destination
@@ -124,6 +129,13 @@ pub struct DestinationFlags {
     /// What is done where another file with the same name is there already
     #[arg(long, value_parser = ["overwrite", "rename", "refuse"])]
     pub existing: Option<String>,
+    /// Most files that are pushed there at once, 1 to 64
+    #[arg(long, value_name = "N")]
+    pub files_max: Option<u16>,
+    /// How fast and when, such as `mon-fri 08:00-18:00 5 MiB/s`; the first that fits holds. Once per
+    /// line, all lines together
+    #[arg(long, value_name = "LINE")]
+    pub bandwidth: Vec<String>,
     /// Read the password from this file; `-` for standard input. Without it and a private key,
     /// `create` asks for it at the terminal
     #[arg(long, value_name = "FILE")]

@@ -67,6 +67,12 @@ pub enum Recordings {
         #[arg(value_parser = recording_id)]
         id: String,
     },
+    /// List what was tried for a recording at each destination, oldest first
+    Attempts {
+        /// The recording
+        #[arg(value_parser = recording_id)]
+        id: String,
+    },
     /// Delete what this node holds of a recording. There is no way back
     Delete {
         /// The recording

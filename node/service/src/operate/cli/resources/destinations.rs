@@ -1,10 +1,14 @@
 //! Destinations: where recordings are pushed to.
 
+use anyhow::bail;
 use serde_json::{Map, Value, json};
 
 use super::super::arguments::{DestinationFlags, Destinations};
 use super::super::input::{ask_secret, secret, settings};
+use super::super::output::{print, print_json};
+use super::super::pushes;
 use super::super::table::Column;
+use super::super::words::Plain;
 use super::{Desk, Given, Kind};
 
 const KIND: Kind = Kind {
@@ -18,6 +22,7 @@ const KIND: Kind = Kind {
         Column::cut("ENDPOINT", "/endpoint"),
         Column::cut("HOST", "/host"),
         Column::cut("PATH", "/path"),
+        Column::whole("WELL", "/health/open"),
         Column::whole("FROM", "/origin"),
     ],
     first: &[
@@ -60,9 +65,24 @@ pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<(
         Destinations::Set { name, flags, settings: file } => {
             KIND.set(desk, name, with_flags(Given(settings(file)?), flags)?)
         }
+        Destinations::Test { name } => test(desk, name),
         Destinations::Delete { name, sure } => {
             KIND.delete(desk, name, *sure, "What was pushed there stays there.")
         }
+    }
+}
+
+/// Says how each step went; where one failed, the command fails.
+fn test(desk: &Desk, name: &str) -> anyhow::Result<()> {
+    let done = desk.client.post(&KIND.below(name, "test")?, &json!({}))?;
+    if desk.json {
+        print_json(&done)?;
+    } else {
+        print(&pushes::check(&done))?;
+    }
+    match done["ok"].as_bool() {
+        Some(true) => Ok(()),
+        _ => bail!("destination {} does not work as it is", Plain(name)),
     }
 }
 
@@ -107,6 +127,12 @@ fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<
     given.put("user", flags.user.as_deref());
     given.put("directory", flags.directory.as_deref());
     given.put("existing", flags.existing.as_deref());
+    let mut limits = Given(Map::new());
+    limits.put("files_max", flags.files_max);
+    limits.put_list("bandwidth", &flags.bandwidth);
+    if !limits.0.is_empty() {
+        given.put("limits", Some(limits.0));
+    }
     given.put("host_key", flags.host_key.as_deref());
     given.put("verify", flags.verify.as_deref());
     given.put("file_mode", flags.file_mode.as_deref());

@@ -10,9 +10,9 @@ use super::super::arguments::{ListFilter, Recordings, Sure};
 use super::super::client::Target;
 use super::super::input::confirm;
 use super::super::output::{NewFile, note, print, print_json, stdout_bytes};
-use super::super::show;
 use super::super::table::Column;
 use super::super::words::{Bytes, Plain, instant, words};
+use super::super::{pushes, show};
 use super::{Desk, Kind};
 use crate::digest::Sha256;
 
@@ -40,6 +40,10 @@ pub(in super::super) fn act(desk: &Desk, act: &Recordings) -> anyhow::Result<()>
         Recordings::Explain { id } => {
             let outlook = desk.client.get(&KIND.below(id, "explain")?)?;
             if desk.json { print_json(&outlook) } else { print(&show::outlook(id, &outlook)) }
+        }
+        Recordings::Attempts { id } => {
+            let tried = desk.client.get(&KIND.below(id, "attempts")?)?;
+            if desk.json { print_json(&tried) } else { print(&pushes::attempts(&tried)) }
         }
         Recordings::Delete { id, sure } => delete(desk, id, *sure),
         Recordings::Hold { id, reason } => {
