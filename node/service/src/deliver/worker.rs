@@ -39,7 +39,7 @@ impl Deliverer {
                 return None;
             }
             let name = name_at(recording, kind);
-            let deleted = match find(&self.node, &destination) {
+            let deleted = match ours(&self.node, &destination) {
                 Ok(ours) => ours.withdraw(&name, location.as_deref()).await,
                 Err(error) => Err(error),
             };
@@ -63,6 +63,20 @@ pub(super) fn find(node: &Node, name: &str) -> Result<Arc<dyn Destination>, Push
             "no destination is called {name:?} any more; put it back into the configuration"
         ),
     })
+}
+
+/// The destination of this name, if it still is our own storage: nothing of a recording is ever
+/// deleted from a customer's.
+fn ours(node: &Node, name: &str) -> Result<Arc<dyn Destination>, PushError> {
+    let destination = find(node, name)?;
+    if node.settings.is_ours(name) {
+        return Ok(destination);
+    }
+    let sentence = format!(
+        "destination {name:?} is not our own storage any more, so nothing is deleted there; declare it \
+         with `ours` again, or delete the files there by hand"
+    );
+    Err(PushError { fault: Fault::Ours, sentence })
 }
 
 /// A file's name at destinations, relative to each.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::health::{ANSWER_MAX, Missing, missing};
+use crate::deliver::gate::Health;
 use crate::node::Node;
 use crate::vault::{Encryption, Vault, Volume};
 use crate::{config, settings};
@@ -79,8 +80,10 @@ pub struct VolumeView {
 pub struct DestinationView {
     /// The name by which environments speak of it.
     pub name: String,
-    /// Which kind: `directory`, `s3`, `ftps` or `ftp`.
+    /// Which kind, such as `directory` or `s3`.
     pub kind: String,
+    /// How it is doing.
+    pub health: Health,
     /// What whoever uses it should know, such as that plain FTP can be read on the way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
@@ -101,7 +104,7 @@ pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
         vault: volumes(node).await,
         arriving: counts.get(State::Receiving.as_str()).copied().unwrap_or(0),
         counts,
-        destinations: node.settings.destinations().iter().map(destination_view).collect(),
+        destinations: destinations(node),
         ready: missing.is_empty(),
         missing,
     }
@@ -145,10 +148,12 @@ fn volume_view(volume: &Volume, free_bytes_min: u64) -> VolumeView {
     }
 }
 
-fn destination_view(found: &settings::From<config::Destination>) -> DestinationView {
-    DestinationView {
-        name: found.of.name().into(),
-        kind: found.of.kind().into(),
-        warning: found.of.warning().map(Into::into),
-    }
+fn destinations(node: &Node) -> Vec<DestinationView> {
+    let view = |settings::From { of, .. }: settings::From<config::Destination>| DestinationView {
+        name: of.name().into(),
+        kind: of.kind().into(),
+        health: node.pushing.gates.health(of.name()),
+        warning: of.warning().map(Into::into),
+    };
+    node.settings.destinations().into_iter().map(view).collect()
 }

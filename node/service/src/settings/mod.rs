@@ -160,6 +160,14 @@ impl Settings {
         self.picture().destinations.get(name).map(|found| Arc::clone(&found.of.destination))
     }
 
+    /// Whether a destination is our own storage.
+    #[must_use]
+    pub fn is_ours(&self, destination: &str) -> bool {
+        let picture = self.picture();
+        let found = picture.destinations.get(destination);
+        found.is_some_and(|found| found.of.settings.ours().is_some())
+    }
+
     /// How much of the line and of the server a destination may have.
     #[must_use]
     pub fn limits(&self, destination: &str) -> config::Limits {

@@ -103,11 +103,8 @@ async fn run<W: Work>(home: &Home, work: &W) {
     panic!("there is always more to do");
 }
 
-#[tokio::test]
-async fn our_own_copy_goes_with_the_recording_and_the_customers_stays() {
-    let store = Store::get().await;
-    let held = store.make_bucket("bucket").await;
-    let home = Home::with_store(&format!("http://127.0.0.1:{}", store.port), KEY_ID, SECRET);
+/// A recording of which the destination `store`, as our own, and the directory `shelf` have the .mp4.
+async fn stored(home: &Home) -> RecordingId {
     let node = &home.node;
     let id = RecordingId::new(1_764_000_000_000, [7; 10]);
     let environment = node.settings.environment("store").unwrap();
@@ -132,10 +129,28 @@ async fn our_own_copy_goes_with_the_recording_and_the_customers_stays() {
     });
     let files = made.await.unwrap();
     home.apply(id, Event::Transcoded { media: None, files, remarks: Vec::new() }).await;
-    let deliverer = Deliverer::new(Arc::clone(node));
-    run(&home, &deliverer).await;
+    run(home, &Deliverer::new(Arc::clone(node))).await;
     let stored = node.ledger.get(id).unwrap().unwrap();
     assert_eq!(stored.state, State::Stored, "{stored:?}");
+    id
+}
+
+/// Deletes it, and what this node has of it.
+async fn delete_here(home: &Home, id: RecordingId) {
+    home.node.delete(id, "tests").await.unwrap();
+    run(home, &Retainer::new(Arc::clone(&home.node), Streams::new())).await;
+    let deleted = home.node.ledger.get(id).unwrap().unwrap();
+    assert!(!deleted.is_gone(), "our storage has it still");
+    run(home, &Deliverer::new(Arc::clone(&home.node))).await;
+}
+
+#[tokio::test]
+async fn our_own_copy_goes_with_the_recording_and_the_customers_stays() {
+    let store = Store::get().await;
+    let held = store.make_bucket("bucket").await;
+    let at = format!("http://127.0.0.1:{}", store.port);
+    let home = Home::with_own_store(&at, KEY_ID, SECRET);
+    let id = stored(&home).await;
     let key = format!("store/{id}.mp4");
     assert!(held.read(&key).await.is_some());
     let on_shelf = home.shelf().join(&key);
@@ -143,17 +158,30 @@ async fn our_own_copy_goes_with_the_recording_and_the_customers_stays() {
     // A push that was cut short left a picture that nobody noted.
     held.put(&format!("store/{id}.jpg"), Some(b"pushed, not noted".to_vec())).await;
 
-    node.delete(id, "tests").await.unwrap();
-    let retainer = Retainer::new(Arc::clone(node), Streams::new());
-    run(&home, &retainer).await;
-    let deleted = node.ledger.get(id).unwrap().unwrap();
-    assert!(!deleted.is_gone(), "our storage has it still");
-    run(&home, &deliverer).await;
-    let deleted = node.ledger.get(id).unwrap().unwrap();
+    delete_here(&home, id).await;
+    let deleted = home.node.ledger.get(id).unwrap().unwrap();
     assert!(deleted.is_gone(), "{deleted:?}");
     assert_eq!(deleted.metadata, Metadata::default());
     assert!(held.read(&key).await.is_none());
     assert!(held.read(&format!("store/{id}.jpg")).await.is_none());
     assert!(on_shelf.exists(), "nothing is ever deleted from a customer's storage");
     assert_eq!(holdfast_core::recording::due(&deleted, Lane::Deliver), None);
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_where_our_storage_has_become_a_customers() {
+    let store = Store::get().await;
+    let held = store.make_bucket("bucket").await;
+    let at = format!("http://127.0.0.1:{}", store.port);
+    // The recording was pushed when the name was our own storage's; now it is not declared so.
+    let home = Home::with_store(&at, KEY_ID, SECRET);
+    let id = stored(&home).await;
+    let key = format!("store/{id}.mp4");
+    delete_here(&home, id).await;
+    assert!(held.read(&key).await.is_some(), "it was deleted from a customer's storage");
+    let deleted = home.node.ledger.get(id).unwrap().unwrap();
+    let said = deleted.withdrawal.error.clone().unwrap();
+    assert_eq!(said.fault, Fault::Ours);
+    assert!(said.sentence.contains("is not our own storage any more"), "{}", said.sentence);
+    assert!(!deleted.is_gone(), "what is not deleted is not called so");
 }

@@ -149,8 +149,16 @@ async fn what_is_wrong_with_the_file_is_ours() {
         assert_eq!(error.fault, Fault::Ours, "{error}");
     }
     assert!(server.names("").is_empty());
-    let error = sftp.withdraw("a.mp4", None).await.unwrap_err();
-    assert_eq!(error.fault, Fault::Ours, "{error}");
+    let location = sftp.push(&good).await.unwrap();
+    for elsewhere in ["sftp://127.0.0.1:1/a.mp4", "/etc/passwd", "sftp://../a.mp4"] {
+        sftp.withdraw("a.mp4", Some(elsewhere)).await.unwrap_err();
+        assert_eq!(server.names(""), ["a.mp4"]);
+    }
+    sftp.withdraw("../a.mp4", None).await.unwrap_err();
+    for _ in 0..2 {
+        sftp.withdraw("a.mp4", Some(&location)).await.unwrap();
+        assert!(server.names("").is_empty(), "again is harmless");
+    }
 }
 
 #[tokio::test]

@@ -79,12 +79,26 @@ impl Home {
         Self::with(endpoint, id, secret, "")
     }
 
+    /// The same, and the store is our own.
+    pub fn with_own_store(endpoint: &str, id: &str, secret: &str) -> Self {
+        Self::with_text(
+            &TEXT.replace("bucket = ", "ours = \"US1\"\nbucket = "),
+            endpoint,
+            id,
+            secret,
+        )
+    }
+
     /// The same with more in its configuration; `{at}` in it is the node's folder.
     pub fn with_more(more: &str) -> Self {
         Self::with("http://127.0.0.1:1", "id", "secret", more)
     }
 
     fn with(endpoint: &str, id: &str, secret: &str, more: &str) -> Self {
+        Self::with_text(&format!("{TEXT}{more}"), endpoint, id, secret)
+    }
+
+    fn with_text(text: &str, endpoint: &str, id: &str, secret: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path();
         for folder in ["state", "vault", "shelf"] {
@@ -92,7 +106,7 @@ impl Home {
         }
         std::fs::write(at.join("id"), id).unwrap();
         std::fs::write(at.join("secret"), secret).unwrap();
-        let text = format!("{TEXT}{more}")
+        let text = text
             .replace("{endpoint}", endpoint)
             .replace("{at}", at.to_str().unwrap())
             .replace("{sha256}", &digest::of(KEY.as_bytes()));

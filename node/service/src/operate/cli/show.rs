@@ -66,6 +66,20 @@ pub(super) fn status(status: &Value) -> String {
     for to in warned {
         lines.line("warning:", format!("{}: {}", shown(&to["name"]), shown(&to["warning"])));
     }
+    for to in all(status, "destinations").iter().filter(|to| to["health"]["open"] == false) {
+        let health = &to["health"];
+        let (name, since, probe_at) = (&to["name"], &health["shut_since"], &health["probe_at"]);
+        lines.line(
+            "DOWN:",
+            format!(
+                "{}, since {}, probed again at {}: {}",
+                shown(name),
+                shown(since),
+                shown(probe_at),
+                shown(&health["error"])
+            ),
+        );
+    }
     lines.0
 }
 

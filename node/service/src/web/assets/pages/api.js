@@ -72,6 +72,8 @@ export class Api {
 
   explain(id) { return this.#json(`${recording(id)}/explain`); }
 
+  async attempts(id) { return (await this.#json(`${recording(id)}/attempts`)).attempts; }
+
   status() { return this.#json('status'); }
 
   environments() { return this.#json('environments'); }

@@ -1,7 +1,7 @@
 // One recording of the list: what it is, where it stands, and what can be done with it.
 
 import { button, clockTime, h, icon, size } from '/recorder/v1/dom.js';
-import { holdLine, outlookOf } from './outlook.js';
+import { holdLine, outlookOf, pushLine, triedOf } from './outlook.js';
 
 const STATES = {
   receiving: ['Receiving', 'busy'],
@@ -53,7 +53,7 @@ export class Card {
   #buttons = h('div', { class: 'acts' });
   #seen = false;
 
-  /** `acts`: picture(url), explain(id), and what a person does with a recording. */
+  /** `acts`: picture(url), explain(id), attempts(id), and what a person does with a recording. */
   constructor(acts) {
     this.#acts = acts;
     this.#outlook.append(h('summary', {}, 'What becomes of it'), h('div', { 'aria-live': 'polite' }));
@@ -101,8 +101,9 @@ export class Card {
     const [, place] = this.#outlook.children;
     const told = this.#told;
     try {
-      const outlook = await this.#acts.explain(this.#recording.id);
-      if (told === this.#told) place.replaceChildren(...outlookOf(outlook));
+      const { id } = this.#recording;
+      const [outlook, attempts] = await Promise.all([this.#acts.explain(id), this.#acts.attempts(id)]);
+      if (told === this.#told) place.replaceChildren(...outlookOf(outlook), ...triedOf(attempts));
     } catch (error) {
       if (!place.children.length) place.replaceChildren(h('p', {}, error.message));
     }
@@ -134,8 +135,9 @@ export class Card {
         rec.recovered && h('span', { class: 'chip', title: 'The client did not come back; what had arrived was kept.' }, 'Recovered')),
       h('div', { class: 'meta' }, meta),
       rec.state === 'processing' && h('progress', { max: '1', value: rec.progress ?? 0, 'aria-label': 'Processing' }),
+      ...(rec.pushing ?? []).map(pushLine),
       rec.hold && holdLine(rec.hold, this.#mayManage && this.#act('Lift', 'lift')),
-      attempt && h('div', { class: 'next' }, icon('clock'), h('span', {}, `Attempt ${attempt.attempts + 1} of ${attempt.attempts_max}: `, instant(attempt.next_at)),
+      attempt && h('div', { class: 'next' }, icon('clock'), h('span', {}, attempt.waits_for ? 'Waits until ' : `Attempt ${attempt.attempts + 1} of ${attempt.attempts_max}: `, instant(attempt.next_at)),
         this.#mayManage && this.#act('Retry now', 'retry')),
       rec.explain && h('p', { class: 'explain' }, rec.explain),
       rec.state === 'failed' && this.#mayManage && h('div', { class: 'next' },

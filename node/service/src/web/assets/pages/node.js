@@ -30,12 +30,16 @@ export function nodeLine(status) {
   const warned = (status.destinations ?? []).filter(({ warning }) => warning).map(({ name, kind, warning }) => h('span', {
     class: 'chip', 'data-mood': 'warn', title: warning,
   }, `${name}: ${kind === 'ftp' ? 'plain FTP' : kind}`));
+  const down = (status.destinations ?? []).filter(({ health }) => health?.open === false).map(({ name, health }) => h('span', {
+    class: 'chip', 'data-mood': 'bad', title: `${health.error} It is probed again at ${new Date(health.probe_at).toLocaleTimeString()}.`,
+  }, `${name}: down`));
   const free = volumes.reduce((sum, volume) => sum + (volume.free_bytes ?? 0), 0);
   const failed = status.counts?.failed ?? 0;
   return [
     h('span', {}, h('b', {}, String(status.node ?? 'Node')), status.version ? ` · ${status.version}` : ''),
     ...vaults,
     ...warned,
+    ...down,
     volumes.length > 0 && h('span', {}, `${size(free)} free`),
     failed > 0 && h('span', { class: 'chip', 'data-mood': 'bad' }, `${failed} failed`),
   ].filter(Boolean);

@@ -1,9 +1,10 @@
 // What becomes of a recording, as the node explains it: what happens next, when each file goes, and
 // by which rule.
 
-import { h, icon } from '/recorder/v1/dom.js';
+import { h, icon, size } from '/recorder/v1/dom.js';
 
 const NAMES = { main: 'Main file', raw: 'Raw file', snapshot: 'Snapshot', filmstrip: 'Filmstrip' };
+const TRIED_SHOWN = 12;
 const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
 const fromNow = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 const UNITS = [['day', 86_400_000], ['hour', 3_600_000], ['minute', 60_000]];
@@ -49,4 +50,27 @@ export function holdLine(hold, lift) {
   return h('div', { class: 'hold' }, icon('shield'),
     h('p', {}, h('b', {}, 'Legal hold'), ' since ', h('time', { datetime: hold.at, title: new Date(hold.at).toLocaleString() }, exactly.format(new Date(hold.at))), `, set by ${hold.by}: ${hold.reason}`),
     lift);
+}
+
+/** A file on its way to a destination. */
+export function pushLine({ destination, kind, bytes, sent_bytes }) {
+  const label = `${NAMES[kind] ?? kind} to ${destination}: ${size(sent_bytes)} of ${size(bytes)}`;
+  return h('div', { class: 'pushing' }, h('span', {}, label), h('progress', { max: bytes || 1, value: sent_bytes, 'aria-label': label }));
+}
+
+function triedLine({ at, attempt, by_hand, destination, kind, bytes, sent_bytes, duration_ms, location, error }) {
+  const took = `${(duration_ms / 1000).toFixed(1)} s`;
+  const whole = `${NAMES[kind] ?? kind} to ${destination}, ${by_hand ? 'by hand' : `attempt ${attempt}`}, ${took}, ${location ? size(bytes) : `${size(sent_bytes)} of ${size(bytes)}`}`;
+  return h('li', {},
+    h('time', { class: 'what', datetime: at, title: exactly.format(new Date(at)) }, new Date(at).toLocaleTimeString()),
+    h('span', { class: 'chip', 'data-mood': location ? 'good' : 'bad' }, location ? 'Arrived' : 'Failed'),
+    h('p', {}, whole, error && h('span', { class: 'why' }, error)));
+}
+
+/** What was tried at each destination, newest first; the rest is the command line's to list. */
+export function triedOf(attempts) {
+  const newest = attempts.slice(-TRIED_SHOWN).reverse();
+  if (!newest.length) return [];
+  const more = attempts.length - newest.length;
+  return [h('p', {}, h('b', {}, 'What was tried'), more > 0 && ` (the last ${newest.length} of ${attempts.length})`), h('ul', { class: 'files' }, newest.map(triedLine))];
 }

@@ -239,6 +239,7 @@ async function act(doing, done, not) {
 const acts = {
   picture: (url) => api.picture(url),
   explain: (id) => api.explain(id),
+  attempts: (id) => api.attempts(id),
   play: (recording) => play(api, recording, acts),
   download: (recording) => download(api, recording, notify),
   async remove(recording) {
