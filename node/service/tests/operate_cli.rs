@@ -14,7 +14,7 @@ use std::time::Duration;
 use holdfast::node::Node;
 use holdfast::operate::socket;
 use operate_node::{Home, MP4, RAW};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 struct Said {
     code: i32,
@@ -182,6 +182,17 @@ async fn settings_are_made_changed_and_deleted() {
     let keys = [secret, "--secret-key-from", secret];
     let said = call(&home, &[&bucket[..], &more[..], &keys[..]].concat()).await;
     assert!(said.code == 0 && !said.out.contains("s3cr3t"), "{}{}", said.out, said.err);
+    let set = ["destinations", "set", "films", "--json", "--preset", "aws", "--kms-key", "alias/a"];
+    let more = ["--storage-class-of", "main=GLACIER_IR", "--storage-class-of", "raw=GLACIER"];
+    let rest = ["--tag", "team=films", "--tag", "of={env}", "--parts-at-once", "8"];
+    let said = call(&home, &[&set[..], &more[..], &rest[..]].concat()).await;
+    let made: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+    assert_eq!(made["storage_classes"], json!({ "main": "GLACIER_IR", "raw": "GLACIER" }));
+    assert_eq!(made["sse"], json!({ "kms_key": "alias/a" }));
+    assert_eq!(made["tags"], json!({ "team": "films", "of": "{env}" }));
+    assert_eq!((&made["preset"], &made["parts_at_once"]), (&"aws".into(), &8.into()));
+    let said = call(&home, &["destinations", "set", "films", "--tag", "team"]).await;
+    assert!(said.code == 2 && said.err.contains("NAME=VALUE"), "{}", said.err);
     let by_key = ["destinations", "create", "tapes", "--kind", "sftp", "--host", "sftp.example"];
     let more = ["--user", "recorder", "--existing", "refuse", "--password-from", secret];
     let said = call(&home, &[&by_key[..], &more[..]].concat()).await;

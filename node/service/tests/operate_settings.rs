@@ -133,6 +133,36 @@ async fn what_the_file_declares_is_changed_there() {
 }
 
 #[tokio::test]
+async fn what_a_store_does_not_take_is_refused_by_its_setting() {
+    let home = Home::new();
+    let s3 = |name: &str, value: Value| {
+        let mut whole = bucket("other");
+        whole[name] = value;
+        whole
+    };
+    let mut glacier = s3("storage_class", json!("GLACIER_IR"));
+    glacier["preset"] = json!("scaleway");
+    for (body, words) in [
+        (s3("preset", json!("floppy")), "preset: "),
+        (s3("credentials", json!("instance")), "credentials: only the configuration"),
+        (s3("credentials", json!("environment")), "credentials: only the configuration"),
+        (s3("storage_classes", json!({ "main": "a b" })), "storage_classes.main: "),
+        (s3("storage_classes", json!({ "film": "GLACIER" })), "film"),
+        (s3("sse", json!("rot13")), "sse: "),
+        (s3("sse", json!({ "kms_key": "" })), "sse.kms_key: "),
+        (s3("acl", json!("everybody")), "acl: "),
+        (s3("tags", json!({ "a": "{week}" })), "{week} is no placeholder"),
+        (s3("prefix", json!("{week}/")), "there are {env}, {year}, {month}, {day}, {name}"),
+        (s3("parts_at_once", json!(33)), "parts_at_once: must be 1 to 32"),
+        (s3("checksum", json!("crc8")), "checksum: "),
+        (glacier, "storage_class: Scaleway has no class GLACIER_IR"),
+    ] {
+        let said = refused(&home, "POST", DESTINATIONS, &body, 422).await;
+        assert!(said.contains(words), "{body}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn what_makes_no_sense_is_refused_with_its_reason() {
     let home = Home::new();
     made(&home, ENVIRONMENTS, &json!({ "id": "echo" })).await;

@@ -22,8 +22,8 @@ use crate::keys::{KEY_PREFIX, check_limits};
 use crate::webhooks::target::Targets;
 
 pub use destination::{
-    Destination, DirectoryDestination, DropboxDestination, Existing, FtpDestination, Limits,
-    S3Destination, Sealed, SftpDestination, Verify,
+    Acl, Checksum, Destination, DirectoryDestination, DropboxDestination, Existing, FtpDestination,
+    KeySource, Limits, Preset, S3Destination, Sealed, SftpDestination, Sse, StorageClasses, Verify,
 };
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
@@ -298,6 +298,16 @@ mod tests {
         let said = bucket("access_key_file = \"/a\"\nsecret_key = \"hunter2\"");
         assert!(said.contains("secret_key_file") && !said.contains("hunter2"), "{said}");
         assert!(bucket("access_key_file = \"/a\"").contains("secret_key_file: is missing"));
+        let both = "access_key_file = \"/a\"\ncredentials = \"instance\"";
+        assert!(
+            bucket(both).contains("access_key_file: is not used with credentials = \"instance\"")
+        );
+        let class = "preset = \"scaleway\"\nstorage_class = \"GLACIER_IR\"";
+        assert!(bucket(class).contains("storage_class: Scaleway has no class GLACIER_IR"));
+        let own = "credentials = \"environment\"\nprefix = \"{year}/{month}/{name}\"";
+        let s3 = "[[destinations]]\nkind = \"s3\"\nname = \"b\"\nendpoint = \"https://s\"\n";
+        let text = format!("{GOOD}\n{s3}region = \"r\"\nbucket = \"b\"\n{own}");
+        Config::parse(&text, Path::new("node.toml")).unwrap();
     }
 
     #[test]

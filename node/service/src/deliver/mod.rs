@@ -250,9 +250,7 @@ pub fn build(
         config::Destination::Directory(settings) => {
             Ok(Box::new(directory::Directory::new(settings)?))
         }
-        config::Destination::S3(settings) => {
-            Ok(Box::new(s3::S3::new(settings)?.with_secrets(secrets)))
-        }
+        config::Destination::S3(settings) => Ok(Box::new(s3::S3::with_secrets(settings, secrets)?)),
         config::Destination::Ftps(settings) => {
             Ok(Box::new(ftp::Ftp::new(settings, ftp::Protection::Tls)?.with_secrets(secrets)))
         }

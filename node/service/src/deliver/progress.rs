@@ -63,6 +63,13 @@ impl Progress {
         self.advance(1);
     }
 
+    /// Bytes that were on their way did not arrive: they go again.
+    pub(super) fn lost(&self, bytes: u64) {
+        let less = |all: u64| Some(all.saturating_sub(bytes));
+        let _ = self.0.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.advance(1);
+    }
+
     /// Waits until so many bytes may go.
     pub(super) async fn leave(&self, bytes: u64) {
         let mut wait_ms = self.reserve(bytes);

@@ -128,35 +128,6 @@ async fn a_lost_answer_to_the_last_request_does_no_harm() {
 }
 
 #[tokio::test]
-async fn a_dropped_push_aborts_its_upload() {
-    let store = Store::get().await;
-    let held = store.make_bucket("dropped").await;
-    let dir = tempfile::tempdir().unwrap();
-    let file = file(dir.path(), "a.mp4", &bytes(20 * MIB));
-    let line = Line::to(store.port, 7 * MIB as u64, Then::Stall).await;
-    let s3 = S3::new(&at_line(store.settings("dropped"), &line)).unwrap();
-    let arrived = async {
-        while line.carried() < 6 * MIB as u64 {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::select! {
-        result = s3.push(&file) => panic!("{result:?}"),
-        () = arrived => {}
-    }
-    assert_eq!(held.uploads().await, ["a.mp4"]);
-    line.mend();
-    for _ in 0..600 {
-        if held.uploads().await.is_empty() {
-            assert_eq!(held.read("a.mp4").await, None);
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the upload is still there");
-}
-
-#[tokio::test]
 async fn a_byte_altered_on_the_way_is_noticed() {
     let store = Store::get().await;
     let held = store.make_bucket("altered").await;

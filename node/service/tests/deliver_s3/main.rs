@@ -4,11 +4,15 @@
 
 #[path = "../deliver_common/mod.rs"]
 mod deliver_common;
+mod keys;
 mod lines;
+mod lying;
 #[path = "../operate_node/mod.rs"]
 mod operate_node;
 mod ours;
 mod reads;
+mod regions;
+mod resume;
 mod store;
 
 use holdfast::config::S3Destination;
@@ -248,7 +252,7 @@ async fn settings_that_make_no_sense_are_refused_at_once() {
         (S3Destination { endpoint: "s3.example".into(), ..good() }, "endpoint"),
         (S3Destination { endpoint: "ftp://s3.example".into(), ..good() }, "https://"),
         (S3Destination { endpoint: format!("http://u:{SECRET}@h"), ..good() }, "endpoint"),
-        (S3Destination { path_style: false, ..good() }, "path_style = true"),
+        (S3Destination { path_style: Some(false), ..good() }, "path_style = true"),
         (S3Destination { part_bytes: 1 << 20, ..good() }, "part_bytes = 1048576"),
         (S3Destination { prefix: "/a/".into(), ..good() }, "prefix"),
         (S3Destination { storage_class: Some("a b".into()), ..good() }, "storage_class"),

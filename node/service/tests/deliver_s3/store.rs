@@ -3,6 +3,7 @@
 //! A shell holds it: when the test process ends, however it ends, the shell's input closes, and it
 //! ends the server by its id and removes the server's folder.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use holdfast::config::S3Destination;
+use holdfast::config::{Existing, KeySource, S3Destination, StorageClasses};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use reqwest::{Method, Response};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
@@ -28,6 +29,7 @@ pub(crate) struct Store {
     pub(crate) dir: PathBuf,
     pub(crate) port: u16,
     pub(crate) tls_port: u16,
+    filer_port: u16,
 }
 
 impl Store {
@@ -71,8 +73,9 @@ impl Store {
             .spawn()
             .unwrap();
         let stdin = child.stdin.take().unwrap();
-        let store =
-            Self { _shell: Mutex::new((child, stdin)), dir, port: ports[0], tls_port: ports[1] };
+        let _shell = Mutex::new((child, stdin));
+        let (port, tls_port, filer_port) = (ports[0], ports[1], ports[7]);
+        let store = Self { _shell, dir, port, tls_port, filer_port };
         store.wait().await;
         store
     }
@@ -108,6 +111,23 @@ impl Store {
         Held { bucket, key: credentials() }
     }
 
+    /// Takes a part of an unfinished upload away, past the S3 interface.
+    pub(crate) async fn remove_part(&self, bucket: &str, upload_id: &str, number: u16) {
+        let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        let folder =
+            format!("http://127.0.0.1:{}/buckets/{bucket}/.uploads/{upload_id}/", self.filer_port);
+        let listing = http.get(&folder).header("accept", "application/json").send().await.unwrap();
+        let listing: serde_json::Value =
+            serde_json::from_str(&listing.text().await.unwrap()).unwrap();
+        let begins = format!("{number:04}");
+        let entries = listing["Entries"].as_array().unwrap();
+        let names =
+            entries.iter().filter_map(|entry| entry["FullPath"].as_str()?.rsplit('/').next());
+        let name = names.into_iter().find(|name| name.starts_with(&begins)).expect("no such part");
+        let removed = http.delete(format!("{folder}{name}")).send().await.unwrap();
+        assert!(removed.status().is_success(), "{}", removed.status());
+    }
+
     /// Settings of a destination in a bucket, with the store's keys.
     pub(crate) fn settings(&self, bucket: &str) -> S3Destination {
         let keys = tempfile::Builder::new().tempdir_in(&self.dir).unwrap().keep();
@@ -118,16 +138,25 @@ impl Store {
             endpoint: format!("http://127.0.0.1:{}", self.port),
             region: "us-east-1".into(),
             bucket: bucket.into(),
+            preset: None,
             prefix: String::new(),
-            path_style: true,
+            path_style: Some(true),
+            credentials: KeySource::Static,
             access_key_file: Some(keys.join("id")),
             secret_key_file: Some(keys.join("secret")),
             access_key: None,
             secret_key: None,
             ca_file: None,
             part_bytes: 5 << 20,
+            parts_at_once: 4,
+            existing: Existing::Overwrite,
+            checksum: None,
             ours: None,
             storage_class: None,
+            storage_classes: StorageClasses::default(),
+            sse: None,
+            acl: None,
+            tags: BTreeMap::new(),
             limits: holdfast::config::Limits::default(),
         }
     }
@@ -176,6 +205,36 @@ impl Held {
         let create = self.bucket.create_multipart_upload(Some(&self.key), key);
         let answer = send(create, Method::POST, String::new()).await;
         assert!(answer.status().is_success());
+    }
+
+    /// The numbers of the parts that an unfinished upload has.
+    pub(crate) async fn parts(&self, key: &str, upload_id: &str) -> Vec<u16> {
+        let list = self.bucket.list_parts(Some(&self.key), key, upload_id);
+        let text = send(list, Method::GET, String::new()).await.text().await.unwrap();
+        assert!(text.contains("ListPartsResult"), "{text}");
+        let numbers = text.split("<PartNumber>").skip(1);
+        numbers.map(|rest| rest.split("</PartNumber>").next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// Puts something else where a part is.
+    pub(crate) async fn put_part(&self, key: &str, upload_id: &str, number: u16, part: Vec<u8>) {
+        let put = self.bucket.upload_part(Some(&self.key), key, number, upload_id);
+        let answer = send(put, Method::PUT, part).await;
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// Aborts an unfinished upload, as a lifecycle rule does.
+    pub(crate) async fn abort(&self, key: &str, upload_id: &str) {
+        let abort = self.bucket.abort_multipart_upload(Some(&self.key), key, upload_id);
+        let answer = send(abort, Method::DELETE, String::new()).await;
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
+    }
+
+    /// The tags of an object, as XML.
+    pub(crate) async fn tags(&self, key: &str) -> String {
+        let mut get = self.bucket.get_object(Some(&self.key), key);
+        get.query_mut().insert("tagging", "");
+        send(get, Method::GET, String::new()).await.text().await.unwrap()
     }
 
     /// The keys that have unfinished uploads.

@@ -27,7 +27,7 @@ pub use dropbox::DropboxDestination;
 pub use existing::Existing;
 pub use ftp::FtpDestination;
 pub use limits::Limits;
-pub use s3::S3Destination;
+pub use s3::{Acl, Checksum, KeySource, Preset, S3Destination, Sse, StorageClasses};
 pub use sftp::{SftpDestination, Verify};
 
 /// `[[destinations]]`
@@ -100,6 +100,14 @@ pub(crate) trait Settings {
         None
     }
 
+    /// What is wrong with it wherever it comes from.
+    ///
+    /// # Errors
+    /// The member, and what to do.
+    fn check(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// What else whoever has a key to the API may not do with it.
     ///
     /// # Errors
@@ -150,6 +158,9 @@ impl Destination {
                 "plain FTP: everybody on the way can read the password and the recordings; use kind \
                  ftps",
             ),
+            Self::S3(s3) if s3.acl.is_some_and(Acl::is_public) => {
+                Some("acl: strangers can read every recording that is pushed there")
+            }
             Self::Directory(_) | Self::S3(_) | Self::Ftps(_) | Self::Sftp(_) | Self::Dropbox(_) => {
                 None
             }
@@ -198,7 +209,8 @@ impl Destination {
     /// Checks one that the configuration file declares.
     pub(super) fn check_declared(&self) -> Result<(), String> {
         let named = |problem| format!("destination {:?}: {problem}", self.name());
-        self.limits().check().map_err(named)?;
+        self.limits().check().map_err(&named)?;
+        self.settings().check().map_err(named)?;
         let mut of = self.clone();
         for secret in of.settings_mut().secrets() {
             let (name, file_name) = (secret.name, secret.file_name);
@@ -239,6 +251,7 @@ impl Destination {
             }
         }
         self.limits().check()?;
-        self.settings().check_made(deliver)
+        self.settings().check_made(deliver)?;
+        self.settings().check()
     }
 }

@@ -9,6 +9,7 @@ use holdfast_core::attempts::Fault;
 
 pub(super) use self::refusal::{READ, Refusal};
 pub(super) use self::transport::{Transport, innermost};
+use super::credentials::MetadataError;
 use super::source::SourceError;
 use crate::config::S3Destination;
 use crate::deliver::PushError;
@@ -26,6 +27,12 @@ pub(super) enum Error {
     /// A key cannot be read.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The environment has no key.
+    #[error("{name} is not in the node's environment; set it in the service's unit")]
+    Environment { name: &'static str },
+    /// The machine has no key.
+    #[error("the machine's keys cannot be had: {0}")]
+    Metadata(#[from] MetadataError),
     /// The key cannot be used.
     #[error("cannot use the key {key:?}: {problem}")]
     Key { key: String, problem: String },
@@ -56,6 +63,12 @@ pub(super) enum Error {
          them, or something else writes the same key"
     )]
     Altered { what: &'static str },
+    /// Another file is there.
+    #[error("another file is called {key:?} already, and existing = {existing}; move it away")]
+    Exists { key: String, existing: &'static str },
+    /// Where the upload stands could not be noted.
+    #[error("{0}")]
+    Unnoted(String),
     /// The location belongs to another bucket.
     #[error("{location:?} does not lie in it; has the destination's bucket been changed?")]
     Elsewhere { location: String },
@@ -79,12 +92,33 @@ impl Error {
         }
     }
 
+    /// Whether a part or the whole upload has vanished at the store.
+    pub(super) fn is_about_upload(&self) -> bool {
+        let Self::Refused(refusal) = self else { return false };
+        refusal.is_no_upload() || refusal.is_about_parts()
+    }
+
+    /// Whether nothing good can come of the same upload any more.
+    pub(super) fn spoils_upload(&self) -> bool {
+        matches!(self, Self::Altered { .. }) || self.is_taken()
+    }
+
+    /// Whether something is there already that was not to be replaced.
+    pub(super) fn is_taken(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if refusal.is_taken())
+    }
+
     fn fault(&self) -> Fault {
         match self {
-            Self::Settings(_) | Self::Secret(_) | Self::KeyFile { .. } | Self::Elsewhere { .. } => {
-                Fault::Customers
-            }
-            Self::Key { .. }
+            Self::Settings(_)
+            | Self::Secret(_)
+            | Self::KeyFile { .. }
+            | Self::Elsewhere { .. }
+            | Self::Exists { .. }
+            | Self::Environment { .. } => Fault::Customers,
+            Self::Metadata(error) => error.fault(),
+            Self::Unnoted(_)
+            | Self::Key { .. }
             | Self::Source(_)
             | Self::SourceBytes { .. }
             | Self::SourceEmpty { .. } => Fault::Ours,
@@ -99,6 +133,10 @@ impl Error {
     fn advice(&self, settings: &S3Destination) -> String {
         match self {
             Self::Transport { transport, .. } => transport.advice(settings),
+            Self::Metadata(_) => {
+                "give the machine a role that may write there, or set credentials = \"static\""
+                    .into()
+            }
             Self::Refused(refusal) => refusal.advice(settings),
             _ => String::new(),
         }

@@ -1,40 +1,50 @@
 //! A bucket of Amazon S3, or of a store that speaks its language.
 //!
 //! - A key appears only once its bytes are whole: that is how S3 works, in one request or in parts.
-//! - Signatures are in the query string and leave the body out, so every body has a `Content-MD5`,
-//!   which is in the signature and which the store checks. It is the one checksum that all stores
-//!   take; several refuse the newer `x-amz-checksum-*` headers.
-//! - What the store says it has (ETag, size) is compared with what was sent.
-//! - Keys are read from their files at each push, so they can be changed without a restart.
+//! - What a store takes is in `capabilities`; nothing else is asked of it.
+//! - Signatures are in the query string and leave the body out, so every body has a checksum in a header,
+//!   which is in the signature and which the store checks. All stores take `Content-MD5`; several
+//!   refuse the newer `x-amz-checksum-*`, which are better and cheaper where they are taken.
+//! - What the store says it has (checksum, ETag, size) is compared with what was sent.
+//! - A large file goes in parts, several at once, and a push that was cut goes on where it stopped.
+//! - Keys are asked for at each request, so they can be changed without a restart, and expire.
 //! - Memory is bounded: a file is read in small pieces, a few requests at once.
 
 mod answer;
+mod ask;
+pub(crate) mod capabilities;
 mod client;
+mod credentials;
 mod error;
+mod existing;
+mod headers;
 mod multipart;
+mod place;
+mod push;
 mod read;
 mod source;
+mod sums;
+mod template;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use holdfast_core::recording::FileKind;
-use holdfast_core::storage::{AtRest, Region};
-use reqwest::Url;
-use rusty_s3::{Bucket, BucketError, Credentials, UrlStyle};
+use reqwest::{Method, Url};
 
+use self::ask::Ask;
+use self::client::Client;
 pub use self::client::Limits;
-use self::client::{Client, Header, Payload, hex};
+use self::credentials::Keys;
+pub use self::credentials::Variables;
 use self::error::Error;
-use self::multipart::{PART_BYTES_MAX, PART_BYTES_MIN};
-use self::source::Source;
+use self::place::Place;
+use self::push::Push;
 use super::secret::{Secrets, read_limited};
 use super::{Destination, FileToPush, PushError, Reading, names};
+use crate::clock::Clock;
 use crate::config::S3Destination;
 
 /// Largest file with authorities, in bytes.
@@ -43,7 +53,6 @@ const CA_FILE_BYTES_MAX: u64 = 1 << 20;
 /// A bucket.
 pub struct S3 {
     settings: S3Destination,
-    secrets: Secrets,
     client: Arc<Client>,
 }
 
@@ -51,13 +60,6 @@ impl std::fmt::Debug for S3 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("S3").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-/// What a store said it has.
-struct Stored {
-    etag: Option<String>,
-    /// Whether its ETag is the checksum of what was sent.
-    is_proven: bool,
 }
 
 impl S3 {
@@ -70,63 +72,52 @@ impl S3 {
         Self::with_limits(settings, Limits::default())
     }
 
+    /// The same with keys that were given over the API.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_secrets(settings: &S3Destination, secrets: Secrets) -> Result<Self, PushError> {
+        Self::made(settings, secrets, Limits::default(), &Variables::default())
+    }
+
     /// The same with other limits, for tests.
     ///
     /// # Errors
     /// The same.
     pub fn with_limits(settings: &S3Destination, limits: Limits) -> Result<Self, PushError> {
+        Self::with_variables(settings, limits, &Variables::default())
+    }
+
+    /// The same with another environment, for tests.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_variables(
+        settings: &S3Destination,
+        limits: Limits,
+        variables: &Variables,
+    ) -> Result<Self, PushError> {
         let secrets = Secrets::in_files(&mut settings.clone());
-        match client(settings, limits) {
-            Ok(client) => {
-                Ok(Self { settings: settings.clone(), secrets, client: Arc::new(client) })
-            }
+        Self::made(settings, secrets, limits, variables)
+    }
+
+    fn made(
+        settings: &S3Destination,
+        secrets: Secrets,
+        limits: Limits,
+        variables: &Variables,
+    ) -> Result<Self, PushError> {
+        match client(settings, secrets, limits, variables) {
+            Ok(client) => Ok(Self { settings: settings.clone(), client: Arc::new(client) }),
             Err(error) => Err(error.into_push_error(settings)),
         }
     }
 
-    /// The same with these keys.
-    #[must_use]
-    pub fn with_secrets(self, secrets: Secrets) -> Self {
-        Self { secrets, ..self }
-    }
-
-    fn credentials(&self) -> Result<Credentials, Error> {
-        let (key, secret) = (self.secrets.word("access_key")?, self.secrets.word("secret_key")?);
-        Ok(Credentials::new(key.as_str(), secret.as_str()))
-    }
-
     async fn upload(&self, file: &FileToPush) -> Result<String, Error> {
-        let key = format!("{}{}", self.settings.prefix, file.name);
-        names::parts(&key).map_err(|problem| Error::Key { key: key.clone(), problem })?;
-        let source = Source::open(&file.path, file.bytes, file.progress.clone()).await?;
-        let credentials = Arc::new(self.credentials()?);
-        let mut headers = vec![("content-type", file.media_type.to_owned())];
-        headers.extend(self.at_rest(file.kind));
-        let client = &self.client;
-        let part_bytes = self.settings.part_bytes;
-        let result = if file.bytes <= part_bytes {
-            put(client, &credentials, &key, &source, headers).await
-        } else {
-            multipart::push(client, &credentials, &key, &source, part_bytes, &headers).await
-        };
-        let stored = match result {
-            Ok(stored) => stored,
-            Err(error) => return Err(client.explain(&credentials, &key, error).await),
-        };
-        verify(client, &credentials, &key, file.bytes, &stored).await?;
+        let push = Push::new(&self.client, &self.settings, file).await?;
+        // Boxed, or the future of every caller is as large as this one.
+        let key = Box::pin(push.run()).await?;
         Ok(format!("{}{key}", self.location_prefix()))
-    }
-
-    /// How a file is to lie there: our own storage says so by region and kind (rule 9).
-    fn at_rest(&self, kind: FileKind) -> Vec<Header> {
-        let class = match self.settings.ours {
-            Some(region) => region.storage_class(kind).map(str::to_owned),
-            None => self.settings.storage_class.clone(),
-        };
-        let is_encrypted = self.settings.ours.map(Region::at_rest) == Some(AtRest::SseS3);
-        let encryption =
-            is_encrypted.then(|| ("x-amz-server-side-encryption", "AES256".to_owned()));
-        class.map(|class| ("x-amz-storage-class", class)).into_iter().chain(encryption).collect()
     }
 
     async fn delete(&self, name: &str, location: Option<&str>) -> Result<(), Error> {
@@ -135,10 +126,8 @@ impl S3 {
             None => format!("{}{name}", self.settings.prefix),
         };
         names::parts(&key).map_err(|problem| Error::Key { key: key.clone(), problem })?;
-        let credentials = self.credentials()?;
-        multipart::sweep(&self.client, &credentials, &key).await;
-        let action = self.client.bucket.delete_object(Some(&credentials), &key);
-        match self.client.send("delete the file", action, &[], Payload::Nothing).await {
+        multipart::sweep(&self.client, &key).await;
+        match self.client.send(&Ask::new("delete the file", Method::DELETE, &key)).await {
             Err(Error::Refused(refusal)) if refusal.is_gone() => Ok(()),
             result => result.map(drop),
         }
@@ -158,7 +147,7 @@ impl S3 {
 
     async fn open(&self, location: &str, range: Option<&str>) -> Result<Reading, Error> {
         let key = self.key(location)?;
-        read::open(&self.client, &self.credentials()?, key, range, &self.settings).await
+        read::open(&self.client, key, range, &self.settings).await
     }
 }
 
@@ -197,104 +186,27 @@ impl Destination for S3 {
         };
         delete.boxed()
     }
+
+    fn abandon<'a>(&'a self, memo: &'a [u8]) -> BoxFuture<'a, Result<(), PushError>> {
+        let abort = async move {
+            let aborted = multipart::abandon(&self.client, &self.settings, memo).await;
+            aborted.map_err(|error| error.into_push_error(&self.settings))
+        };
+        abort.boxed()
+    }
 }
 
-/// Pushes a file in one request.
-async fn put(
-    client: &Client,
-    credentials: &Credentials,
-    key: &str,
-    source: &Source,
-    mut headers: Vec<Header>,
-) -> Result<Stored, Error> {
-    let what = "upload the file";
-    let md5 = source.md5(source.whole()).await?;
-    headers.push(("content-md5", BASE64_STANDARD.encode(md5)));
-    let action = client.bucket.put_object(Some(credentials), key);
-    let payload = Payload::File(source, source.whole());
-    let answer = client.send(what, action, &headers, payload).await?;
-    let is_proven = answer.check_md5(what, &hex(&md5))?;
-    Ok(Stored { etag: answer.etag, is_proven })
-}
-
-/// Asks the store what it has under the key. `false` where it may not say.
-async fn verify(
-    client: &Client,
-    credentials: &Credentials,
-    key: &str,
-    bytes: u64,
-    stored: &Stored,
-) -> Result<bool, Error> {
-    let what = "look at what was stored";
-    let action = client.bucket.head_object(Some(credentials), key);
-    let answer = match client.send(what, action, &[], Payload::Nothing).await {
-        Ok(answer) => answer,
-        // Keys that may write but not read are good practice. The store has checked the MD5.
-        Err(Error::Refused(refusal)) if refusal.status == 403 => {
-            tracing::debug!(key, stored.is_proven, "the keys may not read what they stored");
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    };
-    let is_same_size = answer.bytes.is_none_or(|found| found == bytes);
-    let is_same_etag = match (&stored.etag, &answer.etag) {
-        (Some(stored), Some(found)) => stored == found,
-        _ => true,
-    };
-    if is_same_size && is_same_etag { Ok(true) } else { Err(Error::Altered { what }) }
-}
-
-fn client(settings: &S3Destination, limits: Limits) -> Result<Client, Error> {
-    let part_bytes = settings.part_bytes;
-    if !(PART_BYTES_MIN..=PART_BYTES_MAX).contains(&part_bytes) {
-        return Err(Error::Settings(format!(
-            "part_bytes = {part_bytes}: must be {PART_BYTES_MIN} to {PART_BYTES_MAX}"
-        )));
-    }
-    if !settings.prefix.is_empty()
-        && let Err(problem) = names::parts(&format!("{}x", settings.prefix))
-    {
-        let prefix = &settings.prefix;
-        return Err(Error::Settings(format!("prefix = {prefix:?} cannot be used: {problem}")));
-    }
-    let is_word = |class: &String| class.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if settings.storage_class.as_ref().is_some_and(|class| class.is_empty() || !is_word(class)) {
-        return Err(Error::Settings("storage_class must be a word such as STANDARD_IA".into()));
-    }
-    let bucket = bucket(settings)?;
-    let http = http(settings, bucket.base_url(), &limits)?;
-    Ok(Client { http, bucket, limits })
-}
-
-fn bucket(settings: &S3Destination) -> Result<Bucket, Error> {
-    let example = "give it like https://s3.eu-central-1.amazonaws.com";
-    let endpoint: Url = settings
-        .endpoint
-        .parse()
-        .map_err(|_| Error::Settings(format!("endpoint is not an address; {example}")))?;
-    let is_plain = endpoint.username().is_empty()
-        && endpoint.password().is_none()
-        && endpoint.query().is_none()
-        && endpoint.fragment().is_none();
-    if !is_plain {
-        let problem = format!("endpoint must have no user, query or fragment; {example}");
-        return Err(Error::Settings(problem));
-    }
-    if settings.bucket.is_empty() || settings.bucket.contains('/') || settings.region.is_empty() {
-        let problem = "bucket and region must not be empty, and bucket has no slash";
-        return Err(Error::Settings(problem.into()));
-    }
-    let style = if settings.path_style { UrlStyle::Path } else { UrlStyle::VirtualHost };
-    Bucket::new(endpoint, style, settings.bucket.clone(), settings.region.clone()).map_err(
-        |error| {
-            Error::Settings(match error {
-                BucketError::ParseError(_) => {
-                    "bucket cannot go before the endpoint's host; set path_style = true".into()
-                }
-                _ => format!("endpoint must begin with https:// (or http://); {example}"),
-            })
-        },
-    )
+fn client(
+    settings: &S3Destination,
+    secrets: Secrets,
+    limits: Limits,
+    variables: &Variables,
+) -> Result<Client, Error> {
+    capabilities::check(settings).map_err(Error::Settings)?;
+    let place = Place::new(settings)?;
+    let http = http(settings, place.now().base_url(), &limits)?;
+    let keys = Keys::new(settings.credentials, secrets, variables)?;
+    Ok(Client { http, place, keys, limits, clock: Clock::new() })
 }
 
 fn http(settings: &S3Destination, base: &Url, limits: &Limits) -> Result<reqwest::Client, Error> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream::try_unfold;
-use reqwest::Response;
 use reqwest::header::{CONTENT_RANGE, HeaderMap, RANGE};
-use rusty_s3::{Credentials, S3Action};
+use reqwest::{Method, Response};
 
-use super::client::{self, Client, SIGNATURE_VALID};
+use super::ask::Ask;
+use super::client::{self, Client};
 use super::error::{Error, READ, Refusal};
 use crate::config::S3Destination;
 use crate::deliver::progress::{Progress, Stalled};
@@ -19,15 +19,14 @@ use crate::deliver::{Pieces, Reading};
 /// Asks for an object, or for a part of it.
 pub(super) async fn open(
     client: &Client,
-    credentials: &Credentials,
     key: &str,
     range: Option<&str>,
     settings: &S3Destination,
 ) -> Result<Reading, Error> {
-    let action = client.bucket.get_object(Some(credentials), key);
+    let ask = Ask::new(READ, Method::GET, key);
     // Boxed, or the future of every caller is as large as this one.
-    let once = || Box::pin(open_once(client, action.sign(SIGNATURE_VALID), range, settings));
-    client.over_hiccups(READ, once).await
+    let once = |way| Box::pin(open_once(client, client.sign(&ask, &way), range, settings));
+    client.over_hiccups(READ, client.limits.hiccups_max, once).await
 }
 
 async fn open_once(

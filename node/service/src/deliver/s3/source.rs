@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::error::Error;
+use super::sums::{Sum, Summing};
+use crate::config::Checksum;
+use crate::deliver::progress::Progress;
 use bytes::Bytes;
 use futures_util::stream::{Stream, try_unfold};
-use md5::{Digest, Md5};
-
-use super::error::Error;
-use crate::deliver::progress::Progress;
 
 /// How much is read at once, in bytes. A push holds a few of these for each request under way.
 const PIECE_BYTES_MAX: u64 = 256 << 10;
@@ -20,8 +20,8 @@ const PIECE_BYTES_MAX: u64 = 256 << 10;
 /// How often a request that waits for the line shows that it is alive.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
 
-/// MD5 of some bytes.
-pub(super) type Md5Sum = [u8; 16];
+/// How much is summed at once, in bytes.
+const SUMMED_BYTES_MAX: u64 = 16 << 20;
 
 /// The vault's file could not be read in the middle of a request.
 #[derive(Debug, thiserror::Error)]
@@ -82,21 +82,32 @@ impl Source {
         Range { offset: 0, bytes: self.bytes }
     }
 
-    /// MD5 of a range.
-    pub(super) async fn md5(&self, range: Range) -> Result<Md5Sum, SourceError> {
-        let mut md5 = Md5::new();
+    /// The push's progress.
+    pub(super) fn pace(&self) -> &Progress {
+        &self.pace
+    }
+
+    /// The checksum of a range.
+    pub(super) async fn sum(&self, range: Range, kind: Checksum) -> Result<Sum, SourceError> {
+        let mut summing = Summing::new(kind);
         let mut rest = range;
         while rest.bytes > 0 {
             let source = self.clone();
-            let (piece, next) = rest.split();
-            let hashed = tokio::task::spawn_blocking(move || {
-                md5.update(source.read(piece)?);
-                Ok(md5)
+            let (now, next) = rest.split_at(SUMMED_BYTES_MAX);
+            let summed = tokio::task::spawn_blocking(move || {
+                let mut rest = now;
+                while rest.bytes > 0 {
+                    let (piece, next) = rest.split_at(PIECE_BYTES_MAX);
+                    summing.update(&source.read(piece)?);
+                    rest = next;
+                }
+                Ok(summing)
             });
-            md5 = joined(hashed.await).map_err(|source| self.error(source))?;
+            summing = joined(summed.await).map_err(|source| self.error(source))?;
+            self.pace.advance(1);
             rest = next;
         }
-        Ok(md5.finalize().into())
+        Ok(summing.finish())
     }
 
     /// The bytes of a range; each piece counts as progress once the connection asks for more.
@@ -104,10 +115,11 @@ impl Source {
         &self,
         range: Range,
         progress: Progress,
+        sent: &Sent,
     ) -> impl Stream<Item = Result<Bytes, SourceError>> + Send + 'static {
-        let source = self.clone();
+        let (source, sent) = (self.clone(), sent.0.clone());
         try_unfold((source, range), move |(source, rest)| {
-            let progress = progress.clone();
+            let (progress, sent) = (progress.clone(), sent.clone());
             async move {
                 progress.advance(1);
                 if rest.bytes == 0 {
@@ -116,7 +128,7 @@ impl Source {
                 let (piece, next) = rest.split_at(source.pace.piece_bytes(PIECE_BYTES_MAX));
                 let waiting = source.pace.leave(piece.bytes);
                 alive(waiting, &progress).await;
-                source.pace.moved(piece.bytes);
+                sent.count(piece.bytes);
                 let reader = source.clone();
                 let read = tokio::task::spawn_blocking(move || reader.read(piece));
                 let bytes = joined(read.await).map_err(|error| source.error(error))?;
@@ -139,14 +151,53 @@ impl Source {
 
 impl Range {
     /// The next piece to read, and what follows it.
-    fn split(self) -> (Self, Self) {
-        self.split_at(PIECE_BYTES_MAX)
-    }
-
     fn split_at(self, bytes_max: u64) -> (Self, Self) {
         let bytes = self.bytes.min(bytes_max);
         let next = Self { offset: self.offset + bytes, bytes: self.bytes - bytes };
         (Self { offset: self.offset, bytes }, next)
+    }
+}
+
+/// Bytes of one request, counted in the push's progress. If it is dropped before they were `kept`,
+/// they did not arrive, and count no more.
+pub(super) struct Sent(Arc<Count>);
+
+struct Count {
+    pace: Progress,
+    /// Nothing once the request is over.
+    bytes: Mutex<Option<u64>>,
+}
+
+impl Sent {
+    /// Of a request that sends bytes of this file.
+    pub(super) fn of(source: &Source) -> Self {
+        Self(Arc::new(Count { pace: source.pace.clone(), bytes: Mutex::new(Some(0)) }))
+    }
+
+    /// They have arrived.
+    pub(super) fn kept(&self) {
+        self.0.end();
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        if let Some(bytes) = self.0.end() {
+            self.0.pace.lost(bytes);
+        }
+    }
+}
+
+impl Count {
+    fn count(&self, more: u64) {
+        if let Some(bytes) = &mut *self.bytes.lock().unwrap_or_else(PoisonError::into_inner) {
+            *bytes += more;
+            self.pace.moved(more);
+        }
+    }
+
+    fn end(&self) -> Option<u64> {
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use holdfast_core::attempts::Fault;
 use reqwest::header::HeaderMap;
 
-use crate::config::S3Destination;
+use crate::config::{KeySource, S3Destination};
 use crate::deliver::s3::answer;
 
 /// Most characters of a store's own words.
@@ -69,6 +69,41 @@ impl Refusal {
     /// Whether the same request may well succeed in a second.
     pub(super) fn is_hiccup(&self) -> bool {
         matches!(self.meaning(), Meaning::Busy | Meaning::Altered | Meaning::Interrupted)
+    }
+
+    /// The region where the store says that the bucket is, if this is about that.
+    pub(in crate::deliver::s3) fn other_region(&self) -> Option<&str> {
+        self.region.as_deref().filter(|_| self.meaning() == Meaning::WrongRegion)
+    }
+
+    /// Whether newer keys of the same role may help.
+    pub(in crate::deliver::s3) fn is_about_expired_keys(&self) -> bool {
+        matches!(self.code.as_str(), "ExpiredToken" | "InvalidToken" | "ExpiredTokenException")
+    }
+
+    /// Whether the upload does not exist any more.
+    pub(in crate::deliver::s3) fn is_no_upload(&self) -> bool {
+        self.code == "NoSuchUpload"
+    }
+
+    /// Whether there is no such bucket.
+    pub(in crate::deliver::s3) fn is_no_bucket(&self) -> bool {
+        self.meaning() == Meaning::NoBucket
+    }
+
+    /// Whether the keys may not do it.
+    pub(in crate::deliver::s3) fn is_denied(&self) -> bool {
+        self.meaning() == Meaning::Denied
+    }
+
+    /// Whether a part is not there, or not as it was.
+    pub(in crate::deliver::s3) fn is_about_parts(&self) -> bool {
+        matches!(self.code.as_str(), "InvalidPart" | "InvalidPartOrder" | "EntityTooSmall")
+    }
+
+    /// Whether something is there already that was not to be replaced.
+    pub(in crate::deliver::s3) fn is_taken(&self) -> bool {
+        self.status == 412 || self.code == "PreconditionFailed"
     }
 
     /// Whether it would be said to any other request to this bucket.
@@ -139,6 +174,7 @@ impl Refusal {
             | "InternalError"
             | "RequestLimitExceeded"
             | "TooManyRequests"
+            | "ConditionalRequestConflict"
             | "OperationAborted" => Meaning::Busy,
             "RequestTimeout" | "IncompleteBody" => Meaning::Interrupted,
             "BadDigest" | "XAmzContentChecksumMismatch" => Meaning::Altered,
@@ -182,12 +218,9 @@ impl Refusal {
 
     /// What to do about it.
     pub(super) fn advice(&self, settings: &S3Destination) -> String {
-        let place = |file: &Option<PathBuf>, member: &str| match file {
-            Some(file) => file.display().to_string(),
-            None => format!("the destination's {member}"),
-        };
-        let id = place(&settings.access_key_file, "access_key");
-        let secret = place(&settings.secret_key_file, "secret_key");
+        let id = place(settings, &settings.access_key_file, "access_key", "AWS_ACCESS_KEY_ID");
+        let secret =
+            place(settings, &settings.secret_key_file, "secret_key", "AWS_SECRET_ACCESS_KEY");
         let bucket = &settings.bucket;
         let region = &settings.region;
         match self.meaning() {
@@ -213,8 +246,7 @@ impl Refusal {
                 None => format!("check region ({region:?}) and endpoint: it is somewhere else"),
             },
             Meaning::StorageClass => {
-                let class = settings.storage_class.as_deref().unwrap_or("the default");
-                format!("the store has no storage class {class:?}: correct storage_class")
+                "the store does not have the storage class: correct storage_class, or preset".into()
             }
             Meaning::Full => "the store is full or the quota is used up: make room there".into(),
             Meaning::TooLarge => {
@@ -236,6 +268,16 @@ impl Refusal {
             }
             Meaning::Other => "see the store's documentation of this error".into(),
         }
+    }
+}
+
+/// Where a key is.
+fn place(settings: &S3Destination, file: &Option<PathBuf>, member: &str, variable: &str) -> String {
+    match (settings.credentials, file) {
+        (KeySource::Environment, _) => format!("{variable} of the node's environment"),
+        (KeySource::Instance, _) => "the machine's role".into(),
+        (KeySource::Static, Some(file)) => file.display().to_string(),
+        (KeySource::Static, None) => format!("the destination's {member}"),
     }
 }
 

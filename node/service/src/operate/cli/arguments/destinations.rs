@@ -72,7 +72,10 @@ pub struct DestinationFlags {
     /// The bucket
     #[arg(long, value_name = "NAME")]
     pub bucket: Option<String>,
-    /// Put before every key
+    /// Whose store it is, for kind `s3`; without it the endpoint tells
+    #[arg(long, value_parser = ["aws", "gcs", "spaces", "scaleway", "r2", "wasabi", "minio", "ceph", "other"])]
+    pub preset: Option<String>,
+    /// Put before every key; {env}, {year}, {month}, {day} and at its end {name} are filled in
     #[arg(long, value_name = "TEXT")]
     pub prefix: Option<String>,
     /// Whether the bucket's name is part of the path instead of the host's name
@@ -81,6 +84,35 @@ pub struct DestinationFlags {
     /// Storage class for every file
     #[arg(long, value_name = "NAME")]
     pub storage_class: Option<String>,
+    /// Storage class for a kind of file: main, raw, snapshot or filmstrip. May be repeated; all that
+    /// were given before are replaced
+    #[arg(long, value_name = "KIND=CLASS", value_parser = pair)]
+    pub storage_class_of: Vec<(String, String)>,
+    /// Have the store encrypt with keys that it manages, for kind `s3`
+    #[arg(long, value_parser = ["s3"], conflicts_with = "kms_key")]
+    pub sse: Option<String>,
+    /// Have the store encrypt with this key of its key management
+    #[arg(long, value_name = "KEY")]
+    pub kms_key: Option<String>,
+    /// Who else may do what with the files, for kind `s3`
+    #[arg(long, value_parser = [
+        "private", "public-read", "public-read-write", "authenticated-read", "aws-exec-read",
+        "bucket-owner-read", "bucket-owner-full-control",
+    ])]
+    pub acl: Option<String>,
+    /// Tag of every file, for kind `s3`, with the same placeholders. May be repeated; all that were
+    /// given before are replaced
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
+    pub tag: Vec<(String, String)>,
+    /// Which checksum goes with the bytes, for kind `s3`; without it the best that the store takes
+    #[arg(long, value_parser = ["md5", "crc32c", "sha256"])]
+    pub checksum: Option<String>,
+    /// Size of the parts of large files, for kind `s3`
+    #[arg(long, value_name = "BYTES")]
+    pub part_bytes: Option<u64>,
+    /// Parts of one file that are sent at once, for kind `s3`
+    #[arg(long, value_name = "COUNT")]
+    pub parts_at_once: Option<u32>,
     /// The server's host name or address, for kinds `ftps`, `ftp` and `sftp`
     #[arg(long, value_name = "HOST")]
     pub host: Option<String>,
@@ -150,4 +182,10 @@ pub struct DestinationFlags {
     /// Id of the namespace that the folder lies in, for kind `dropbox`, such as a team's space
     #[arg(long, value_name = "ID")]
     pub path_root: Option<String>,
+}
+
+/// `name=value`
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("it must be written as NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

@@ -37,6 +37,7 @@ const KIND: Kind = Kind {
         "endpoint",
         "region",
         "bucket",
+        "preset",
         "prefix",
     ],
 };
@@ -95,6 +96,25 @@ fn ask(given: &mut Given, name: &str, what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What only kind `s3` has.
+fn put_s3(given: &mut Given, flags: &DestinationFlags) {
+    given.put("preset", flags.preset.as_deref());
+    given.put("storage_class", flags.storage_class.as_deref());
+    given.put("storage_classes", object(&flags.storage_class_of));
+    given.put("sse", flags.sse.as_deref());
+    given.put("sse", flags.kms_key.as_deref().map(|key| json!({ "kms_key": key })));
+    given.put("acl", flags.acl.as_deref());
+    given.put("tags", object(&flags.tag));
+    given.put("checksum", flags.checksum.as_deref());
+    given.put("part_bytes", flags.part_bytes);
+    given.put("parts_at_once", flags.parts_at_once);
+}
+
+fn object(pairs: &[(String, String)]) -> Option<Value> {
+    let members = pairs.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
+    (!pairs.is_empty()).then(|| Value::Object(members.collect()))
+}
+
 fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<String, Value>> {
     given.put("kind", flags.kind.as_deref());
     given.put("path", flags.path.as_deref());
@@ -103,7 +123,7 @@ fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<
     given.put("bucket", flags.bucket.as_deref());
     given.put("prefix", flags.prefix.as_deref());
     given.put("path_style", flags.path_style);
-    given.put("storage_class", flags.storage_class.as_deref());
+    put_s3(&mut given, flags);
     given.put("host", flags.host.as_deref());
     given.put("port", flags.port);
     given.put("user", flags.user.as_deref());
