@@ -261,5 +261,7 @@ pub fn build(
         config::Destination::Sftp(settings) => {
             Ok(Box::new(sftp::Sftp::new(settings, state_path)?.with_secrets(secrets)))
         }
+        #[cfg(test)]
+        config::Destination::Simulated(store) => Ok(Box::new(store.clone())),
     }
 }

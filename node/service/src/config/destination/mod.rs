@@ -42,6 +42,10 @@ pub enum Destination {
     Ftp(Box<FtpDestination>),
     /// `kind = "sftp"`
     Sftp(Box<SftpDestination>),
+    /// The simulation's.
+    #[cfg(test)]
+    #[serde(skip)]
+    Simulated(crate::simulation::storage::Store),
 }
 
 /// A secret that was given over the API. It is kept sealed with the node's key, and never shown.
@@ -121,6 +125,8 @@ impl Destination {
             Self::Ftps(_) => "ftps",
             Self::Ftp(_) => "ftp",
             Self::Sftp(_) => "sftp",
+            #[cfg(test)]
+            Self::Simulated(_) => "simulated",
         }
     }
 
@@ -130,6 +136,8 @@ impl Destination {
         match self {
             Self::S3(s3) => s3.ours,
             Self::Directory(_) | Self::Ftps(_) | Self::Ftp(_) | Self::Sftp(_) => None,
+            #[cfg(test)]
+            Self::Simulated(store) => store.ours(),
         }
     }
 
@@ -142,6 +150,8 @@ impl Destination {
                  ftps",
             ),
             Self::Directory(_) | Self::S3(_) | Self::Ftps(_) | Self::Sftp(_) => None,
+            #[cfg(test)]
+            Self::Simulated(_) => None,
         }
     }
 
@@ -157,6 +167,8 @@ impl Destination {
             Self::S3(s3) => &**s3,
             Self::Ftps(ftp) | Self::Ftp(ftp) => &**ftp,
             Self::Sftp(sftp) => &**sftp,
+            #[cfg(test)]
+            Self::Simulated(store) => store,
         }
     }
 
@@ -166,6 +178,8 @@ impl Destination {
             Self::S3(s3) => &mut **s3,
             Self::Ftps(ftp) | Self::Ftp(ftp) => &mut **ftp,
             Self::Sftp(sftp) => &mut **sftp,
+            #[cfg(test)]
+            Self::Simulated(store) => store,
         }
     }
 
