@@ -421,6 +421,29 @@ impl Recording {
         }
     }
 
+    /// The latest instant at which anything that it notes has happened.
+    #[must_use]
+    pub fn latest_stamp(&self) -> Timestamp {
+        let of_files = self.files.iter().flat_map(|file| {
+            let pushed = file.pushed.iter().flat_map(|at| [Some(at.at), at.withdrawn_at]);
+            let doomed = file.doomed.as_ref().map(|doom| doom.at);
+            [Some(file.made_at), doomed, file.deleted_at].into_iter().chain(pushed)
+        });
+        let errors = [&self.copy.error, &self.transcode.error, &self.push.error];
+        let errors = errors.into_iter().chain([&self.withdrawal.error]);
+        let others = [
+            Some(self.last_byte_at),
+            Some(self.attached_changed_at),
+            self.saved_at,
+            self.moved_at,
+            self.hold.as_ref().map(|hold| hold.at),
+            self.ended.as_ref().map(|ended| ended.at),
+        ];
+        let errors = errors.map(|error| error.as_ref().map(|error| error.at));
+        let all = of_files.chain(errors).chain(others).flatten();
+        all.fold(self.received_at, Timestamp::max)
+    }
+
     /// Its file of this kind, present or deleted.
     #[must_use]
     pub fn file(&self, kind: FileKind) -> Option<&File> {
