@@ -52,11 +52,26 @@ pub fn of(bytes: &[u8]) -> String {
     digest.finish()
 }
 
+/// What can be read anywhere in it: a file.
+pub trait ReadAt {
+    /// Reads at an offset; answers how many bytes, none at the end.
+    ///
+    /// # Errors
+    /// Whatever the disk answers.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+}
+
+impl ReadAt for File {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        FileExt::read_at(self, buffer, offset)
+    }
+}
+
 /// Size and digest of a whole file. Blocks.
 ///
 /// # Errors
 /// Whatever reading the file answers.
-pub fn of_file(file: &File) -> io::Result<(u64, String)> {
+pub fn of_file(file: &impl ReadAt) -> io::Result<(u64, String)> {
     let (bytes, digest) = of_start(file, u64::MAX)?;
     Ok((bytes, digest.finish()))
 }
@@ -65,8 +80,24 @@ pub fn of_file(file: &File) -> io::Result<(u64, String)> {
 ///
 /// # Errors
 /// Whatever reading the file answers.
-pub fn of_start(file: &File, limit: u64) -> io::Result<(u64, Sha256)> {
+pub fn of_start(file: &impl ReadAt, limit: u64) -> io::Result<(u64, Sha256)> {
     let mut digest = Sha256::new();
+    let bytes = pass(file, limit, |piece| digest.update(piece))?;
+    Ok((bytes, digest))
+}
+
+/// A file's first bytes, at most `limit`. Blocks.
+///
+/// # Errors
+/// Whatever reading the file answers.
+pub fn read_start(file: &impl ReadAt, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    pass(file, limit, |piece| bytes.extend_from_slice(piece))?;
+    Ok(bytes)
+}
+
+/// Hands a file's first bytes on, piece by piece; answers how many there were.
+fn pass(file: &impl ReadAt, limit: u64, mut take: impl FnMut(&[u8])) -> io::Result<u64> {
     let mut buffer = vec![0; READ_BYTES];
     let mut at = 0_u64;
     while at < limit {
@@ -75,10 +106,10 @@ pub fn of_start(file: &File, limit: u64) -> io::Result<(u64, Sha256)> {
         if read == 0 {
             break;
         }
-        digest.update(&buffer[..read]);
+        take(&buffer[..read]);
         at += read as u64;
     }
-    Ok((at, digest))
+    Ok(at)
 }
 
 /// Bytes in lower-case hex.

@@ -4,6 +4,7 @@
 //! `ingest` ─▶ `vault` ─▶ `queue` ─▶ `transcode` ─▶ `deliver` ─▶ `retain`; `operate` looks on.
 
 pub mod audit;
+pub mod blocking;
 pub mod clock;
 pub mod config;
 pub mod deliver;
@@ -20,6 +21,8 @@ pub mod queue;
 pub mod retain;
 pub mod service;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod tls;
 pub mod transcode;
 pub mod vault;

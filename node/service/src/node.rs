@@ -11,13 +11,14 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::audit::AuditLog;
+use crate::blocking;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::deliver::Pushing;
 use crate::deliver::bandwidth::Bandwidth;
 use crate::deliver::memo::Forgetter;
 use crate::keys::Keys;
-use crate::ledger::{self, Ledger, LedgerError, Stepped};
+use crate::ledger::{self, Ledger, LedgerError, Observer, Place, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
 use crate::settings::Settings;
@@ -106,18 +107,31 @@ impl Node {
             );
         }
         let key = NodeKey::load_or_make(state_path)?;
+        Self::assemble(config, clock, vault, key, &Place::File(ledger_path), Vec::new())
+    }
+
+    /// A node of these parts, which opens its ledger and settings. The observers are told beside the
+    /// node's own.
+    pub(crate) fn assemble(
+        config: Config,
+        clock: Clock,
+        vault: Vault,
+        key: NodeKey,
+        place: &Place,
+        mut observers: Vec<Arc<dyn Observer>>,
+    ) -> anyhow::Result<Arc<Self>> {
         let audit = AuditLog::new(&key)?;
         let webhooks = Webhooks::open(&config)?;
         let zone = retention::zone(&config.node.zone);
         let pushing = Pushing::new(Bandwidth::new(&config.deliver.bandwidth, &clock, &zone));
-        let observers = vec![
+        observers.extend([
             audit.observer(),
             webhooks.observer(),
             pushing.journal.observer(),
             Arc::new(Forgetter),
-        ];
+        ]);
         let now = |read: &_, latest| clock::resume(&clock, config.node.clock, read, latest);
-        let ledger = Ledger::open_at(&ledger_path, now, observers)?;
+        let ledger = Ledger::open_at(place, now, observers)?;
         let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
         let keys = Keys::open(&config.operate.keys, &ledger)?;
         Ok(Arc::new(Self {
@@ -224,7 +238,7 @@ impl Node {
         act: impl FnOnce(&Vault) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, NodeError> {
         let vault = Arc::clone(&self.vault);
-        let done = tokio::task::spawn_blocking(move || act(&vault)).await;
+        let done = blocking::run(move || act(&vault)).await;
         Ok(done.map_err(|error| NodeError::Thread(error.to_string()))??)
     }
 

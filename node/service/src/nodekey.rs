@@ -85,6 +85,12 @@ impl NodeKey {
         Self::derive(&root)
     }
 
+    /// The key of these bytes.
+    #[cfg(test)]
+    pub(crate) fn of(root: &[u8; KEY_BYTES]) -> Result<Self, KeyError> {
+        Self::derive(root)
+    }
+
     fn derive(root: &[u8; KEY_BYTES]) -> Result<Self, KeyError> {
         let sealing = expand(root, b"holdfast sealing 1")?;
         let sealing = RandomizedNonceKey::new(&AES_256_GCM, sealing.as_slice())

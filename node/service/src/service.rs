@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source, State};
+use holdfast_core::recording::{Event, Metadata, Recording, Source, State};
 use holdfast_core::{RecordingId, step};
-use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
@@ -90,15 +89,15 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the node's last end left: bytes that reached the disk but not the ledger, and folders that
-/// the ledger does not know.
-async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
+/// What the node's last end left: bytes that reached the disk but not the ledger, which nobody was told
+/// of and which may be anything, and folders that the ledger does not know.
+pub(crate) async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
     let mut before = None;
     let arriving = Filter { state: Some(State::Receiving), ..Filter::default() };
     loop {
         let (page, next) = node.ledger.list(&arriving, before, PAGE)?;
         for recording in page {
-            note_length(node, &recording).await?;
+            cut_back(node, &recording).await?;
         }
         match next {
             Some(_) => before = next,
@@ -113,16 +112,12 @@ async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn note_length(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<()> {
-    let id = recording.id;
-    let length = node.with_vault(move |vault| {
-        let Ok(raw) = vault.open_raw(id) else { return Ok(0) };
-        let length = raw.sync_all().and_then(|()| raw.metadata()).map(|data| data.len());
-        Ok(length.unwrap_or(0))
-    });
-    let length = length.await?;
-    if length > recording.bytes {
-        node.ledger.note_offsets(vec![(id, length)], node.clock.now()).await?;
+async fn cut_back(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<()> {
+    let (id, bytes) = (recording.id, recording.bytes);
+    // Without its file there is nothing to cut; whoever goes on with it finds that out.
+    let cut = node.with_vault(move |vault| Ok(vault.open_raw_at(id, bytes).err())).await?;
+    if let Some(error) = cut {
+        tracing::warn!(recording = %id, %error, "could not be cut back to its durable bytes yet");
     }
     Ok(())
 }
@@ -130,7 +125,10 @@ async fn note_length(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<
 /// A folder that the ledger does not know. Its manifest tells what it is; without one its status is
 /// unknown (rule 3.3).
 async fn take_in(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
-    let manifest = node.with_vault(move |vault| Ok(vault.manifest(id))).await?;
+    let manifest = node.with_vault(move |vault| {
+        Ok(vault.manifest(id).and_then(|recording| vault.with_length(recording)))
+    });
+    let manifest = manifest.await?;
     match manifest {
         Ok(recording) if recording.id == id => {
             tracing::warn!(recording = %id, "in the vault, but not in the ledger: taken in again");
@@ -142,11 +140,7 @@ async fn take_in(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
 }
 
 async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
-    let last_byte_at = node.with_vault(move |vault| {
-        let modified =
-            std::fs::metadata(vault.file(id, FileKind::Raw)).and_then(|data| data.modified());
-        Ok(modified.ok().and_then(|at| Timestamp::try_from(at).ok()))
-    });
+    let last_byte_at = node.with_vault(move |vault| Ok(vault.raw_modified(id).ok()));
     let now = node.clock.now();
     let last_byte_at = last_byte_at.await?.unwrap_or(now);
     tracing::warn!(recording = %id, %last_byte_at, "in the vault, but not in the ledger: kept for 6 hours after its last byte");

@@ -263,5 +263,7 @@ pub fn build(
         config::Destination::Dropbox(settings) => {
             Ok(Box::new(dropbox::Dropbox::new(settings)?.with_secrets(secrets)))
         }
+        #[cfg(test)]
+        config::Destination::Simulated(store) => Ok(Box::new(store.clone())),
     }
 }

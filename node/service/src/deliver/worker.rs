@@ -102,8 +102,9 @@ impl Work for Deliverer {
                 _ => continue,
             };
             return tokio::select! {
-                event = work => event,
+                biased;
                 () = cancel.cancelled() => None,
+                event = work => event,
             };
         }
         None

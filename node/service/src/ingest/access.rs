@@ -29,7 +29,7 @@ pub(super) struct NoRandomness;
 impl Secrets {
     pub(super) fn new() -> Result<Self, NoRandomness> {
         let mut bytes = [0; TOKEN_BYTES];
-        rand::fill(&mut bytes).map_err(|_| NoRandomness)?;
+        fill(&mut bytes)?;
         Ok(Self::from_token(digest::hex(&bytes)))
     }
 
@@ -67,10 +67,18 @@ fn matches(sha256: &str, secret: &str) -> bool {
     constant_time::verify_slices_are_equal(sha256.as_bytes(), offered.as_bytes()).is_ok()
 }
 
+fn fill(bytes: &mut [u8]) -> Result<(), NoRandomness> {
+    #[cfg(test)]
+    if crate::simulation::fill(bytes) {
+        return Ok(());
+    }
+    rand::fill(bytes).map_err(|_| NoRandomness)
+}
+
 /// A new recording's id.
 pub(super) fn new_id(now: Timestamp) -> Result<RecordingId, NoRandomness> {
     let mut random = [0; 10];
-    rand::fill(&mut random).map_err(|_| NoRandomness)?;
+    fill(&mut random)?;
     Ok(RecordingId::new(u64::try_from(now.as_millisecond()).unwrap_or(0), random))
 }
 

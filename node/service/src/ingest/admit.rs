@@ -16,6 +16,7 @@ use super::messages::{ClientMetadata, short};
 use crate::config::PersonalData;
 use crate::node::NodeError;
 use crate::problem::Problem;
+use crate::vault::VaultFile;
 
 /// After how many seconds to try again when there are too many recordings.
 const TOO_MANY_RETRY_S: u64 = 5;
@@ -35,7 +36,7 @@ pub(super) struct Welcome {
 pub(super) struct Admitted {
     pub(super) recording: Recording,
     pub(super) secrets: Secrets,
-    pub(super) raw: std::fs::File,
+    pub(super) raw: VaultFile,
     /// Until it is disarmed, whatever ends this makes the recording garbage.
     pub(super) guard: Guard,
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::stream::{Standing, Stream, Streams};
+use crate::blocking;
 use crate::node::Node;
 use crate::vault::is_no_space;
 
@@ -47,7 +48,7 @@ async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
         let vault = Arc::clone(&node.vault);
         let files: Vec<Arc<Stream>> = dirty.iter().map(|(stream, _)| Arc::clone(stream)).collect();
         let all = Arc::clone(streams);
-        tokio::task::spawn_blocking(move || sync(&vault, &all, &files)).await
+        blocking::run(move || sync(&vault, &all, &files)).await
     };
     let results = synced.unwrap_or_else(|error| {
         tracing::error!(%error, "a sync round ended early");
@@ -90,11 +91,7 @@ fn advance(stream: &Stream, received: u64) {
 
 async fn refuse(stream: &Arc<Stream>, error: &io::Error) {
     tracing::error!(recording = %stream.id, %error, "its bytes did not become durable");
-    let no_space = is_no_space(error);
-    let stream = Arc::clone(stream);
-    if let Err(error) = tokio::task::spawn_blocking(move || stream.fail(no_space)).await {
-        tracing::error!(%error, "a worker thread ended");
-    }
+    stream.fail(is_no_space(error)).await;
 }
 
 /// A sync of the whole volume says once that something was lost, not what: it may have been bytes

@@ -26,6 +26,8 @@ use crate::node::Node;
 use crate::problem::no_such_method;
 
 pub use commit::run as run_commits;
+#[cfg(test)]
+pub(crate) use socket::serve as serve_connection;
 pub use stream::Streams;
 
 /// What ingest works with.

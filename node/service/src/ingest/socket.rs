@@ -9,11 +9,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
 use holdfast_core::recording::{self, Event, Metadata, Recording, Source};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
@@ -24,7 +25,7 @@ use super::messages::{
     CHUNK_HEADER_BYTES, ClientMetadata, FromClient, FromNode, SUBPROTOCOL, Start, TEXT_BYTES_MAX,
     Terms, chunk,
 };
-use super::stream::{Laid, Standing, Stream};
+use super::stream::{self, Laid, Standing};
 use super::{Ingest, commit};
 use crate::node::NodeError;
 use crate::problem::Problem;
@@ -94,7 +95,8 @@ fn check_origin(ingest: &Ingest, headers: &HeaderMap) -> Outcome {
     )))
 }
 
-async fn serve(ingest: Arc<Ingest>, socket: WebSocket, client: Box<Metadata>) {
+/// Serves one connection to its end.
+pub(crate) async fn serve<L: Line>(ingest: Arc<Ingest>, socket: L, client: Box<Metadata>) {
     let mut connection = Connection { ingest, socket, client, owned: None };
     if let Err(problem) = connection.run().await {
         connection.say_goodbye(&problem).await;
@@ -102,16 +104,27 @@ async fn serve(ingest: Arc<Ingest>, socket: WebSocket, client: Box<Metadata>) {
     connection.detach().await;
 }
 
-struct Connection {
+/// What a connection speaks over: a WebSocket, or the simulation's.
+pub(crate) trait Line:
+    Stream<Item = Result<Message, axum::Error>> + Sink<Message> + Send + Unpin
+{
+}
+
+impl<L> Line for L where
+    L: Stream<Item = Result<Message, axum::Error>> + Sink<Message> + Send + Unpin
+{
+}
+
+struct Connection<L> {
     ingest: Arc<Ingest>,
-    socket: WebSocket,
+    socket: L,
     client: Box<Metadata>,
     owned: Option<Box<Owned>>,
 }
 
 /// The stream that a connection owns.
 struct Owned {
-    stream: Arc<Stream>,
+    stream: Arc<stream::Stream>,
     epoch: u64,
     epochs: watch::Receiver<u64>,
     standing: watch::Receiver<Standing>,
@@ -128,7 +141,7 @@ enum Wake {
     Stopping,
 }
 
-impl Connection {
+impl<L: Line> Connection<L> {
     async fn run(&mut self) -> Outcome {
         let stall = Duration::from_millis(self.ingest.node.config.ingest.stall_ms_max);
         let (mut heard, mut is_asked) = (Instant::now(), false);
@@ -175,7 +188,8 @@ impl Connection {
         let stop = &self.ingest.node.stop;
         let Some(owned) = self.owned.as_deref_mut() else {
             return tokio::select! {
-                message = self.socket.recv() => Wake::Message(message),
+                biased;
+                message = self.socket.next() => Wake::Message(message),
                 () = tokio::time::sleep_until(deadline) => Wake::Stalled,
                 () = stop.cancelled() => Wake::Stopping,
             };
@@ -185,7 +199,7 @@ impl Connection {
             biased;
             _ = owned.epochs.changed() => Wake::TakenOver,
             _ = owned.standing.changed() => Wake::Standing,
-            message = self.socket.recv() => Wake::Message(message),
+            message = self.socket.next() => Wake::Message(message),
             () = tokio::time::sleep_until(deadline) => Wake::Stalled,
             () = stop.cancelled() => Wake::Stopping,
         }
@@ -242,7 +256,7 @@ impl Connection {
         let admitted = Box::pin(ingest.begin(welcome, Source::Stream, metadata, 0)).await?;
         let id = admitted.recording.id;
         admitted.guard.disarm();
-        let stream = ingest.streams.enter(Stream::new(id, admitted.raw));
+        let stream = ingest.streams.enter(stream::Stream::new(id, admitted.raw));
         let terms = self.terms(&admitted.secrets, &admitted.recording, 0);
         self.own(stream, &admitted.recording, permit);
         let token = &admitted.secrets.token;
@@ -270,7 +284,7 @@ impl Connection {
                 (stream, attached.map_err(|e| failed(&e.into()))?.0)
             }
             // Saved already, by an answer that got lost: there is nothing left to write.
-            _ => (Stream::saved(id, recording.bytes), recording),
+            _ => (stream::Stream::saved(id, recording.bytes), recording),
         };
         if matches!(recording.state, Deleted | Garbage | Unknown) {
             return Err(unknown());
@@ -287,7 +301,12 @@ impl Connection {
         self.say(&FromNode::Resumed { recording_id: id, state, terms }).await
     }
 
-    fn own(&mut self, stream: Arc<Stream>, recording: &Recording, permit: OwnedSemaphorePermit) {
+    fn own(
+        &mut self,
+        stream: Arc<stream::Stream>,
+        recording: &Recording,
+        permit: OwnedSemaphorePermit,
+    ) {
         let epoch = stream.take_over();
         let mut epochs = stream.epoch.subscribe();
         epochs.mark_unchanged();
@@ -517,14 +536,15 @@ impl Connection {
     }
 }
 
-async fn reopen(ingest: &Ingest, recording: &Recording) -> Outcome<Arc<Stream>> {
+async fn reopen(ingest: &Ingest, recording: &Recording) -> Outcome<Arc<stream::Stream>> {
     let id = recording.id;
     if let Some(stream) = ingest.streams.get(id) {
         return Ok(stream);
     }
+    let bytes = recording.bytes;
     let reopened = ingest.node.with_vault(move |vault| {
-        let raw = vault.open_raw(id)?;
-        Stream::reopen(id, raw).map_err(|source| crate::vault::VaultError::Io {
+        let raw = vault.open_raw_at(id, bytes)?;
+        stream::Stream::reopen(id, raw).map_err(|source| crate::vault::VaultError::Io {
             action: "read",
             path: vault.folder(id),
             source,

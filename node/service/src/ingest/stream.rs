@@ -4,9 +4,7 @@
 //! writes; the digest covers exactly the bytes received; `durable` never runs ahead of the disk.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,10 +12,11 @@ use bytes::Bytes;
 use holdfast_core::RecordingId;
 use holdfast_core::names::Container;
 use holdfast_core::sniff;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedMutexGuard, watch};
 
+use crate::blocking;
 use crate::digest::{self, Sha256};
-use crate::vault::{Vault, VaultError};
+use crate::vault::{Vault, VaultError, VaultFile};
 
 /// A stream's standing on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,8 +47,8 @@ pub(super) enum Laid {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: RecordingId,
-    raw: Option<Arc<File>>,
-    writer: tokio::sync::Mutex<Option<Writer>>,
+    raw: Option<Arc<VaultFile>>,
+    writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
     received: AtomicU64,
     dirty: AtomicBool,
     /// The volume's failures that this file was asked about.
@@ -67,17 +66,15 @@ struct Writer {
 
 impl Stream {
     /// A stream whose file is empty.
-    pub(super) fn new(id: RecordingId, raw: File) -> Arc<Self> {
+    pub(super) fn new(id: RecordingId, raw: VaultFile) -> Arc<Self> {
         Self::at(id, raw, Writer { received: 0, digest: Sha256::new(), head: Vec::new() })
     }
 
     /// A stream as far as its file reaches, made durable first. Blocks.
-    pub(super) fn reopen(id: RecordingId, raw: File) -> io::Result<Arc<Self>> {
-        raw.sync_all()?;
+    pub(super) fn reopen(id: RecordingId, raw: VaultFile) -> io::Result<Arc<Self>> {
+        raw.sync()?;
         let (received, digest) = digest::of_start(&raw, u64::MAX)?;
-        let mut head =
-            vec![0; usize::try_from(received).unwrap_or(usize::MAX).min(sniff::HEAD_BYTES)];
-        raw.read_exact_at(&mut head, 0)?;
+        let head = digest::read_start(&raw, sniff::HEAD_BYTES as u64)?;
         Ok(Self::at(id, raw, Writer { received, digest, head }))
     }
 
@@ -86,21 +83,21 @@ impl Stream {
         Self::make(id, None, None, bytes)
     }
 
-    fn at(id: RecordingId, raw: File, writer: Writer) -> Arc<Self> {
+    fn at(id: RecordingId, raw: VaultFile, writer: Writer) -> Arc<Self> {
         let received = writer.received;
         Self::make(id, Some(Arc::new(raw)), Some(writer), received)
     }
 
     fn make(
         id: RecordingId,
-        raw: Option<Arc<File>>,
+        raw: Option<Arc<VaultFile>>,
         writer: Option<Writer>,
         received: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             raw,
-            writer: tokio::sync::Mutex::new(writer),
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
             received: AtomicU64::new(received),
             dirty: AtomicBool::new(false),
             failures_checked: AtomicU64::new(0),
@@ -152,7 +149,7 @@ impl Stream {
         let mut writer = guard.take().ok_or_else(|| self.closed(vault))?;
         let fresh = bytes.slice(known..);
         let room = Arc::clone(vault);
-        let written = tokio::task::spawn_blocking(move || {
+        let written = blocking::run(move || {
             let result = match room.place(0) {
                 Ok(_) => writer.write(&raw, &fresh).map_err(Ok),
                 Err(no_room) => Err(Err(no_room)),
@@ -194,11 +191,18 @@ impl Stream {
         self.raw.as_ref().map_or(Ok(()), |raw| raw.sync_data())
     }
 
-    /// Cuts the file back to its durable bytes after the disk refused, and closes it. Blocks.
-    pub(super) fn fail(&self, no_space: bool) {
+    /// Cuts the file back to its durable bytes after the disk refused, and closes it.
+    pub(super) async fn fail(self: &Arc<Self>, no_space: bool) {
         // Whoever writes now ends first, and nobody writes afterwards: that would leave a hole.
-        let mut guard = self.writer.blocking_lock();
-        *guard = None;
+        let writer = Arc::clone(&self.writer).lock_owned().await;
+        let stream = Arc::clone(self);
+        if let Err(error) = blocking::run(move || stream.cut_back(writer, no_space)).await {
+            tracing::error!(%error, "a worker thread ended");
+        }
+    }
+
+    fn cut_back(&self, mut writer: OwnedMutexGuard<Option<Writer>>, no_space: bool) {
+        *writer = None;
         let durable = match *self.standing.borrow() {
             Standing::Durable(offset) => offset,
             Standing::Failed { .. } => return,
@@ -215,7 +219,7 @@ impl Stream {
 }
 
 impl Writer {
-    fn write(&mut self, raw: &File, bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, raw: &VaultFile, bytes: &[u8]) -> io::Result<()> {
         raw.write_all_at(bytes, self.received)?;
         self.digest.update(bytes);
         let wanted = sniff::HEAD_BYTES.saturating_sub(self.head.len());
@@ -305,6 +309,8 @@ impl Streams {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn stream(name: &str) -> (std::path::PathBuf, Arc<Vault>, Arc<Stream>) {
@@ -312,7 +318,7 @@ mod tests {
         let path = folder.join(name);
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         let vault = Arc::new(Vault::open(&folder, 0).unwrap());
-        (path, vault, Stream::new(RecordingId::new(1, [1; 10]), file))
+        (path, vault, Stream::new(RecordingId::new(1, [1; 10]), file.into()))
     }
 
     #[tokio::test]
@@ -329,7 +335,7 @@ mod tests {
         assert_eq!(lay(6, b"g").await, Laid::Received(7));
         assert_eq!(std::fs::read(&path).unwrap(), b"abcdefg");
         assert_eq!(stream.digest().await.unwrap().0, digest::of(b"abcdefg"));
-        let again = Stream::reopen(stream.id, File::open(&path).unwrap()).unwrap();
+        let again = Stream::reopen(stream.id, File::open(&path).unwrap().into()).unwrap();
         assert_eq!(again.digest().await.unwrap().0, digest::of(b"abcdefg"));
         assert_eq!(again.received(), 7);
     }
@@ -344,12 +350,12 @@ mod tests {
         stream.standing.send_replace(Standing::Durable(7));
         stream.lay(&vault, epoch, 7, Bytes::from_static(b" lost")).await.unwrap();
         let failing = Arc::clone(&stream);
-        tokio::task::spawn_blocking(move || failing.fail(true)).await.unwrap();
+        failing.fail(true).await;
         assert!(stream.lay(&vault, epoch, 12, Bytes::from_static(b"!")).await.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"durable");
         assert!(streams.get(stream.id).is_none());
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        let again = streams.enter(Stream::reopen(stream.id, file).unwrap());
+        let again = streams.enter(Stream::reopen(stream.id, file.into()).unwrap());
         assert_eq!(again.received(), 7);
     }
 

@@ -4,10 +4,8 @@
 //! while the other is written and digested. Nothing touches the disk or the ledger before the first
 //! bytes were found to be a recording's.
 
-use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,14 +29,13 @@ use tokio::task::JoinError;
 use super::Ingest;
 use super::admit::{Admitted, failed, metadata};
 use super::messages::ClientMetadata;
+use crate::blocking;
 use crate::digest::Sha256;
 use crate::problem::Problem;
-use crate::vault::VaultError;
+use crate::vault::{VaultError, VaultFile};
 
 /// Bytes that are written and digested at a time.
 const PIECE_BYTES: usize = 1 << 20;
-/// Most buffers that the kernel takes in one call (`IOV_MAX`).
-const SLICES_MAX: usize = 1024;
 /// Largest form field other than the file, in bytes.
 const FIELD_BYTES_MAX: usize = 1024;
 /// Most bytes of a form before its file, in bytes: the parser keeps them in memory.
@@ -282,7 +279,7 @@ async fn keep(
     let mut piece = vec![head];
     loop {
         let room = Arc::clone(&node.vault);
-        let writing = tokio::task::spawn_blocking(move || {
+        let writing = blocking::run(move || {
             let result = match room.place(0) {
                 Ok(_) => writer.write(&piece).map_err(Ok),
                 Err(no_room) => Err(Err(no_room)),
@@ -298,7 +295,7 @@ async fn keep(
             break;
         }
     }
-    let synced = tokio::task::spawn_blocking(move || writer.finish()).await.map_err(ended)?;
+    let synced = blocking::run(move || writer.finish()).await.map_err(ended)?;
     let (bytes, sha256) = synced.map_err(|error| failed(&io("sync", error).into()))?;
     let stopped = Event::Stopped { bytes, sha256: sha256.clone(), container: Some(container) };
     let saved = node.step_all(id, [stopped, Event::Saved]).await.map_err(|error| failed(&error))?;
@@ -379,7 +376,7 @@ impl Reader<'_> {
 }
 
 struct Writer {
-    raw: File,
+    raw: VaultFile,
     at: u64,
     digest: Sha256,
 }
@@ -387,10 +384,7 @@ struct Writer {
 impl Writer {
     /// One system call for the whole piece where the kernel takes it whole, as it mostly does.
     fn write(&mut self, piece: &[Bytes]) -> io::Result<()> {
-        let slices: Vec<IoSlice<'_>> = piece.iter().map(|bytes| IoSlice::new(bytes)).collect();
-        let offset = i64::try_from(self.at).map_err(io::Error::other)?;
-        let slices_at_once = &slices[..slices.len().min(SLICES_MAX)];
-        let mut written = nix::sys::uio::pwritev(&self.raw, slices_at_once, offset)?;
+        let mut written = self.raw.write_pieces_at(piece, self.at)?;
         for bytes in piece {
             let done = written.min(bytes.len());
             written -= done;
@@ -402,7 +396,7 @@ impl Writer {
     }
 
     fn finish(self) -> io::Result<(u64, String)> {
-        self.raw.sync_all()?;
+        self.raw.sync()?;
         Ok((self.at, self.digest.finish()))
     }
 }

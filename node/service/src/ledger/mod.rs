@@ -10,13 +10,14 @@
 //! Format: see [`schema`].
 
 mod correction;
+mod place;
 mod rebuild;
 mod schema;
 mod store;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use holdfast_core::recording::{Event, Recording, State};
 use holdfast_core::{Effect, Lane, RecordingId};
@@ -25,6 +26,9 @@ use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub use correction::ClockStep;
+pub(crate) use place::Place;
+#[cfg(test)]
+pub(crate) use rebuild::from_vault;
 pub use rebuild::{RebuildError, RebuildReport, after_restart, rebuild};
 pub use schema::VERSION;
 use writer::Op;
@@ -142,7 +146,7 @@ pub struct Ledger {
 
 #[derive(Debug)]
 struct Shared {
-    path: PathBuf,
+    place: Place,
     /// `None` only while the writer opens it anew after an I/O error.
     database: RwLock<Option<Arc<Database>>>,
     counts: Mutex<[u64; State::ALL.len()]>,
@@ -154,12 +158,25 @@ struct Shared {
 
 impl Shared {
     fn correction(&self) -> std::sync::MutexGuard<'_, Option<ClockStep>> {
-        self.correction.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.correction.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An instant that a caller read, as the clock would tell it now.
     fn corrected(&self, at: Timestamp) -> Timestamp {
         self.correction().map_or(at, |step| step.corrected(at))
+    }
+}
+
+impl Shared {
+    /// The ledger, opened anew if it is not open.
+    fn reopen(&self) -> Result<Arc<Database>, LedgerError> {
+        let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = &*slot {
+            return Ok(Arc::clone(database));
+        }
+        let database = Arc::new(schema::open(&self.place)?);
+        *slot = Some(Arc::clone(&database));
+        Ok(database)
     }
 }
 
@@ -176,25 +193,26 @@ impl Ledger {
         now: Timestamp,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Result<Self, LedgerError> {
-        Self::open_at(path, |_, _| Ok(now), observers)
+        Self::open_at(&Place::File(path.into()), |_, _| Ok(now), observers)
     }
 
-    /// Like [`open`](Self::open), for a clock that has to know what the ledger knows of it: `now` is
-    /// answered with a look at tables of its own and at the latest instant that was recorded.
+    /// Like [`open`](Self::open), for a ledger that lies there, and for a clock that has to know what
+    /// the ledger knows of it: `now` is answered with a look at tables of its own and at the latest
+    /// instant that was recorded.
     ///
     /// # Errors
     /// As `open`, or what `now` answers.
-    pub fn open_at(
-        path: &Path,
+    pub(crate) fn open_at(
+        place: &Place,
         now: impl FnOnce(&ReadTransaction, Timestamp) -> Result<Timestamp, LedgerError>,
         observers: Vec<Arc<dyn Observer>>,
     ) -> Result<Self, LedgerError> {
-        let database = schema::open(path)?;
+        let database = schema::open(place)?;
         let now = now(&database.begin_read()?, store::latest_instant(&database)?)?;
         store::restart(&database, now, &observers)?;
         let counts = store::counts(&database)?;
         let shared = Arc::new(Shared {
-            path: path.into(),
+            place: place.clone(),
             database: RwLock::new(Some(Arc::new(database))),
             counts: Mutex::new(counts),
             changed: watch::Sender::new(0),
@@ -202,11 +220,7 @@ impl Ledger {
             correction: Mutex::default(),
         });
         let (ops, waiting) = mpsc::channel(OPS_WAITING_MAX);
-        let for_writer = Arc::clone(&shared);
-        std::thread::Builder::new()
-            .name("ledger".into())
-            .spawn(move || writer::run(&for_writer, waiting))
-            .map_err(|error| LedgerError::Open { path: path.into(), reason: error.to_string() })?;
+        place.start_writer(Arc::clone(&shared), waiting)?;
         Ok(Self { shared, ops })
     }
 
@@ -406,7 +420,7 @@ impl Ledger {
     /// How many recordings are in each state, in the order of [`State::ALL`].
     #[must_use]
     pub fn counts(&self) -> [u64; State::ALL.len()] {
-        *self.shared.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// When work in a lane is due next.
@@ -432,8 +446,10 @@ impl Ledger {
     }
 
     fn database(&self) -> Result<Arc<Database>, LedgerError> {
-        let guard = self.shared.database.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        guard.clone().ok_or_else(|| LedgerError::Read("it is being opened anew".into()))
+        let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // The writer could not open it anew after an I/O error; it may be possible now.
+        let database = database.map_or_else(|| self.shared.reopen(), Ok);
+        database.map_err(|error| LedgerError::Read(error.to_string()))
     }
 
     async fn ask<T>(
@@ -442,7 +458,9 @@ impl Ledger {
     ) -> Result<T, LedgerError> {
         let (reply, answer) = oneshot::channel();
         self.ops.send(op(reply)).await.map_err(|_| LedgerError::Closed)?;
-        answer.await.map_err(|_| LedgerError::Closed)?
+        // Nobody answers where not even a transaction could be begun.
+        let unbegun = |_| LedgerError::Write("it cannot be opened anew after an I/O error".into());
+        answer.await.map_err(unbegun)?
     }
 }
 

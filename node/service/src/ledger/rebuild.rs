@@ -6,6 +6,7 @@ use holdfast_core::Lane;
 use holdfast_core::recording::{Event, Recording, step};
 use jiff::Timestamp;
 
+use super::place::Place;
 use super::{LedgerError, schema, store, writer};
 use crate::audit::{AuditLog, Carried};
 use crate::config::Config;
@@ -56,23 +57,42 @@ pub enum RebuildError {
 pub fn rebuild(config: &Config, now: Timestamp) -> Result<RebuildReport, RebuildError> {
     let path = super::path(config);
     let vault = Vault::open(&config.vault.path, config.vault.free_bytes_min)?;
-    let (mut recordings, mut damaged) = (Vec::new(), Vec::new());
-    for (id, manifest) in vault.manifests()? {
-        match manifest {
-            Ok(recording) if recording.id == id => recordings.push(recording),
-            Ok(other) => damaged.push(format!("{id}: its manifest is that of {}", other.id)),
-            Err(error) => damaged.push(format!("{id}: {error}")),
-        }
-    }
     // Whole under another name first: a node that finds half a ledger would take the rest for unknown.
     let new = path.with_extension("redb.new");
     let audit = AuditLog::new(&NodeKey::load_or_make(&config.node.state_path)?)?;
     let old = old(&path)?;
-    let audit = enter(&new, &recordings, &audit, old.as_ref(), now)?;
+    let carrying = (&audit, old.as_ref());
+    let mut report = from_vault(&vault, &Place::File(new.clone()), carrying, now)?;
     drop(old);
-    let kept_aside = put_aside(&path, now)?;
+    report.kept_aside = put_aside(&path, now)?;
     rename(&new, &path)?;
-    Ok(RebuildReport { kept_aside, recordings: recordings.len(), audit, damaged })
+    Ok(report)
+}
+
+/// Makes a new ledger there from the folders in the vault, with the audit log of an old one.
+///
+/// # Errors
+/// [`RebuildError`]; what is there is then worthless.
+pub(crate) fn from_vault(
+    vault: &Vault,
+    place: &Place,
+    carrying: (&AuditLog, Option<&redb::Database>),
+    now: Timestamp,
+) -> Result<RebuildReport, RebuildError> {
+    let (mut recordings, mut damaged) = (Vec::new(), Vec::new());
+    for (id, manifest) in vault.manifests()? {
+        match manifest {
+            Ok(recording) if recording.id == id => match vault.with_length(recording) {
+                Ok(recording) => recordings.push(recording),
+                Err(error) => damaged.push(format!("{id}: {error}")),
+            },
+            Ok(other) => damaged.push(format!("{id}: its manifest is that of {}", other.id)),
+            Err(error) => damaged.push(format!("{id}: {error}")),
+        }
+    }
+    let (audit, old) = carrying;
+    let audit = enter(place, &recordings, audit, old, now)?;
+    Ok(RebuildReport { kept_aside: None, recordings: recordings.len(), audit, damaged })
 }
 
 /// A recording as its manifest tells it, after the node's end: no client, and no attempt that runs.
@@ -120,14 +140,19 @@ fn rename(from: &std::path::Path, to: &std::path::Path) -> Result<(), RebuildErr
 }
 
 fn enter(
-    path: &std::path::Path,
+    place: &Place,
     recordings: &[Recording],
     audit: &AuditLog,
     old: Option<&redb::Database>,
     now: Timestamp,
 ) -> Result<Carried, LedgerError> {
-    let database = schema::make(path)?;
+    place.empty()?;
+    let database = schema::open(place)?;
     let write = writer::transaction(&database).map_err(LedgerError::Write)?;
+    // A clock that stands before what manifests say must not be believed: when it is put right, their
+    // stamps would move along with its own (rule 10).
+    let latest = recordings.iter().map(Recording::latest_stamp).max();
+    let now = latest.map_or(now, |latest| latest.max(now));
     for recording in recordings {
         let entry = schema::Entry::new(after_restart(recording, now));
         store::put(&write, None, entry, None)?;

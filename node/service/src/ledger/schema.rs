@@ -16,13 +16,12 @@
 //! Version 1 held bare recordings and no `due`; version 2 had three lanes and no indexes. Version 3
 //! is today's.
 
-use std::path::Path;
-
 use holdfast_core::{Lane, Recording};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
 
 use super::LedgerError;
+use super::place::Place;
 
 /// Today's schema version.
 pub const VERSION: u64 = 3;
@@ -72,19 +71,11 @@ pub(super) struct Slot {
     pub(super) claimed: bool,
 }
 
-/// Makes a new ledger; one that a rebuild left half-made is emptied.
-pub(super) fn make(path: &Path) -> Result<Database, LedgerError> {
-    let emptied = std::fs::File::create(path);
-    emptied.map_err(|error| LedgerError::Open { path: path.into(), reason: error.to_string() })?;
-    open(path)
-}
-
 /// Opens or makes the file and brings it up to date.
-pub(super) fn open(path: &Path) -> Result<Database, LedgerError> {
-    let failed = |reason: String| LedgerError::Open { path: path.into(), reason };
-    let database = Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        .create(path)
+pub(super) fn open(place: &Place) -> Result<Database, LedgerError> {
+    let failed = |reason: String| LedgerError::Open { path: place.path().into(), reason };
+    let database = place
+        .database(Database::builder().set_cache_size(CACHE_BYTES))
         .map_err(|error| failed(describe_open(&error)))?;
     let version = version(&database).map_err(|error| failed(error.to_string()))?;
     match version {

@@ -9,7 +9,7 @@ use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
 use super::schema::{Entry, OFFSETS};
-use super::{Change, LedgerError, Shared, Stepped, schema, store};
+use super::{Change, LedgerError, Shared, Stepped, store};
 
 /// Most operations in one transaction.
 const BATCH_MAX: usize = 512;
@@ -105,37 +105,52 @@ impl Batch {
 /// Runs until every handle to the ledger is gone.
 pub(super) fn run(shared: &Arc<Shared>, mut ops: mpsc::Receiver<Op>) {
     while let Some(first) = ops.blocking_recv() {
-        let mut waiting = vec![first];
-        while waiting.len() < BATCH_MAX {
-            match ops.try_recv() {
-                Ok(op) => waiting.push(op),
-                Err(_) => break,
+        write(shared, first, &mut ops);
+    }
+}
+
+/// The same, as a task among others of the only thread there is.
+#[cfg(test)]
+pub(super) async fn run_in_between(shared: Arc<Shared>, mut ops: mpsc::Receiver<Op>) {
+    while let Some(first) = ops.recv().await {
+        write(&shared, first, &mut ops);
+    }
+}
+
+/// One transaction: the first operation, and what waits behind it.
+fn write(shared: &Arc<Shared>, first: Op, ops: &mut mpsc::Receiver<Op>) {
+    let mut waiting = vec![first];
+    while waiting.len() < BATCH_MAX {
+        match ops.try_recv() {
+            Ok(op) => waiting.push(op),
+            Err(_) => break,
+        }
+    }
+    let mut batch = Batch::default();
+    let committed = commit(shared, waiting, &mut batch);
+    if committed.is_ok() {
+        let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for (before, after) in &batch.moves {
+            if let Some(before) = before {
+                counts[store::place(*before)] = counts[store::place(*before)].saturating_sub(1);
+            }
+            if let Some(after) = after {
+                counts[store::place(*after)] += 1;
             }
         }
-        let mut batch = Batch::default();
-        let committed = commit(shared, waiting, &mut batch);
-        if committed.is_ok() {
-            let mut counts = shared.counts.lock().unwrap_or_else(PoisonError::into_inner);
-            for (before, after) in &batch.moves {
-                if let Some(before) = before {
-                    counts[store::place(*before)] = counts[store::place(*before)].saturating_sub(1);
-                }
-                if let Some(after) = after {
-                    counts[store::place(*after)] += 1;
-                }
-            }
-        }
-        for answer in std::mem::take(&mut batch.answers) {
-            answer(committed.clone());
-        }
-        if batch.is_dirty {
-            shared.changed.send_modify(|commits| *commits = commits.wrapping_add(1));
-        }
+    }
+    for answer in std::mem::take(&mut batch.answers) {
+        answer(committed.clone());
+    }
+    if batch.is_dirty {
+        shared.changed.send_modify(|commits| *commits = commits.wrapping_add(1));
     }
 }
 
 fn commit(shared: &Arc<Shared>, waiting: Vec<Op>, batch: &mut Batch) -> Result<(), String> {
-    let write = begin(shared, REOPENS_MAX)?;
+    let write = begin(shared, REOPENS_MAX).inspect_err(|error| {
+        tracing::error!(%error, "the ledger cannot be opened anew; nothing of this batch was done");
+    })?;
     for op in waiting {
         perform(shared, &write, op, batch);
     }
@@ -165,10 +180,8 @@ fn begin(shared: &Arc<Shared>, reopens: u32) -> Result<WriteTransaction, String>
     match begun {
         Ok(write) => Ok(write),
         Err(_) if reopens > 0 => {
-            let mut slot = shared.database.write().unwrap_or_else(PoisonError::into_inner);
-            *slot = None;
-            *slot = Some(Arc::new(schema::open(&shared.path).map_err(|error| error.to_string())?));
-            drop(slot);
+            *shared.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+            shared.reopen().map_err(|error| error.to_string())?;
             begin(shared, reopens - 1)
         }
         Err(error) => Err(error),

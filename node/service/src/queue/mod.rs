@@ -15,6 +15,8 @@ use jiff::Timestamp;
 
 use crate::ledger::{Ledger, LedgerError, Stepped};
 
+#[cfg(test)]
+pub(crate) use worker::once;
 pub use worker::{Work, run};
 
 /// How long a claim holds unless it is extended.

@@ -75,7 +75,11 @@ fn lease_end(node: &Node) -> Timestamp {
 }
 
 /// Does one piece of work; `false` where none is due.
-async fn once<Q: Queue, W: Work>(node: &Arc<Node>, queue: &Q, work: &W) -> Result<bool, NodeError> {
+pub(crate) async fn once<Q: Queue, W: Work>(
+    node: &Arc<Node>,
+    queue: &Q,
+    work: &W,
+) -> Result<bool, NodeError> {
     let lane = work.lane();
     if !work.is_open() {
         return Ok(false);
@@ -95,6 +99,7 @@ async fn once<Q: Queue, W: Work>(node: &Arc<Node>, queue: &Q, work: &W) -> Resul
     tokio::pin!(working);
     let event = loop {
         tokio::select! {
+            biased;
             event = &mut working => break event,
             () = node.clock.sleep_until(None, SLEEP_MIN, LEASE / 3) => {
                 if let Err(error) = queue.extend(id, lane, lease_end(node)).await {

@@ -1,6 +1,5 @@
 //! Recovering what its client left, and deleting what the core says is due (contract 3).
 
-use std::io::Read;
 use std::sync::Arc;
 
 use holdfast_core::recording::{Event, FileKind, Recording};
@@ -55,20 +54,22 @@ impl Retainer {
     }
 
     async fn recover(&self, id: RecordingId) -> Result<Event, NodeError> {
+        let lock = self.node.locks.lock(id).await;
+        let recording = self.node.ledger.get(id)?.filter(|rec| !rec.attached);
+        let Some(recording) = recording else { return Ok(Event::Interrupted(Lane::Retain)) };
         let closed = self.node.with_vault(move |vault| {
-            let mut raw = vault.open_raw(id)?;
+            let raw = vault.open_raw_at(id, recording.bytes)?;
             let path = vault.folder(id);
             let failed = |source| VaultError::Io { action: "recover", path, source };
-            let mut close = || {
-                raw.sync_all()?;
+            let close = || {
                 let (bytes, sha256) = digest::of_file(&raw)?;
-                let mut head = Vec::with_capacity(sniff::HEAD_BYTES);
-                (&mut raw).take(sniff::HEAD_BYTES as u64).read_to_end(&mut head)?;
+                let head = digest::read_start(&raw, sniff::HEAD_BYTES as u64)?;
                 Ok((bytes, sha256, sniff::sniff(&head)))
             };
             close().map_err(failed)
         });
         let (bytes, sha256, container) = closed.await?;
+        drop(lock);
         tracing::info!(recording = %id, bytes, ?container, "its client never came back");
         Ok(Event::Recovered { bytes, sha256, container })
     }

@@ -1,7 +1,5 @@
 //! Making, changing and deleting settings over the API.
 
-use std::path::PathBuf;
-
 use holdfast_core::recording::State;
 use redb::WriteTransaction;
 use serde::de::DeserializeOwned;
@@ -203,20 +201,12 @@ impl Settings {
 
     /// Shows a change that is durable, and copies it into the vault.
     async fn shown(&self, node: &Node, picture: Picture) {
-        let (rows, folders) = (picture.made.clone(), self.folders(node));
+        let rows = picture.made.clone();
         self.show(picture);
-        let copying = tokio::task::spawn_blocking(move || {
-            folders.iter().try_for_each(|folder| store::write_copy(folder, &rows))
-        });
-        let copied = copying.await.map_err(std::io::Error::other).and_then(|copied| copied);
-        if let Err(error) = copied {
+        let copying = node.with_vault(move |vault| store::write_copy(vault, &rows));
+        if let Err(error) = copying.await {
             tracing::error!(%error, "the vault has no copy of the changed settings; the ledger has them");
         }
-    }
-
-    /// The volumes of the vault.
-    pub(super) fn folders(&self, node: &Node) -> Vec<PathBuf> {
-        node.vault.volumes().iter().map(|volume| volume.path().to_owned()).collect()
     }
 
     fn origin(&self, kind: Kind, id: &str) -> Option<Origin> {

@@ -84,11 +84,7 @@ impl Settings {
     /// Where the ledger cannot be read or written, or the copy in the vault cannot be read.
     pub async fn start(&self, node: &Node) -> anyhow::Result<()> {
         if node.ledger.read(store::load)?.is_none() {
-            let folders = self.folders(node);
-            let copy = tokio::task::spawn_blocking(move || {
-                folders.iter().map(|folder| store::read_copy(folder)).find_map(Result::transpose)
-            });
-            let copy = copy.await?.transpose();
+            let copy = node.with_vault(store::read_copy).await;
             let rows = copy.context("the vault's copy of the settings cannot be read")?;
             let rows = rows.unwrap_or_default();
             let things = rows.clone();

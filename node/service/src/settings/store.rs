@@ -6,9 +6,6 @@
 //! | `declared` | kind, id | SHA-256 of what the configuration file declared at the last start |
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
 
 use holdfast_core::account::Account;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTransaction};
@@ -18,6 +15,7 @@ use serde_json::Value;
 use super::webhook::MadeWebhook;
 use crate::config::{Destination, Environment};
 use crate::ledger::LedgerError;
+use crate::vault::{Vault, VaultError};
 
 const SETTINGS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("settings");
 const DECLARED: TableDefinition<'_, (&str, &str), &str> = TableDefinition::new("declared");
@@ -187,28 +185,19 @@ struct Copy {
 
 /// Writes a copy of all that the API made into the vault, so that a ledger made anew has it again.
 /// Secrets are as sealed there as in the ledger. Blocks.
-pub(super) fn write_copy(folder: &Path, rows: &Rows) -> io::Result<()> {
+pub(super) fn write_copy(vault: &Vault, rows: &Rows) -> Result<(), VaultError> {
     let copy = Copy { version: 1, things: rows.values().cloned().collect() };
-    let half = folder.join(format!("{COPY}.new"));
-    let mut file = File::create(&half)?;
-    file.write_all(&serde_json::to_vec_pretty(&copy)?)?;
-    file.sync_all()?;
-    #[expect(clippy::disallowed_methods, reason = "settings get their name, no recording")]
-    std::fs::rename(&half, folder.join(COPY))?;
-    File::open(folder)?.sync_all()
+    let bytes = serde_json::to_vec_pretty(&copy).map_err(|error| failed("write", error))?;
+    vault.keep_copy(COPY, &bytes)
 }
 
 /// The copy in the vault, if there is one. Blocks.
-pub(super) fn read_copy(folder: &Path) -> io::Result<Option<Rows>> {
-    let path = folder.join(COPY);
-    match std::fs::metadata(&path) {
-        Ok(data) if data.len() > COPY_BYTES_MAX => {
-            return Err(io::Error::other(format!("{} is too large to be one", path.display())));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    }
-    let copy: Copy = serde_json::from_slice(&std::fs::read(&path)?)?;
+pub(super) fn read_copy(vault: &Vault) -> Result<Option<Rows>, VaultError> {
+    let Some(bytes) = vault.copy(COPY, COPY_BYTES_MAX)? else { return Ok(None) };
+    let copy: Copy = serde_json::from_slice(&bytes).map_err(|error| failed("read", error))?;
     Ok(Some(copy.things.into_iter().map(|t| ((t.kind(), t.id().to_owned()), t)).collect()))
+}
+
+fn failed(action: &'static str, error: serde_json::Error) -> VaultError {
+    VaultError::Io { action, path: COPY.into(), source: error.into() }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use holdfast_core::recording::{Event, Recording, State, Terms};
 
+use crate::blocking;
 use crate::ledger::{Filter, LedgerError};
 use crate::node::Node;
 
@@ -59,7 +60,7 @@ pub async fn once(node: &Arc<Node>) -> Result<u64, LedgerError> {
         loop {
             let looking = Arc::clone(node);
             let of = filter.clone();
-            let page = tokio::task::spawn_blocking(move || looking.ledger.list(&of, before, PAGE));
+            let page = blocking::run(move || looking.ledger.list(&of, before, PAGE));
             let (page, next) = page.await.map_err(|e| LedgerError::Read(e.to_string()))??;
             for recording in page {
                 let Some(terms) = differing(node, &recording) else { continue };

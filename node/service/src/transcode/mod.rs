@@ -17,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::node::{Node, NodeError};
 use crate::queue::Work;
+#[cfg(test)]
+use crate::simulation::decoder as simulated;
+use crate::vault::VaultFile;
 
 /// Name of the transcoding program, beside the node's own.
 const PROGRAM: &str = "holdfast-transcode";
@@ -25,7 +28,34 @@ const PROGRAM: &str = "holdfast-transcode";
 #[derive(Debug)]
 pub struct Transcoder {
     node: Arc<Node>,
-    program: PathBuf,
+    decoder: Decoder,
+}
+
+/// What runs a job.
+#[derive(Debug)]
+enum Decoder {
+    /// This program, as a child.
+    Program(PathBuf),
+    /// The simulation.
+    #[cfg(test)]
+    Simulated(simulated::Decoder),
+}
+
+/// A job that runs. It is broken off by dropping it.
+enum Running {
+    Child(child::Child),
+    #[cfg(test)]
+    Simulated(simulated::Job),
+}
+
+impl Running {
+    async fn next(&mut self) -> Result<Report, TranscodeError> {
+        match self {
+            Self::Child(child) => child.next().await,
+            #[cfg(test)]
+            Self::Simulated(job) => job.next().await,
+        }
+    }
 }
 
 /// Why an attempt failed.
@@ -94,11 +124,33 @@ impl Transcoder {
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
         let program = program(&node.config.transcode);
-        Self { node, program }
+        Self { node, decoder: Decoder::Program(program) }
     }
 
-    fn spawn(&self) -> child::Spawn<'_> {
-        child::Spawn { program: &self.program, state_path: &self.node.config.node.state_path }
+    /// A worker whose jobs the simulation runs.
+    #[cfg(test)]
+    pub(crate) fn simulated(node: Arc<Node>, decoder: simulated::Decoder) -> Self {
+        Self { node, decoder: Decoder::Simulated(decoder) }
+    }
+
+    fn start(&self, job: &Job, raw: &VaultFile, work: &Path) -> Result<Running, TranscodeError> {
+        match (&self.decoder, raw) {
+            (Decoder::Program(program), VaultFile::Machine(raw)) => {
+                self.spawn(program).start(job, raw, work).map(Running::Child)
+            }
+            #[cfg(test)]
+            (Decoder::Simulated(decoder), raw) => {
+                Ok(Running::Simulated(decoder.start(job, raw, work)))
+            }
+            #[cfg(test)]
+            (Decoder::Program(_), VaultFile::Simulated(_)) => {
+                panic!("a real decoder cannot read what only the simulation has")
+            }
+        }
+    }
+
+    fn spawn<'a>(&'a self, program: &'a Path) -> child::Spawn<'a> {
+        child::Spawn { program, state_path: &self.node.config.node.state_path }
     }
 
     /// Makes ready what every child needs. Without it they start more slowly.
@@ -106,7 +158,11 @@ impl Transcoder {
     /// # Errors
     /// [`TranscodeError`] where the transcoding program cannot be run.
     pub async fn warm(&self) -> Result<(), TranscodeError> {
-        self.spawn().warm().await
+        match &self.decoder {
+            Decoder::Program(program) => self.spawn(program).warm().await,
+            #[cfg(test)]
+            Decoder::Simulated(_) => Ok(()),
+        }
     }
 
     async fn attempt(
@@ -128,11 +184,12 @@ impl Transcoder {
                 ..Limits::default()
             },
         };
-        let mut child = self.spawn().start(&job, &raw, &work)?;
+        let mut child = self.start(&job, &raw, &work)?;
         let made = loop {
             let report = tokio::select! {
-                report = child.next() => report?,
+                biased;
                 () = cancel.cancelled() => return Err(TranscodeError::Cancelled),
+                report = child.next() => report?,
             };
             match report {
                 Report::Progress { position_ms, duration_ms } => {

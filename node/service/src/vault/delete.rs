@@ -6,7 +6,8 @@ use std::path::Path;
 use holdfast_core::push_order;
 use holdfast_core::recording::FileKind;
 
-use super::{VaultError, file_name, manifest, sync_folder};
+use super::disk::Disk;
+use super::{VaultError, file_name, manifest};
 
 /// What a deletion found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,48 +19,52 @@ pub enum Deletion {
 }
 
 pub(super) fn delete(
+    disk: &Disk,
     folder: &Path,
     kinds: &[FileKind],
     whole: bool,
 ) -> Result<Deletion, VaultError> {
-    if !folder.is_dir() {
+    if !disk.is_folder(folder) {
         return Ok(Deletion::AlreadyGone);
     }
     let mut outcome = Deletion::AlreadyGone;
     // A whole folder goes with whatever an attempt left in it that the ledger never heard of.
     let kinds = if whole { &push_order::ORDER[..] } else { kinds };
     for kind in kinds {
-        if unlink(&folder.join(file_name(*kind)))? {
+        if unlink(disk, &folder.join(file_name(*kind)))? {
             outcome = Deletion::Deleted;
         }
     }
     if whole {
         // The manifest goes last: as long as it is there, the folder can be understood.
-        remove_tree(&folder.join(super::WORK))?;
-        unlink(&folder.join(manifest::NEW_NAME))?;
-        sync_folder(folder)?;
-        unlink(&folder.join(manifest::NAME))?;
-        remove_folder(folder)?;
+        remove_tree(disk, &folder.join(super::WORK))?;
+        unlink(disk, &folder.join(manifest::NEW_NAME))?;
+        sync_folder(disk, folder)?;
+        unlink(disk, &folder.join(manifest::NAME))?;
+        remove_folder(disk, folder)?;
         if let Some(parent) = folder.parent() {
-            sync_folder(parent)?;
+            sync_folder(disk, parent)?;
         }
         return Ok(Deletion::Deleted);
     }
-    sync_folder(folder)?;
+    sync_folder(disk, folder)?;
     Ok(outcome)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the vault")]
-fn unlink(path: &Path) -> Result<bool, VaultError> {
-    match std::fs::remove_file(path) {
+fn sync_folder(disk: &Disk, path: &Path) -> Result<(), VaultError> {
+    disk.sync_folder(path).map_err(VaultError::io("sync", path))
+}
+
+fn unlink(disk: &Disk, path: &Path) -> Result<bool, VaultError> {
+    match disk.unlink(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(VaultError::io("delete", path)(error)),
     }
 }
 
-fn remove_folder(path: &Path) -> Result<(), VaultError> {
-    match std::fs::remove_dir(path) {
+fn remove_folder(disk: &Disk, path: &Path) -> Result<(), VaultError> {
+    match disk.remove_folder(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(VaultError::io("delete", path)(error))
         }
@@ -67,9 +72,8 @@ fn remove_folder(path: &Path) -> Result<(), VaultError> {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the vault")]
-pub(super) fn remove_tree(path: &Path) -> Result<(), VaultError> {
-    match std::fs::remove_dir_all(path) {
+pub(super) fn remove_tree(disk: &Disk, path: &Path) -> Result<(), VaultError> {
+    match disk.remove_tree(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             Err(VaultError::io("delete", path)(error))
         }

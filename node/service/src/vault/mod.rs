@@ -12,21 +12,23 @@
 //! harmless (contract 3). Nothing outside this room unlinks or renames in here.
 
 mod delete;
+mod disk;
 mod manifest;
 mod volume;
 
-use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use holdfast_core::RecordingId;
 use holdfast_core::job;
-use holdfast_core::recording::{FileKind, NewFile, Recording};
+use holdfast_core::recording::{FileKind, NewFile, Recording, State};
 
-use nix::fcntl::OFlag;
+use jiff::Timestamp;
 
 pub use delete::Deletion;
+pub(crate) use disk::Disk;
+use disk::For;
+pub use disk::VaultFile;
 pub use volume::{Encryption, Volume};
 
 use crate::digest;
@@ -95,6 +97,7 @@ pub type Manifest = (RecordingId, Result<Recording, VaultError>);
 /// The volumes of this node, and what lies on them. Calls block; keep them off the async threads.
 #[derive(Debug)]
 pub struct Vault {
+    disk: Disk,
     volumes: Vec<Volume>,
     free_bytes_min: u64,
 }
@@ -105,12 +108,27 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Io`] where the path is no folder that can be written.
     pub fn open(path: &Path, free_bytes_min: u64) -> Result<Self, VaultError> {
+        Self::open_on(Disk::Machine, path, free_bytes_min)
+    }
+
+    /// The same, on a disk of the caller's.
+    pub(crate) fn open_on(
+        disk: Disk,
+        path: &Path,
+        free_bytes_min: u64,
+    ) -> Result<Self, VaultError> {
         let recordings = path.join(RECORDINGS);
-        if !recordings.is_dir() {
-            make_folder(&recordings, true)?;
-            sync_folder(path)?;
+        let new: Vec<&Path> =
+            recordings.ancestors().take_while(|folder| !disk.is_folder(folder)).collect();
+        if !new.is_empty() {
+            disk.make_folder(&recordings, true).map_err(VaultError::io("make", &recordings))?;
         }
-        Ok(Self { volumes: vec![Volume::open(path)?], free_bytes_min })
+        // Each new name, from the top: a power cut must not take the vault itself away.
+        for parent in new.iter().rev().filter_map(|folder| folder.parent()) {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            disk.sync_folder(parent).map_err(VaultError::io("sync", parent))?;
+        }
+        Ok(Self { volumes: vec![Volume::open(&disk, path)?], disk, free_bytes_min })
     }
 
     /// The volumes.
@@ -154,7 +172,7 @@ impl Vault {
     #[must_use]
     pub fn folder(&self, id: RecordingId) -> PathBuf {
         let on = |volume: &Volume| volume.path().join(RECORDINGS).join(id.to_string());
-        let found = self.volumes.iter().map(on).find(|folder| folder.is_dir());
+        let found = self.volumes.iter().map(on).find(|folder| self.disk.is_folder(folder));
         found.or_else(|| self.volumes.first().map(on)).unwrap_or_default()
     }
 
@@ -168,20 +186,14 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError`]; what was made is then left for a later deletion.
-    pub fn create(&self, recording: &Recording, bytes: u64) -> Result<File, VaultError> {
+    pub fn create(&self, recording: &Recording, bytes: u64) -> Result<VaultFile, VaultError> {
         let parent = self.place(bytes)?.path().join(RECORDINGS);
         let folder = parent.join(recording.id.to_string());
-        make_folder(&folder, false)?;
+        self.disk.make_folder(&folder, false).map_err(VaultError::io("make", &folder))?;
         let path = folder.join(file_name(FileKind::Raw));
-        let raw = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(VaultError::io("make", &path))?;
-        manifest::write(&folder, recording)?;
-        sync_folder(&parent)?;
+        let raw = self.disk.open(&path, For::New).map_err(VaultError::io("make", &path))?;
+        manifest::write(&self.disk, &folder, recording)?;
+        self.sync_folder(&parent)?;
         Ok(raw)
     }
 
@@ -189,19 +201,58 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::Io`].
-    pub fn read_raw(&self, id: RecordingId) -> Result<File, VaultError> {
-        let path = self.file(id, FileKind::Raw);
-        File::open(&path).map_err(VaultError::io("open", &path))
+    pub fn read_raw(&self, id: RecordingId) -> Result<VaultFile, VaultError> {
+        self.open_file(id, For::Reading)
     }
 
     /// Opens the raw file of a recording for reading and going on with.
     ///
     /// # Errors
     /// [`VaultError::Io`].
-    pub fn open_raw(&self, id: RecordingId) -> Result<File, VaultError> {
+    pub fn open_raw(&self, id: RecordingId) -> Result<VaultFile, VaultError> {
+        self.open_file(id, For::Writing)
+    }
+
+    /// The same, cut back to so many bytes: those that are known to be durable. What a file has behind
+    /// them after a power cut, or after a sync that failed, may be anything.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`].
+    pub fn open_raw_at(&self, id: RecordingId, bytes: u64) -> Result<VaultFile, VaultError> {
+        let raw = self.open_raw(id)?;
+        let cut_back = || if raw.bytes()? > bytes { raw.set_len(bytes) } else { Ok(()) };
         let path = self.file(id, FileKind::Raw);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).open(&path).map_err(VaultError::io("open", &path))
+        cut_back().and_then(|()| raw.sync()).map_err(VaultError::io("cut back", &path))?;
+        Ok(raw)
+    }
+
+    /// A recording that is arriving, with as many bytes as its file has: for one that nothing but its
+    /// manifest tells of, which does not know.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`] where what is there cannot be made durable.
+    pub fn with_length(&self, mut recording: Recording) -> Result<Recording, VaultError> {
+        if recording.state == State::Receiving && self.disk.is_folder(&self.folder(recording.id)) {
+            let path = self.file(recording.id, FileKind::Raw);
+            let raw = self.open_raw(recording.id)?;
+            let bytes = raw.sync().and_then(|()| raw.bytes());
+            recording.bytes = bytes.map_err(VaultError::io("measure", &path))?;
+        }
+        Ok(recording)
+    }
+
+    fn open_file(&self, id: RecordingId, what_for: For) -> Result<VaultFile, VaultError> {
+        let path = self.file(id, FileKind::Raw);
+        self.disk.open(&path, what_for).map_err(VaultError::io("open", &path))
+    }
+
+    /// When the raw file of a recording was last written to.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`], where there is none for one.
+    pub fn raw_modified(&self, id: RecordingId) -> Result<Timestamp, VaultError> {
+        let path = self.file(id, FileKind::Raw);
+        self.disk.modified(&path).map_err(VaultError::io("look at", &path))
     }
 
     /// Notes in its folder what the ledger knows of a recording, durably, if it still has one.
@@ -210,7 +261,11 @@ impl Vault {
     /// [`VaultError::Io`].
     pub fn note(&self, recording: &Recording) -> Result<(), VaultError> {
         let folder = self.folder(recording.id);
-        if folder.is_dir() { manifest::write(&folder, recording) } else { Ok(()) }
+        if self.disk.is_folder(&folder) {
+            manifest::write(&self.disk, &folder, recording)
+        } else {
+            Ok(())
+        }
     }
 
     /// What the manifest in a recording's folder says.
@@ -218,7 +273,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Io`] or [`VaultError::Manifest`] where it cannot be read.
     pub fn manifest(&self, id: RecordingId) -> Result<Recording, VaultError> {
-        manifest::read(&self.folder(id))
+        manifest::read(&self.disk, &self.folder(id))
     }
 
     /// Every recording that has a folder here, by its manifest.
@@ -242,8 +297,7 @@ impl Vault {
         let mut ids = Vec::new();
         for volume in &self.volumes {
             let path = volume.path().join(RECORDINGS);
-            for entry in std::fs::read_dir(&path).map_err(VaultError::io("list", &path))? {
-                let name = entry.map_err(VaultError::io("list", &path))?.file_name();
+            for name in self.disk.list(&path).map_err(VaultError::io("list", &path))? {
                 match name.to_str().map(str::parse) {
                     Some(Ok(id)) => ids.push(id),
                     _ => tracing::warn!(?name, "not a recording's folder; left alone"),
@@ -259,8 +313,8 @@ impl Vault {
     /// [`VaultError::Io`].
     pub fn work_folder(&self, id: RecordingId) -> Result<PathBuf, VaultError> {
         let work = self.folder(id).join(WORK);
-        delete::remove_tree(&work)?;
-        make_folder(&work, false)?;
+        delete::remove_tree(&self.disk, &work)?;
+        self.disk.make_folder(&work, false).map_err(VaultError::io("make", &work))?;
         Ok(work)
     }
 
@@ -274,14 +328,16 @@ impl Vault {
         let mut files = Vec::new();
         for kind in kinds {
             let made = work.join(file_name(*kind));
-            let file = open_made(&made).map_err(VaultError::io("open", &made))?;
-            file.sync_all().map_err(VaultError::io("sync", &made))?;
+            let file =
+                self.disk.open(&made, For::Adopting).map_err(VaultError::io("open", &made))?;
+            file.sync().map_err(VaultError::io("sync", &made))?;
             let (bytes, sha256) = digest::of_file(&file).map_err(VaultError::io("read", &made))?;
-            rename(&made, &folder.join(file_name(*kind)))?;
+            let named = folder.join(file_name(*kind));
+            self.disk.rename(&made, &named).map_err(VaultError::io("rename", &made))?;
             files.push(NewFile { kind: *kind, bytes, sha256: Some(sha256) });
         }
-        delete::remove_tree(&work)?;
-        sync_folder(&folder)?;
+        delete::remove_tree(&self.disk, &work)?;
+        self.sync_folder(&folder)?;
         Ok(files)
     }
 
@@ -295,7 +351,44 @@ impl Vault {
         kinds: &[FileKind],
         folder: bool,
     ) -> Result<Deletion, VaultError> {
-        delete::delete(&self.folder(id), kinds, folder)
+        delete::delete(&self.disk, &self.folder(id), kinds, folder)
+    }
+
+    /// Keeps a copy of something beside the recordings, on every volume, durably.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`]; an older copy is then still there.
+    pub fn keep_copy(&self, name: &str, bytes: &[u8]) -> Result<(), VaultError> {
+        let new_name = format!("{name}.new");
+        self.volumes.iter().try_for_each(|volume| {
+            manifest::replace(&self.disk, volume.path(), name, &new_name, bytes)
+        })
+    }
+
+    /// The copy of something that is kept beside the recordings, if there is one.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`] where it cannot be read, or has more than `bytes_max` bytes.
+    pub fn copy(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, VaultError> {
+        for volume in &self.volumes {
+            let path = volume.path().join(name);
+            let read = self.disk.open(&path, For::Reading).and_then(|file| {
+                if file.bytes()? > bytes_max {
+                    return Err(io::Error::other("it is too large to be one"));
+                }
+                digest::read_start(&file, bytes_max)
+            });
+            match read {
+                Ok(bytes) => return Ok(Some(bytes)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(VaultError::io("read", &path)(error)),
+            }
+        }
+        Ok(None)
+    }
+
+    fn sync_folder(&self, path: &Path) -> Result<(), VaultError> {
+        self.disk.sync_folder(path).map_err(VaultError::io("sync", path))
     }
 }
 
@@ -308,32 +401,6 @@ pub fn file_name(kind: FileKind) -> &'static str {
         FileKind::Snapshot => job::SNAPSHOT_NAME,
         FileKind::Filmstrip => job::FILMSTRIP_NAME,
     }
-}
-
-/// What a decoder left is taken only if it is a plain file of its own: a link could lead anywhere.
-fn open_made(path: &Path) -> io::Result<File> {
-    let flags = (OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let data = file.metadata()?;
-    if data.is_file() && data.nlink() == 1 {
-        Ok(file)
-    } else {
-        Err(io::Error::other("the transcoder left something that is no plain file"))
-    }
-}
-
-fn make_folder(path: &Path, parents: bool) -> Result<(), VaultError> {
-    let made = DirBuilder::new().mode(0o700).recursive(parents).create(path);
-    made.map_err(VaultError::io("make", path))
-}
-
-fn sync_folder(path: &Path) -> Result<(), VaultError> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(VaultError::io("sync", path))
-}
-
-#[expect(clippy::disallowed_methods, reason = "this is the vault")]
-fn rename(from: &Path, to: &Path) -> Result<(), VaultError> {
-    std::fs::rename(from, to).map_err(VaultError::io("rename", from))
 }
 
 #[cfg(test)]

@@ -3,11 +3,10 @@ use holdfast_core::job::Outputs;
 use holdfast_core::push_order::Success;
 use holdfast_core::recording::{Metadata, Policy, Source};
 use jiff::Timestamp;
-use std::os::unix::fs::FileExt;
 
 fn vault(name: &str) -> (PathBuf, Vault) {
     let path = std::env::temp_dir().join(format!("holdfast-vault-{}-{name}", std::process::id()));
-    delete::remove_tree(&path).unwrap();
+    delete::remove_tree(&Disk::Machine, &path).unwrap();
     let vault = Vault::open(&path, 0).unwrap();
     (path, vault)
 }
@@ -113,4 +112,17 @@ fn a_full_volume_takes_nothing_new() {
     let vault = Vault::open(&path, u64::MAX).unwrap();
     let refused = vault.create(&recording(4), 0).unwrap_err();
     assert!(refused.is_no_space(), "{refused}");
+}
+
+#[test]
+fn a_file_is_cut_back_to_the_bytes_that_are_known_to_be_durable() {
+    let (path, vault) = vault("cut-back");
+    let new = recording(1);
+    let raw = vault.create(&new, 0).unwrap();
+    raw.write_all_at(b"durable, and what a power cut left", 0).unwrap();
+    assert_eq!(vault.open_raw_at(new.id, 7).unwrap().bytes().unwrap(), 7);
+    assert_eq!(std::fs::read(vault.file(new.id, FileKind::Raw)).unwrap(), b"durable");
+    // It is never made longer: what is missing is missing.
+    assert_eq!(vault.open_raw_at(new.id, 9).unwrap().bytes().unwrap(), 7);
+    delete::remove_tree(&Disk::Machine, &path).unwrap();
 }

@@ -1,11 +1,9 @@
 //! A volume: a file system that recordings lie on.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use nix::sys::statvfs::fstatvfs;
-
 use super::VaultError;
+use super::disk::{Disk, For, VaultFile};
 
 /// Whether what lies on a volume is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,12 +26,12 @@ impl Encryption {
 #[derive(Debug)]
 pub struct Volume {
     path: PathBuf,
-    folder: File,
+    folder: VaultFile,
 }
 
 impl Volume {
-    pub(super) fn open(path: &Path) -> Result<Self, VaultError> {
-        let folder = File::open(path).map_err(VaultError::io("open", path))?;
+    pub(super) fn open(disk: &Disk, path: &Path) -> Result<Self, VaultError> {
+        let folder = disk.open(path, For::Reading).map_err(VaultError::io("open", path))?;
         Ok(Self { path: path.into(), folder })
     }
 
@@ -54,9 +52,7 @@ impl Volume {
     /// # Errors
     /// [`VaultError::Io`].
     pub fn free_bytes(&self) -> Result<u64, VaultError> {
-        let stat = fstatvfs(&self.folder)
-            .map_err(|error| VaultError::io("measure", &self.path)(error.into()))?;
-        Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+        self.folder.free_bytes().map_err(VaultError::io("measure", &self.path))
     }
 
     /// Makes everything written to it so far durable.
@@ -64,7 +60,6 @@ impl Volume {
     /// # Errors
     /// [`VaultError::Io`] where anything since the last call could not be written.
     pub fn sync(&self) -> Result<(), VaultError> {
-        nix::unistd::syncfs(&self.folder)
-            .map_err(|error| VaultError::io("sync", &self.path)(error.into()))
+        self.folder.sync_all().map_err(VaultError::io("sync", &self.path))
     }
 }

@@ -1,6 +1,5 @@
 //! Our own storage (rule 9): how files lie there, and that they go with their recording.
 
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use holdfast::config::S3Destination;

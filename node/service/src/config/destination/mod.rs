@@ -46,6 +46,10 @@ pub enum Destination {
     Sftp(Box<SftpDestination>),
     /// `kind = "dropbox"`
     Dropbox(Box<DropboxDestination>),
+    /// The simulation's.
+    #[cfg(test)]
+    #[serde(skip)]
+    Simulated(crate::simulation::storage::Store),
 }
 
 /// A secret that was given over the API. It is kept sealed with the node's key, and never shown.
@@ -134,6 +138,8 @@ impl Destination {
             Self::Ftp(_) => "ftp",
             Self::Sftp(_) => "sftp",
             Self::Dropbox(_) => "dropbox",
+            #[cfg(test)]
+            Self::Simulated(_) => "simulated",
         }
     }
 
@@ -147,6 +153,8 @@ impl Destination {
             | Self::Ftp(_)
             | Self::Sftp(_)
             | Self::Dropbox(_) => None,
+            #[cfg(test)]
+            Self::Simulated(store) => store.ours(),
         }
     }
 
@@ -164,6 +172,8 @@ impl Destination {
             Self::Directory(_) | Self::S3(_) | Self::Ftps(_) | Self::Sftp(_) | Self::Dropbox(_) => {
                 None
             }
+            #[cfg(test)]
+            Self::Simulated(_) => None,
         }
     }
 
@@ -180,6 +190,8 @@ impl Destination {
             Self::Ftps(ftp) | Self::Ftp(ftp) => &**ftp,
             Self::Sftp(sftp) => &**sftp,
             Self::Dropbox(dropbox) => &**dropbox,
+            #[cfg(test)]
+            Self::Simulated(store) => store,
         }
     }
 
@@ -190,6 +202,8 @@ impl Destination {
             Self::Ftps(ftp) | Self::Ftp(ftp) => &mut **ftp,
             Self::Sftp(sftp) => &mut **sftp,
             Self::Dropbox(dropbox) => &mut **dropbox,
+            #[cfg(test)]
+            Self::Simulated(store) => store,
         }
     }
 

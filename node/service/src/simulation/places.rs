@@ -1,0 +1,113 @@
+//! Whose recordings a world's node takes in, and where they go: accounts, environments, stores.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use holdfast_core::storage::Region;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::chance::Chance;
+use super::disk::Disk;
+use super::people::Chore;
+use super::storage::Store;
+use crate::config::{Config, Destination};
+use crate::node::Node;
+use crate::settings::Kind;
+
+/// Accounts and environments, as they were made, and whether they have to be looked at again.
+pub(super) struct Places {
+    accounts: Vec<Value>,
+    environments: Vec<Value>,
+    zone: &'static str,
+    /// Whether the clock is believed without a time service.
+    pub(super) is_as_is: bool,
+    pub(super) sweep_failed: bool,
+}
+
+/// Our own storage, and two of customers'.
+pub(super) fn stores(disk: &Disk, chance: &mut Chance) -> [Store; 3] {
+    [("ours", Some(Region::Us1)), ("theirs", None), ("another", None)]
+        .map(|(name, ours)| Store::new(name, ours, disk, chance.split()))
+}
+
+fn in_days(now: Timestamp, days: u64) -> Timestamp {
+    now + SignedDuration::from_hours(24 * days.cast_signed())
+}
+
+impl Places {
+    pub(super) fn new(start: Timestamp, chance: &mut Chance) -> Self {
+        let accounts = ["first", "second"].map(|id| {
+            let expires_at = chance.percent(30).then(|| in_days(start, chance.from(1, 30)));
+            json!({ "id": id, "plan": "paid", "expires_at": expires_at })
+        });
+        let environments = (0..3).map(|number| {
+            let destinations: Vec<&str> =
+                ["theirs", "another"].into_iter().filter(|_| chance.percent(50)).collect();
+            let account = [Value::Null, json!("first"), json!("second")][chance.index(3)].clone();
+            let store_nothing = !destinations.is_empty() && chance.percent(40);
+            json!({
+                "id": format!("env{number}"),
+                "hash": format!("hash{number}"),
+                "account": account,
+                "region": if chance.percent(50) { json!("US1") } else { Value::Null },
+                "mp4": chance.percent(75),
+                "snapshot": chance.percent(50),
+                "filmstrip": chance.percent(40),
+                "push_raw": chance.percent(40),
+                "destinations": destinations,
+                "store_nothing": store_nothing,
+                "success": if chance.percent(60) { "main" } else { "all" },
+                "lifecycle_days": chance.percent(30).then(|| chance.from(1, 30)),
+            })
+        });
+        Self {
+            environments: environments.collect(),
+            accounts: accounts.into(),
+            zone: ["Europe/Bucharest", "UTC", "America/New_York"][chance.index(3)],
+            is_as_is: chance.percent(25),
+            sweep_failed: false,
+        }
+    }
+
+    pub(super) fn config(&self, stores: &[Store]) -> Config {
+        let (zone, clock) = (self.zone, if self.is_as_is { "as_is" } else { "synchronised" });
+        let text =
+            format!("[node]\nzone = \"{zone}\"\nclock = \"{clock}\"\n[vault]\npath = \"/vault\"\n");
+        let mut config =
+            Config::parse(&text, &PathBuf::from("node.toml")).expect("a configuration");
+        config.destinations = stores.iter().cloned().map(Destination::Simulated).collect();
+        config
+    }
+
+    /// Makes them, over the API.
+    pub(super) async fn make(&self, node: &Arc<Node>) {
+        let accounts = self.accounts.iter().map(|account| (Kind::Account, account));
+        let environments = self.environments.iter().map(|env| (Kind::Environment, env));
+        for (kind, thing) in accounts.chain(environments) {
+            let Value::Object(given) = thing.clone() else { continue };
+            node.settings.create(node, "an admin", kind, given).await.expect("a setting");
+        }
+    }
+
+    /// Id and hash of an environment.
+    pub(super) fn any_environment(&self, chance: &mut Chance) -> (String, String) {
+        let number = chance.index(self.environments.len());
+        (format!("env{number}"), format!("hash{number}"))
+    }
+
+    /// A change of an account or an environment.
+    pub(super) fn change(&self, now: Timestamp, chance: &mut Chance) -> Chore {
+        if chance.percent(50) {
+            let expires_at = chance
+                .percent(60)
+                .then(|| in_days(now, chance.from(0, 20)) - SignedDuration::from_hours(24 * 10));
+            let id = ["first", "second"][chance.index(2)].to_owned();
+            Chore::Change(Kind::Account, id, json!({ "expires_at": expires_at }))
+        } else {
+            let days = chance.percent(60).then(|| chance.from(1, 30));
+            let (id, _) = self.any_environment(chance);
+            Chore::Change(Kind::Environment, id, json!({ "lifecycle_days": days }))
+        }
+    }
+}
