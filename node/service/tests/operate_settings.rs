@@ -205,7 +205,7 @@ async fn what_makes_no_sense_is_refused_with_its_reason() {
         (
             DESTINATIONS,
             json!({ "kind": "gopher", "name": "d" }),
-            "must be directory, s3, ftps, ftp or sftp",
+            "must be directory, s3, ftps, ftp, sftp or dropbox",
         ),
         (DESTINATIONS, s3("endpoint", json!("http://s3.example")), "https://"),
         (DESTINATIONS, s3("secret_key", json!({ "sealed": "AAAA" })), "secret_key: "),

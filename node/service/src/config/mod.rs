@@ -22,8 +22,8 @@ use crate::keys::{KEY_PREFIX, check_limits};
 use crate::webhooks::target::Targets;
 
 pub use destination::{
-    Acl, Checksum, Destination, DirectoryDestination, Existing, FtpDestination, KeySource, Limits,
-    Preset, S3Destination, Sealed, SftpDestination, Sse, StorageClasses, Verify,
+    Acl, Checksum, Destination, DirectoryDestination, DropboxDestination, Existing, FtpDestination,
+    KeySource, Limits, Preset, S3Destination, Sealed, SftpDestination, Sse, StorageClasses, Verify,
 };
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;

@@ -19,6 +19,7 @@ mod attempt;
 pub mod bandwidth;
 pub mod check;
 pub mod directory;
+pub mod dropbox;
 pub mod ftp;
 pub mod gate;
 pub mod journal;
@@ -258,6 +259,9 @@ pub fn build(
         }
         config::Destination::Sftp(settings) => {
             Ok(Box::new(sftp::Sftp::new(settings, state_path)?.with_secrets(secrets)))
+        }
+        config::Destination::Dropbox(settings) => {
+            Ok(Box::new(dropbox::Dropbox::new(settings)?.with_secrets(secrets)))
         }
     }
 }

@@ -48,7 +48,11 @@ fn parse_kind(mut given: Map<String, Value>) -> Result<Destination, Refused> {
         Some("ftps") => Ok(Destination::Ftps(Box::new(parse(given)?))),
         Some("ftp") => Ok(Destination::Ftp(Box::new(parse(given)?))),
         Some("sftp") => Ok(Destination::Sftp(Box::new(parse(given)?))),
-        _ => Err(Refused::Invalid("kind: must be directory, s3, ftps, ftp or sftp".into())),
+        Some("dropbox") => Ok(Destination::Dropbox(Box::new(parse(given)?))),
+        _ => {
+            let kinds = "directory, s3, ftps, ftp, sftp or dropbox";
+            Err(Refused::Invalid(format!("kind: must be {kinds}")))
+        }
     }
 }
 

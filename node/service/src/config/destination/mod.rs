@@ -6,6 +6,7 @@
 //! is to write a secret into the configuration.
 
 mod directory;
+mod dropbox;
 mod existing;
 mod ftp;
 mod limits;
@@ -22,6 +23,7 @@ use utoipa::ToSchema;
 use super::Deliver;
 
 pub use directory::DirectoryDestination;
+pub use dropbox::DropboxDestination;
 pub use existing::Existing;
 pub use ftp::FtpDestination;
 pub use limits::Limits;
@@ -42,6 +44,8 @@ pub enum Destination {
     Ftp(Box<FtpDestination>),
     /// `kind = "sftp"`
     Sftp(Box<SftpDestination>),
+    /// `kind = "dropbox"`
+    Dropbox(Box<DropboxDestination>),
 }
 
 /// A secret that was given over the API. It is kept sealed with the node's key, and never shown.
@@ -120,7 +124,7 @@ impl Destination {
         self.settings().name()
     }
 
-    /// Which kind: `directory`, `s3`, `ftps`, `ftp` or `sftp`.
+    /// Which kind: `directory`, `s3`, `ftps`, `ftp`, `sftp` or `dropbox`.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
@@ -129,6 +133,7 @@ impl Destination {
             Self::Ftps(_) => "ftps",
             Self::Ftp(_) => "ftp",
             Self::Sftp(_) => "sftp",
+            Self::Dropbox(_) => "dropbox",
         }
     }
 
@@ -137,7 +142,11 @@ impl Destination {
     pub fn ours(&self) -> Option<Region> {
         match self {
             Self::S3(s3) => s3.ours,
-            Self::Directory(_) | Self::Ftps(_) | Self::Ftp(_) | Self::Sftp(_) => None,
+            Self::Directory(_)
+            | Self::Ftps(_)
+            | Self::Ftp(_)
+            | Self::Sftp(_)
+            | Self::Dropbox(_) => None,
         }
     }
 
@@ -152,7 +161,9 @@ impl Destination {
             Self::S3(s3) if s3.acl.is_some_and(Acl::is_public) => {
                 Some("acl: strangers can read every recording that is pushed there")
             }
-            Self::Directory(_) | Self::S3(_) | Self::Ftps(_) | Self::Sftp(_) => None,
+            Self::Directory(_) | Self::S3(_) | Self::Ftps(_) | Self::Sftp(_) | Self::Dropbox(_) => {
+                None
+            }
         }
     }
 
@@ -168,6 +179,7 @@ impl Destination {
             Self::S3(s3) => &**s3,
             Self::Ftps(ftp) | Self::Ftp(ftp) => &**ftp,
             Self::Sftp(sftp) => &**sftp,
+            Self::Dropbox(dropbox) => &**dropbox,
         }
     }
 
@@ -177,6 +189,7 @@ impl Destination {
             Self::S3(s3) => &mut **s3,
             Self::Ftps(ftp) | Self::Ftp(ftp) => &mut **ftp,
             Self::Sftp(sftp) => &mut **sftp,
+            Self::Dropbox(dropbox) => &mut **dropbox,
         }
     }
 

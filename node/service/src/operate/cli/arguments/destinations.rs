@@ -58,7 +58,7 @@ pub enum Destinations {
 #[derive(Debug, Clone, Args)]
 pub struct DestinationFlags {
     /// Which kind
-    #[arg(long, value_parser = ["directory", "s3", "ftps", "ftp", "sftp"])]
+    #[arg(long, value_parser = ["directory", "s3", "ftps", "ftp", "sftp", "dropbox"])]
     pub kind: Option<String>,
     /// The folder, for kinds `directory` and `sftp`
     #[arg(long, value_name = "DIR")]
@@ -123,7 +123,7 @@ pub struct DestinationFlags {
     #[arg(long, value_name = "NAME")]
     pub user: Option<String>,
     /// Folder at the server, for kinds `ftps` and `ftp`: from `/` or else from where the user is
-    /// after logging in
+    /// after logging in; for kind `dropbox` below the app's own folder
     #[arg(long, value_name = "DIR")]
     pub directory: Option<String>,
     /// What is done where another file with the same name is there already
@@ -165,6 +165,23 @@ pub struct DestinationFlags {
     /// Mode of folders that the node makes, in octal
     #[arg(long, value_name = "MODE")]
     pub folder_mode: Option<String>,
+    /// The app's key, for kind `dropbox`
+    #[arg(long, value_name = "TEXT")]
+    pub app_key: Option<String>,
+    /// Read the app's secret, for kind `dropbox`, from this file; `-` for standard input. An app that
+    /// was connected with PKCE has none
+    #[arg(long, value_name = "FILE")]
+    pub app_secret_from: Option<PathBuf>,
+    /// Read the refresh token, for kind `dropbox`, from this file; `-` for standard input. Without
+    /// it, `create` asks for it at the terminal
+    #[arg(long, value_name = "FILE")]
+    pub refresh_token_from: Option<PathBuf>,
+    /// Whether people's Dropbox clients say nothing of new files
+    #[arg(long, value_name = "BOOL")]
+    pub mute: Option<bool>,
+    /// Id of the namespace that the folder lies in, for kind `dropbox`, such as a team's space
+    #[arg(long, value_name = "ID")]
+    pub path_root: Option<String>,
 }
 
 /// `name=value`

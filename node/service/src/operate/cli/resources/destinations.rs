@@ -33,6 +33,7 @@ const KIND: Kind = Kind {
         "user",
         "path",
         "directory",
+        "app_key",
         "endpoint",
         "region",
         "bucket",
@@ -58,6 +59,7 @@ pub(in super::super) fn act(desk: &Desk, act: &Destinations) -> anyhow::Result<(
                 Some("sftp") if !given.0.contains_key("private_key") => {
                     ask(&mut given, "password", "Password")?;
                 }
+                Some("dropbox") => ask(&mut given, "refresh_token", "Refresh token")?,
                 _ => {}
             }
             KIND.create(desk, given.0)
@@ -137,12 +139,17 @@ fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<
     given.put("verify", flags.verify.as_deref());
     given.put("file_mode", flags.file_mode.as_deref());
     given.put("folder_mode", flags.folder_mode.as_deref());
+    given.put("app_key", flags.app_key.as_deref());
+    given.put("mute", flags.mute);
+    given.put("path_root", flags.path_root.as_deref());
     for (name, from) in [
         ("access_key", &flags.access_key_from),
         ("secret_key", &flags.secret_key_from),
         ("password", &flags.password_from),
         ("private_key", &flags.private_key_from),
         ("passphrase", &flags.passphrase_from),
+        ("app_secret", &flags.app_secret_from),
+        ("refresh_token", &flags.refresh_token_from),
     ] {
         given.put(name, from.as_deref().map(secret).transpose()?);
     }
