@@ -64,12 +64,13 @@ async fn after_a_cut_the_next_push_goes_on_where_it_stopped() {
         assert_eq!(error.fault, Whose::Networks, "{then:?}");
         assert!(fake.paths().is_empty(), "{then:?}: half a file appeared");
         line.mend();
-        let before = fake.received();
+        // What the fake notes of requests that were cut may come late.
+        let before = line.carried();
         dropbox(&at_line).push(&pushed).await.unwrap();
         assert!(fake.content("/Recordings/demo/a.mp4").unwrap() == content, "{then:?}");
-        let sent = fake.received() - before;
+        let sent = line.carried() - before;
         println!("{then:?}: {sent} bytes were sent");
-        assert!(sent <= (33 - 24 + 3 * 4) * MIB, "{then:?}: {sent} bytes");
+        assert!(sent <= (33 - 24 + 3 * 4 + 1) * MIB as u64, "{then:?}: {sent} bytes");
     }
 }
 
