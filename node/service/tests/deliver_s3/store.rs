@@ -169,6 +169,18 @@ pub(crate) struct Held {
 }
 
 impl Held {
+    /// SHA-256 of an object, which may be larger than memory.
+    pub(crate) async fn sha256(&self, key: &str) -> String {
+        let get = self.bucket.get_object(Some(&self.key), key);
+        let mut answer = send(get, Method::GET, String::new()).await;
+        assert!(answer.status().is_success(), "{}", answer.status());
+        let mut sha256 = holdfast::digest::Sha256::new();
+        while let Some(piece) = answer.chunk().await.unwrap() {
+            sha256.update(&piece);
+        }
+        sha256.finish()
+    }
+
     pub(crate) async fn read(&self, key: &str) -> Option<Vec<u8>> {
         let get = self.bucket.get_object(Some(&self.key), key);
         let answer = send(get, Method::GET, String::new()).await;

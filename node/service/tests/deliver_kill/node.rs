@@ -1,0 +1,210 @@
+//! A real node in a process of its own, to be killed.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use holdfast::config::Destination;
+use holdfast::digest;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const KEY: &str = "a key for the tests";
+/// Longest wait for anything, on a machine that does much else.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+pub(crate) struct Node {
+    dir: TempDir,
+    port: u16,
+    client: reqwest::Client,
+    child: Option<Child>,
+}
+
+impl Node {
+    /// One that pushes what comes in, as it is, to the destination.
+    pub(crate) fn laid_out(destination: &Destination) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let at = dir.path().display();
+        for folder in ["state", "vault"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        let name = destination.name().to_owned();
+        let destinations = toml::to_string(&serde_json::json!({ "destinations": [destination] }));
+        let sha256 = digest::of(KEY.as_bytes());
+        let text = format!(
+            "{}\n[node]\nlisten = [\"127.0.0.1:{port}\"]\nstate_path = \"{at}/state\"\n\
+             clock = \"as_is\"\n[vault]\npath = \"{at}/vault\"\n\
+             [[operate.keys]]\nname = \"tests\"\nsha256 = \"{sha256}\"\n\
+             [[environments]]\nid = \"raw\"\nhash = \"hash\"\ndestinations = [\"{name}\"]\n\
+             mp4 = false\nsnapshot = false\nfilmstrip = false\n",
+            destinations.unwrap()
+        );
+        std::fs::write(dir.path().join("node.toml"), text).unwrap();
+        // It made its certificate itself.
+        let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build();
+        Self { dir, port, client: client.unwrap(), child: None }
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) async fn start(&mut self) {
+        let log = std::fs::OpenOptions::new().append(true).create(true).open(self.log()).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_holdfast"))
+            .args(["run", "--config"])
+            .arg(self.dir().join("node.toml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        self.until("the node to be up", async |node| {
+            let asked = node.client.get(node.url("/live")).send().await;
+            asked.is_ok_and(|answer| answer.status().is_success()).then_some(())
+        })
+        .await;
+    }
+
+    /// As the power ends, for a process.
+    pub(crate) fn kill(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Uploads a file; answers the recording's id.
+    pub(crate) async fn upload(&self, path: &Path) -> String {
+        let file = tokio::fs::File::open(path).await.unwrap();
+        let pieces = futures_util::stream::try_unfold(file, async |mut file| {
+            use tokio::io::AsyncReadExt;
+            let mut piece = vec![0; 1 << 20];
+            let read = file.read(&mut piece).await?;
+            piece.truncate(read);
+            std::io::Result::Ok((read > 0).then_some((piece, file)))
+        });
+        let answer = self
+            .client
+            .put(self.url("/api/v1/ingest/upload?env_id=raw&env_hash=hash"))
+            .header("content-type", "video/webm")
+            .body(reqwest::Body::wrap_stream(pieces))
+            .send()
+            .await
+            .unwrap();
+        let text = answer.text().await.unwrap();
+        let accepted: Value = serde_json::from_str(&text).unwrap();
+        accepted["id"].as_str().unwrap_or_else(|| panic!("not taken: {text}")).to_owned()
+    }
+
+    /// Waits for a recording to be stored. An attempt that waits for its time is made now.
+    pub(crate) async fn stored(&self, id: &str) -> Value {
+        let url = self.url(&format!("/api/v1/recordings/{id}"));
+        self.until("the recording to be stored", async |node| {
+            let recording: Value = node.ask(node.client.get(&url)).await?;
+            if recording["state"] == "stored" {
+                return Some(recording);
+            }
+            if recording["push"]["next_at"].is_string() {
+                node.ask(node.client.post(format!("{url}/retry"))).await?;
+            }
+            None
+        })
+        .await
+    }
+
+    async fn ask(&self, request: reqwest::RequestBuilder) -> Option<Value> {
+        let answer = request.bearer_auth(KEY).send().await.ok()?;
+        serde_json::from_str(&answer.text().await.ok()?).ok()
+    }
+
+    pub(crate) async fn until<T>(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut(&Self) -> Option<T>,
+    ) -> T {
+        let waiting = async {
+            loop {
+                if let Some(found) = look(self).await {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        match tokio::time::timeout(PATIENCE, waiting).await {
+            Ok(found) => found,
+            Err(_) => panic!("waited in vain for {what}; the node's log:\n{}", self.tail()),
+        }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("https://127.0.0.1:{}{path}", self.port)
+    }
+
+    fn log(&self) -> PathBuf {
+        self.dir().join("log")
+    }
+
+    pub(crate) fn tail(&self) -> String {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+}
+
+/// A file that begins as a WebM does, and of which no block repeats.
+pub(crate) struct Film {
+    pub(crate) sha256: String,
+    /// As Dropbox has it: SHA-256 of the SHA-256 of each 4 MiB.
+    pub(crate) content_hash: String,
+}
+
+impl Film {
+    pub(crate) fn make(path: &Path, bytes: u64) -> Self {
+        const BLOCK: usize = 4 << 20;
+        let ebml = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\xf7\x81\x01\x42\xf2\x81\x04\
+            \x42\xf3\x81\x08\x42\x82\x84webm\x42\x87\x81\x04\x42\x85\x81\x02";
+        let mut block = super::deliver_common::bytes(BLOCK);
+        let mut file = std::fs::File::create(path).unwrap();
+        let (mut whole, mut blocks) = (digest::Sha256::new(), digest::Sha256::new());
+        let mut at = 0;
+        while at < bytes {
+            block[64..72].copy_from_slice(&at.to_le_bytes());
+            if at == 0 {
+                block[..ebml.len()].copy_from_slice(ebml);
+            }
+            let length = usize::try_from((bytes - at).min(BLOCK as u64)).unwrap();
+            let piece = &block[..length];
+            file.write_all(piece).unwrap();
+            whole.update(piece);
+            blocks.update(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, piece).as_ref());
+            at += length as u64;
+        }
+        Self { sha256: whole.finish(), content_hash: blocks.finish() }
+    }
+}
+
+/// SHA-256 of a file of this machine.
+pub(crate) fn sha256_of(path: &Path) -> String {
+    use std::io::Read;
+    let mut file = std::fs::File::open(path).unwrap();
+    let mut sha256 = digest::Sha256::new();
+    let mut piece = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut piece).unwrap() {
+            0 => return sha256.finish(),
+            read => sha256.update(&piece[..read]),
+        }
+    }
+}
