@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Recordings that have to fail in a row until a destination is shut.
-const FAILURES_MAX: u32 = 3;
+const FAILURES_MAX: usize = 3;
 /// How long it is shut at first. Each probe that fails doubles it.
 const SHUT_MIN: SignedDuration = SignedDuration::from_secs(30);
 /// Longest that it is shut until the next probe.
@@ -39,9 +39,9 @@ pub struct Gates(Arc<Mutex<HashMap<String, Gate>>>);
 #[derive(Debug, Default)]
 struct Gate {
     inside: u32,
-    failures: u32,
-    /// Which recording failed last: only others count further.
-    last_failed: Option<RecordingId>,
+    /// Which recordings failed since the last success, at most [`FAILURES_MAX`]: few that fail again
+    /// and again, each in its own time, use up nobody else's attempts.
+    failed: Vec<RecordingId>,
     shut: Option<Shut>,
     /// When the last of those who were put off comes back.
     last_back: Option<Timestamp>,
@@ -91,7 +91,7 @@ pub struct Health {
     /// Recordings that are being pushed there.
     pub pushing: u32,
     /// Recordings that failed there in a row.
-    pub failures: u32,
+    pub failures: usize,
     /// Since when it is shut.
     pub shut_since: Option<Timestamp>,
     /// When it is probed next.
@@ -162,7 +162,8 @@ impl Gates {
     /// Whatever was wrong with a destination: its settings are others now, or a test went well.
     pub fn open(&self, destination: &str) {
         if let Some(gate) = lock(&self.0).get_mut(destination) {
-            (gate.failures, gate.last_failed, gate.shut) = (0, None, None);
+            gate.failed.clear();
+            gate.shut = None;
         }
     }
 
@@ -175,7 +176,7 @@ impl Gates {
         Health {
             open: shut.is_none(),
             pushing: gate.map_or(0, |gate| gate.inside),
-            failures: gate.map_or(0, |gate| gate.failures),
+            failures: gate.map_or(0, |gate| gate.failed.len()),
             shut_since: shut.map(|shut| shut.since),
             probe_at: shut.map(|shut| shut.probe_at),
             error: shut.map(|shut| shut.sentence.clone()),
@@ -199,14 +200,14 @@ impl Gate {
     }
 
     fn failed(&mut self, recording: RecordingId, is_probe: bool, sentence: &str, now: Timestamp) {
-        if self.last_failed.replace(recording) != Some(recording) {
-            self.failures = self.failures.saturating_add(1);
+        if self.failed.len() < FAILURES_MAX && !self.failed.contains(&recording) {
+            self.failed.push(recording);
         }
         let (since, wait) = match &self.shut {
             Some(shut) if is_probe => (shut.since, (shut.wait * 2).min(SHUT_MAX)),
             // It was under way when others shut the gate.
             Some(_) => return,
-            None if self.failures >= FAILURES_MAX => (now, SHUT_MIN),
+            None if self.failed.len() >= FAILURES_MAX => (now, SHUT_MIN),
             None => return,
         };
         let (probe_at, sentence) = (now + wait, sentence.to_owned());
@@ -222,7 +223,8 @@ impl Visit {
             if gate.shut.is_some() {
                 tracing::info!(destination = self.destination, "is well again");
             }
-            (gate.failures, gate.last_failed, gate.shut) = (0, None, None);
+            gate.failed.clear();
+            gate.shut = None;
         }
     }
 
@@ -302,8 +304,8 @@ mod tests {
     fn three_recordings_in_a_row_shut_it_and_a_probe_opens_it() {
         let gates = Gates::default();
         let now = start();
-        (0..3).for_each(|_| fail(&gates, 1, now));
-        assert!(gates.health("archive").open, "one recording alone says little");
+        (0..9).for_each(|nr| fail(&gates, nr % 2, now));
+        assert!(gates.health("archive").open, "two recordings alone say little");
         let_in(gates.enter("archive", None, id(9), false, now)).succeeded();
         (1..=3).for_each(|nr| fail(&gates, nr, now));
         let (until, why) = put_off(gates.enter("archive", None, id(4), false, now));
