@@ -128,7 +128,7 @@ impl Source {
 
     /// Bytes that were on their way did not arrive.
     pub(super) fn take_back(&self, bytes: u64) {
-        self.pace.start_at(self.pace.bytes().saturating_sub(bytes));
+        self.pace.lost(bytes);
     }
 
     fn read(&self, range: Range) -> io::Result<Vec<u8>> {
