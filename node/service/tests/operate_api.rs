@@ -319,7 +319,11 @@ async fn the_status_says_that_nothing_is_encrypted() {
     assert_eq!(volume["encrypted"], false);
     assert_eq!(volume["encryption"], "unencrypted (plain directory)");
     assert!(volume["free_bytes"].as_u64().unwrap() > 0);
-    assert_eq!(status["destinations"][1], serde_json::json!({"name": "store", "kind": "s3"}));
+    let health = serde_json::json!({
+        "open": true, "pushing": 0, "failures": 0, "shut_since": null, "probe_at": null, "error": null,
+    });
+    let store = serde_json::json!({"name": "store", "kind": "s3", "health": health});
+    assert_eq!(status["destinations"][1], store);
 }
 
 #[tokio::test]
