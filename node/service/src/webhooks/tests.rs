@@ -37,6 +37,12 @@ struct Days {
 
 impl Days {
     async fn new() -> Self {
+        let days = Self::without_worker().await;
+        tokio::spawn(worker::run(Arc::clone(&days.node)));
+        days
+    }
+
+    async fn without_worker() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().to_str().unwrap();
         for folder in ["state", "vault"] {
@@ -52,7 +58,6 @@ impl Days {
         let node = Node::open(config, Clock::driven(&hands)).unwrap();
         let days = Self { _dir: dir, hands, node, receiver: Receiver::start().await };
         days.make(json!({})).await;
-        tokio::spawn(worker::run(Arc::clone(&days.node)));
         days
     }
 
@@ -84,6 +89,13 @@ impl Days {
 
     /// A recording that its client left, five minutes after it did; answers with its id.
     async fn recovered(&self, seed: u8) -> RecordingId {
+        let id = self.left(seed).await;
+        self.apply(id, recovery()).await;
+        id
+    }
+
+    /// The same before it is recovered.
+    async fn left(&self, seed: u8) -> RecordingId {
         let began = self.now();
         let id = RecordingId::new(u64::try_from(began.as_millisecond()).unwrap(), [seed; 10]);
         let settings = &self.node.settings;
@@ -93,8 +105,6 @@ impl Days {
         self.node.ledger.insert(rec).await.unwrap();
         self.apply(id, Event::Detached).await;
         self.pass(SignedDuration::from_mins(5)).await;
-        let container = Some(Container::Webm);
-        self.apply(id, Event::Recovered { bytes: 7, sha256: "5e".into(), container }).await;
         id
     }
 
@@ -124,6 +134,10 @@ impl Days {
             .await;
         }
     }
+}
+
+fn recovery() -> Event {
+    Event::Recovered { bytes: 7, sha256: "5e".into(), container: Some(Container::Webm) }
 }
 
 #[tokio::test]
@@ -350,4 +364,41 @@ async fn what_is_taken_in_again_from_the_vault_is_not_told_again() {
     days.receiver.has(4).await;
     assert_eq!(days.receiver.events(next).len(), 2);
     assert!(days.receiver.events(rec.id).is_empty());
+}
+
+#[tokio::test]
+async fn what_is_committed_late_is_not_missed_however_often_it_was_looked_for() {
+    let days = Days::without_worker().await;
+    let mut worker = worker::Worker::new(Arc::clone(&days.node));
+    worker.take_over().await.unwrap();
+    let id = days.left(1).await;
+    worker.round().await.unwrap();
+    worker.round().await.unwrap();
+    assert!(worker.running.is_empty(), "there is nothing to tell yet");
+    // A transaction that touches the outbox, and is not committed until it may be.
+    let (begin, begins) = std::sync::mpsc::channel::<()>();
+    let (commit, commits) = std::sync::mpsc::channel::<()>();
+    let (touched, is_touched) = tokio::sync::oneshot::channel::<()>();
+    let ledger = days.node.ledger.clone();
+    let first = ledger.write(move |_| Ok(begins.recv().unwrap()));
+    let recovered = ledger.apply(id, recovery(), days.now());
+    let last = ledger.write(move |_| {
+        touched.send(()).unwrap();
+        Ok(commits.recv().unwrap())
+    });
+    let looking = async {
+        begin.send(()).unwrap();
+        is_touched.await.unwrap();
+        for _ in 0..3 {
+            worker.round().await.unwrap();
+        }
+        assert!(worker.running.is_empty(), "what is not committed is not told");
+        commit.send(()).unwrap();
+    };
+    let (first, recovered, last, ()) = tokio::join!(first, recovered, last, looking);
+    first.unwrap();
+    recovered.unwrap();
+    last.unwrap();
+    worker.round().await.unwrap();
+    assert!(!worker.running.is_empty(), "it waits until something else happens");
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use redb::ReadTransaction;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::message::Message;
@@ -70,7 +71,7 @@ pub async fn run(node: Arc<Node>) {
 
 /// What came of a delivery, as far as the worker has to know.
 #[derive(Debug)]
-struct Ended {
+pub(super) struct Ended {
     id: String,
     hook_number: u64,
     number: u64,
@@ -102,31 +103,34 @@ struct Found {
     is_more: bool,
 }
 
-struct Worker {
+pub(super) struct Worker {
     node: Arc<Node>,
     slots: BTreeMap<String, Slot>,
-    running: JoinSet<Ended>,
+    pub(super) running: JoinSet<Ended>,
     /// The last webhook that got a place.
     last: String,
+    commits: watch::Receiver<u64>,
     touched: u64,
-    /// What touched the outbox may not have been committed at the last look.
-    look_again: bool,
+    /// Something touched the outbox in a transaction that was not committed yet when the ledger had
+    /// made so many commits: every webhook is looked at until it has made more.
+    uncommitted_at: Option<u64>,
 }
 
 impl Worker {
-    fn new(node: Arc<Node>) -> Self {
+    pub(super) fn new(node: Arc<Node>) -> Self {
         Self {
+            commits: node.ledger.changes(),
             node,
             slots: BTreeMap::new(),
             running: JoinSet::new(),
             last: String::new(),
             touched: 0,
-            look_again: false,
+            uncommitted_at: None,
         }
     }
 
     /// Takes the settings of now over, and clears away what belonged to webhooks that are gone.
-    async fn take_over(&mut self) -> Result<(), LedgerError> {
+    pub(super) async fn take_over(&mut self) -> Result<(), LedgerError> {
         let mut before = std::mem::take(&mut self.slots);
         for found in self.node.settings.webhooks() {
             let hook = found.of;
@@ -168,11 +172,17 @@ impl Worker {
     }
 
     /// Starts what can be started; answers how long there is nothing to do, or that there is more.
-    async fn round(&mut self) -> Result<Option<Duration>, LedgerError> {
+    pub(super) async fn round(&mut self) -> Result<Option<Duration>, LedgerError> {
+        // In this order: whatever touched it before is committed once there are more commits.
         let touched = self.node.webhooks.listeners.touched();
-        let look_at_all = self.look_again || touched != self.touched;
-        self.look_again = touched != self.touched;
-        self.touched = touched;
+        let commits = *self.commits.borrow();
+        let is_touched = touched != self.touched;
+        let look_at_all = is_touched || self.uncommitted_at.is_some();
+        if is_touched {
+            (self.touched, self.uncommitted_at) = (touched, Some(commits));
+        } else if self.uncommitted_at.is_some_and(|at| at != commits) {
+            self.uncommitted_at = None;
+        }
         let now = self.node.clock.now();
         // Who had a place last comes last.
         let last = self.last.as_str();
