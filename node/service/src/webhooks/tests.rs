@@ -380,11 +380,15 @@ async fn what_is_committed_late_is_not_missed_however_often_it_was_looked_for() 
     let (commit, commits) = std::sync::mpsc::channel::<()>();
     let (touched, is_touched) = tokio::sync::oneshot::channel::<()>();
     let ledger = days.node.ledger.clone();
-    let first = ledger.write(move |_| Ok(begins.recv().unwrap()));
+    let first = ledger.write(move |_| {
+        begins.recv().unwrap();
+        Ok(())
+    });
     let recovered = ledger.apply(id, recovery(), days.now());
     let last = ledger.write(move |_| {
         touched.send(()).unwrap();
-        Ok(commits.recv().unwrap())
+        commits.recv().unwrap();
+        Ok(())
     });
     let looking = async {
         begin.send(()).unwrap();
