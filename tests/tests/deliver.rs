@@ -188,3 +188,20 @@ async fn a_destination_is_tried_on_demand_and_the_step_that_failed_is_named() ->
     ensure!(nobody.status.code() == Some(3), "{}", words(&nobody));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_pushing_turned_off_recordings_wait_and_are_pushed_once_it_is_on_again() -> Result<()>
+{
+    let settings = Settings::new().environment(to("well", "folder")).set("deliver.pushes_max", 0);
+    let mut node = Node::start(settings).await?;
+    let id = node.upload("well", webm_noise(1, 10_000)).await?.id;
+    node.wait_for(&id, "delivering").await?;
+    node.for_a_while(500).await;
+    ensure!(node.recording(&id).await?["push"]["attempts"] == 0, "it was tried");
+    ensure!(node.log().contains("nothing is pushed until it is raised"), "and nobody was told");
+    node.stop().await?;
+    node.set("deliver.pushes_max", 4)?;
+    node.launch().await?;
+    node.wait_for(&id, "stored").await?;
+    Ok(())
+}

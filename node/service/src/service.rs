@@ -163,12 +163,11 @@ fn start_workers(
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = node.config.transcode.jobs_max.unwrap_or(cores / 2).max(1);
     start(&workers, node, jobs, transcoder);
-    start(
-        &workers,
-        node,
-        node.config.deliver.pushes_max,
-        &Arc::new(Deliverer::new(Arc::clone(node))),
-    );
+    let pushes_max = node.config.deliver.pushes_max;
+    if pushes_max == 0 {
+        tracing::warn!("deliver.pushes_max is 0: nothing is pushed until it is raised");
+    }
+    start(&workers, node, pushes_max, &Arc::new(Deliverer::new(Arc::clone(node))));
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
     workers.spawn(clock::watch::run(Arc::clone(node)));
@@ -180,7 +179,7 @@ fn start_workers(
 }
 
 fn start<W: queue::Work>(workers: &TaskTracker, node: &Arc<Node>, count: usize, work: &Arc<W>) {
-    for _ in 0..count.max(1) {
+    for _ in 0..count {
         workers.spawn(queue::run(Arc::clone(node), node.ledger.clone(), Arc::clone(work)));
     }
 }

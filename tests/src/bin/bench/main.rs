@@ -1,5 +1,6 @@
-//! What taking recordings in costs; `scripts/bench --help` says what is measured and how.
+//! What taking recordings in and delivering them costs; `scripts/bench --help` says what is measured and how.
 
+mod deliver;
 mod process;
 mod streams;
 mod uploads;
@@ -7,9 +8,9 @@ mod uploads;
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What to measure.
+/// What to measure of taking in.
 #[derive(Debug, Clone, Copy)]
-struct Plan {
+struct Ingest {
     mib: u64,
     rounds: u32,
     streams: usize,
@@ -17,33 +18,73 @@ struct Plan {
     idle: usize,
 }
 
-fn plan(arguments: impl Iterator<Item = String>) -> Result<Plan> {
-    let mut plan = Plan { mib: 2_048, rounds: 3, streams: 200, seconds: 20, idle: 1_000 };
-    let mut arguments = arguments.skip(1);
-    if arguments.next().as_deref() != Some("ingest") {
-        bail!("what is to be measured? See scripts/bench --help");
-    }
+/// Calls `set` with each `--name value` there is.
+fn read(
+    arguments: impl Iterator<Item = String>,
+    mut set: impl FnMut(&str, &str) -> Result<()>,
+) -> Result<()> {
+    let mut arguments = arguments;
     while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{name} wants a number"))?;
-        let number: u64 = value.parse().with_context(|| format!("{name} {value}"))?;
-        match name.as_str() {
-            "--mib" => plan.mib = number,
-            "--rounds" => plan.rounds = number.try_into()?,
-            "--streams" => plan.streams = number.try_into()?,
-            "--seconds" => plan.seconds = number,
-            "--idle" => plan.idle = number.try_into()?,
-            _ => bail!("unknown argument {name}; see scripts/bench --help"),
-        }
+        let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
+        set(&name, &value).with_context(|| format!("{name} {value}; see scripts/bench --help"))?;
     }
+    Ok(())
+}
+
+fn ingest(arguments: impl Iterator<Item = String>) -> Result<Ingest> {
+    let mut plan = Ingest { mib: 2_048, rounds: 3, streams: 200, seconds: 20, idle: 1_000 };
+    read(arguments, |name, value| {
+        match name {
+            "--mib" => plan.mib = value.parse()?,
+            "--rounds" => plan.rounds = value.parse()?,
+            "--streams" => plan.streams = value.parse()?,
+            "--seconds" => plan.seconds = value.parse()?,
+            "--idle" => plan.idle = value.parse()?,
+            _ => bail!("unknown argument"),
+        }
+        Ok(())
+    })?;
+    Ok(plan)
+}
+
+fn deliver(arguments: impl Iterator<Item = String>) -> Result<deliver::Plan> {
+    let mut plan = deliver::Plan {
+        mib: 1_024,
+        files: 2_000,
+        file_kib: 30,
+        rounds: 3,
+        at_once: 16,
+        only: None,
+    };
+    read(arguments, |name, value| {
+        match name {
+            "--mib" => plan.mib = value.parse()?,
+            "--rounds" => plan.rounds = value.parse()?,
+            "--files" => plan.files = value.parse()?,
+            "--file-kib" => plan.file_kib = value.parse()?,
+            "--at-once" => plan.at_once = value.parse()?,
+            "--only" => plan.only = Some(value.to_owned()),
+            _ => bail!("unknown argument"),
+        }
+        Ok(())
+    })?;
     Ok(plan)
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let plan = plan(std::env::args())?;
     // Each stream is a file or two in the node and a socket on either side.
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let mut arguments = std::env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some("ingest") => measure_ingest(ingest(arguments)?).await,
+        Some("deliver") => deliver::measure(&deliver(arguments)?).await,
+        _ => bail!("what is to be measured? See scripts/bench --help"),
+    }
+}
+
+async fn measure_ingest(plan: Ingest) -> Result<()> {
     if plan.mib > 0 && plan.rounds > 0 {
         uploads::measure(plan.mib, plan.rounds).await?;
     }

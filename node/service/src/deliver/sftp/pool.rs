@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::client::Session;
 
-/// Most sessions that wait. More at once are ended when they are done.
-const WAITING_MAX: usize = 4;
+/// Most sessions that wait: as many as were in use at once, within reason. More are ended when they
+/// are done.
+const WAITING_MAX: usize = 32;
 
 /// Sessions of one destination that wait, the last used last.
 #[derive(Default)]
