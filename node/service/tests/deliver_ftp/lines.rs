@@ -301,3 +301,31 @@ async fn a_dropped_push_stops_and_the_next_goes_on() {
         assert!(again < 8 * MIB as u64, "{again} bytes again");
     }
 }
+
+#[tokio::test]
+async fn a_byte_altered_within_tls_is_the_networks_and_no_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = bytes(12 * MIB);
+    let file = file(dir.path(), "a.mp4", &content);
+    for kind in BOTH {
+        for control in [false, true] {
+            let behind = Behind::new(Setup::of(kind)).await;
+            let ftp = behind.ftp(Limits { hiccups_max: 0, ..quick() });
+            if control {
+                // Its first connection is good and kept; then a byte of its next command is altered.
+                ftp.push(&file).await.unwrap();
+                behind.control.turn(0, Then::Flip);
+            } else {
+                behind.turn_data(5 * MIB as u64, Then::Flip);
+            }
+            let other = FileToPush { name: "b.mp4".into(), ..file.clone() };
+            let error = fails(&ftp, &other).await;
+            assert_eq!(error.fault, Fault::Networks, "{kind:?}: {error}");
+            assert!(!error.sentence.contains("certificate"), "{error}");
+            assert_eq!(behind.server.read("b.mp4"), None, "half a file appeared");
+            behind.mend();
+            ftp.push(&other).await.unwrap();
+            assert!(behind.server.read("b.mp4").unwrap() == content);
+        }
+    }
+}

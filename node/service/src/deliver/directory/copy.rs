@@ -74,7 +74,8 @@ impl Pair<'_> {
                 Err(error) => return Err(Error::target("read", self.target_path, error)),
             }
             self.progress.advance(1);
-            if let Some(differs) = ours.iter().zip(theirs.iter()).position(|(a, b)| a != b) {
+            if ours != theirs {
+                let differs = ours.iter().zip(theirs.iter()).take_while(|(a, b)| a == b).count();
                 return Ok(Some(at + differs as u64));
             }
             at += length as u64;

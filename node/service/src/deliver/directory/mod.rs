@@ -147,8 +147,10 @@ impl Directory {
     }
 
     async fn turn(&self, name: &str) -> Result<Turn, Error> {
-        // Whoever has it may hang; then what hangs is told.
-        self.turns.take(name, self.limits.open_ms_max).await.map_err(|Stalled| Error::Waits)
+        let Limits { open_ms_max, left_max, .. } = self.limits;
+        self.threads.room(left_max, open_ms_max).await?;
+        // Whoever has it may hang.
+        self.turns.take(name, open_ms_max).await.map_err(|Stalled| Error::Waits)
     }
 
     /// Makes calls on a thread that may block, and gives up when they hang. They say when they have
@@ -160,12 +162,12 @@ impl Directory {
         act: impl FnOnce(Opened) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let Limits { open_ms_max, stall_ms_max, left_max } = self.limits;
+        self.threads.room(left_max, open_ms_max).await?;
         let (opened, is_open) = oneshot::channel();
-        let acting = self.threads.start(left_max, open_ms_max, move || {
+        let mut running = self.threads.start(move || {
             let _until_it_ends = turn;
             act(Opened(opened))
-        });
-        let mut running = acting.await?;
+        })?;
         tokio::select! {
             biased;
             done = &mut running => return done?,

@@ -41,14 +41,9 @@ const ENDED: u8 = 1;
 const LEFT: u8 = 2;
 
 impl Threads {
-    /// Starts one, unless `left_max` still hang; then it waits `wait_ms_max` milliseconds for one of
-    /// them, which may have been cut off in the middle of a step and be about to end.
-    pub(super) async fn start<T: Send + 'static>(
-        &self,
-        left_max: usize,
-        wait_ms_max: u64,
-        act: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<Running<T>, Error> {
+    /// Waits while `left_max` still hang, at most `wait_ms_max` milliseconds: one of them may have been
+    /// cut off in the middle of a step and be about to end.
+    pub(super) async fn room(&self, left_max: usize, wait_ms_max: u64) -> Result<(), Error> {
         let room = async {
             loop {
                 let ended = self.0.ended.notified();
@@ -58,9 +53,15 @@ impl Threads {
                 ended.await;
             }
         };
-        if tokio::time::timeout(Duration::from_millis(wait_ms_max), room).await.is_err() {
-            return Err(Error::Hangs { left: self.left() });
-        }
+        let waiting = tokio::time::timeout(Duration::from_millis(wait_ms_max), room);
+        waiting.await.map_err(|_| Error::Hangs { left: self.left() })
+    }
+
+    /// Starts one.
+    pub(super) fn start<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Running<T>, Error> {
         let fate = Arc::new(Fate { is: AtomicU8::new(RUNS), shared: Arc::clone(&self.0) });
         let (tell, answer) = oneshot::channel();
         let ends = Ends(Arc::clone(&fate));
@@ -126,16 +127,17 @@ mod tests {
         let (gate, opened) = std::sync::mpsc::channel::<()>();
         let opened = Arc::new(std::sync::Mutex::new(opened));
         for left in 1..=2 {
+            threads.room(2, 10).await.unwrap();
             let opened = Arc::clone(&opened);
-            let hangs = move || drop(opened.lock().unwrap().recv());
-            drop(threads.start(2, 10, hangs).await.unwrap());
+            let hangs = move || opened.lock().unwrap().recv().is_err();
+            drop(threads.start(hangs).unwrap());
             assert_eq!(threads.left(), left);
         }
-        let refused = threads.start(2, 10, || ()).await;
-        assert!(matches!(refused, Err(Error::Hangs { left: 2 })));
+        assert!(matches!(threads.room(2, 10).await, Err(Error::Hangs { left: 2 })));
         drop(gate);
-        threads.start(2, 60_000, || ()).await.unwrap().await.unwrap();
-        let crashed = threads.start(2, 60_000, || panic!("as it should")).await.unwrap().await;
+        threads.room(2, 60_000).await.unwrap();
+        threads.start(|| ()).unwrap().await.unwrap();
+        let crashed = threads.start(|| panic!("as it should")).unwrap().await;
         assert!(matches!(crashed, Err(Error::Crashed)));
         while threads.left() > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

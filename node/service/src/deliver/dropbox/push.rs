@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::client::{Call, Client, Payload, Waits};
 use super::error::{Error, Meaning};
 use super::hash::Hashes;
-use super::source::{Range, Source};
 use crate::config::{DropboxDestination, Existing};
 use crate::deliver::memo::Memo;
 use crate::deliver::names::numbered;
+use crate::deliver::source::{Range, Source};
 
 /// Most names that are tried; with the last one Dropbox chooses.
 const NAMES_MAX: u32 = 9;

@@ -64,13 +64,13 @@ impl Push<'_> {
         }
         let plan = self.plan();
         if let Some(said) = found.checksum(self.checksum).filter(|said| !said.contains('-')) {
-            let sum = self.source.sum(self.source.whole(), self.checksum).await?;
+            let sum = sums::of(&self.source, self.source.whole(), self.checksum).await?;
             return Ok(sum.base64() == said);
         }
         let etag = found.etag.as_deref().filter(|_| !found.is_etag_opaque).unwrap_or_default();
         match etag.split_once('-') {
             None if etag.len() == 32 => {
-                let sum = self.source.sum(self.source.whole(), Checksum::Md5).await?;
+                let sum = sums::of(&self.source, self.source.whole(), Checksum::Md5).await?;
                 Ok(sum.etag().is_some_and(|md5| etag.eq_ignore_ascii_case(&md5)))
             }
             Some((_, parts)) if parts == plan.count().to_string() => {
@@ -83,7 +83,7 @@ impl Push<'_> {
     async fn composite(&self, plan: &Plan) -> Result<String, Error> {
         let mut parts = Vec::new();
         for (_, range) in plan.parts() {
-            parts.push((self.source.sum(range, Checksum::Md5).await?, range.bytes));
+            parts.push((sums::of(&self.source, range, Checksum::Md5).await?, range.bytes));
         }
         Ok(sums::whole(&parts))
     }
