@@ -262,11 +262,22 @@ async fn a_kept_connection_that_was_cut_meanwhile_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let behind = Behind::new(Setup::of(Kind::Vsftpd)).await;
     let ftp = behind.ftp(Limits { hiccups_max: 0, ..quick() });
-    ftp.push(&file(dir.path(), "a.mp4", &bytes(10))).await.unwrap();
+    let push = async |name| ftp.push(&file(dir.path(), name, &bytes(10))).await;
+    push("a.mp4").await.unwrap();
+    push("b.mp4").await.unwrap();
+    assert_eq!(behind.control.connections(), 1, "it was not kept");
+    // Seen before anything is asked: no attempt is lost.
+    behind.control.cut_all().await;
+    push("c.mp4").await.unwrap();
+    assert_eq!(behind.control.connections(), 2);
+    // Seen only by asking; it is not kept for the next.
     behind.control.turn(0, Then::Reset);
-    let _ = ftp.push(&file(dir.path(), "b.mp4", &bytes(20))).await;
+    let error = push("d.mp4").await.unwrap_err();
+    assert_eq!(error.fault, Fault::Networks, "{error}");
     behind.mend();
-    ftp.push(&file(dir.path(), "c.mp4", &bytes(30))).await.unwrap();
+    push("e.mp4").await.unwrap();
+    assert_eq!(behind.control.connections(), 3);
+    assert_eq!(behind.server.names(""), ["a.mp4", "b.mp4", "c.mp4", "e.mp4"]);
 
     // A server that closes what is quiet: its goodbye is seen before anything is asked.
     let more = "idle_session_timeout=1\n";

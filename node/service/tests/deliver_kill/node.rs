@@ -93,17 +93,25 @@ impl Node {
         child.wait().unwrap();
     }
 
-    /// Tells it to end, and waits until it has let go of its port. A process that hangs in the kernel
-    /// may be there for longer; it is ended with the node.
-    pub(crate) async fn stop(&mut self) {
-        let child = self.child.take().expect("it runs");
+    /// Tells it to end, and waits until it says that it has. A process of which a thread hangs in the
+    /// kernel may be there for longer; it is ended with the node. Answers whether it is gone.
+    pub(crate) async fn stop(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
         let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let before = self.whole_log().matches("service: stopped").count();
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-        self.stopping.push(child);
         self.until("the node to stop", async |node| {
-            std::net::TcpListener::bind(("127.0.0.1", node.port)).is_ok().then_some(())
+            (node.whole_log().matches("service: stopped").count() > before).then_some(())
         })
         .await;
+        for _ in 0..100 {
+            if child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.stopping.push(child);
+        false
     }
 
     /// Threads of its process that have this name.
@@ -202,8 +210,12 @@ impl Node {
         self.dir().join("log")
     }
 
+    fn whole_log(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
     pub(crate) fn tail(&self) -> String {
-        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

@@ -13,6 +13,7 @@ mod node;
 mod share;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use holdfast::config::{Destination, DirectoryDestination, Existing, Limits};
 use serde_json::Value;
@@ -25,6 +26,9 @@ const FILM_BYTES: u64 = 3 << 20;
 const PUSHES_MAX: usize = 4;
 /// Calls that hang, at most, before nothing new is begun.
 const LEFT_MAX: usize = 4;
+
+/// What is under way has 15 s to end, and threads 5.
+const STOP_MAX: Duration = Duration::from_secs(60);
 
 fn directory(name: &str, path: &Path) -> Destination {
     Destination::Directory(DirectoryDestination {
@@ -101,9 +105,12 @@ async fn a_share_that_hangs_holds_up_neither_the_others_nor_the_end_and_catches_
     .await;
     let hang = node.threads("directory");
     println!("{hang} threads hang");
-    assert!(hang >= 1 && hang < PUSHES_MAX + LEFT_MAX, "{hang} threads hang");
+    assert!((1..PUSHES_MAX + LEFT_MAX).contains(&hang), "{hang} threads hang");
 
-    node.stop().await;
+    let begun = Instant::now();
+    let is_gone = node.stop().await;
+    println!("it stopped within {:?}; its process is gone: {is_gone}", begun.elapsed());
+    assert!(begun.elapsed() < STOP_MAX, "{:?}", begun.elapsed());
     node.start().await;
     let other = node.upload_to("folder", &path).await;
     node.stored(&other).await;
