@@ -1,6 +1,6 @@
 //! A mounted share that vanishes, and one that hangs.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast::config::DirectoryDestination;
 use holdfast::deliver::directory::{Directory, Limits};
@@ -66,7 +66,7 @@ async fn calls_to_a_share_that_hangs_are_given_up_and_do_not_pile_up() {
     let directory = Directory::with_limits(&settings(&share.path()), limits).unwrap();
     let location = directory.push(&file(dir.path(), "first.mp4", b"first")).await.unwrap();
     share.hang();
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let mut said = Vec::new();
     for nr in 0..12 {
         let film = file(dir.path(), &format!("film {nr}.mp4"), b"content");

@@ -13,7 +13,7 @@ mod node;
 mod share;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use holdfast::config::{Destination, DirectoryDestination, Existing, Limits};
 use serde_json::Value;
@@ -107,7 +107,7 @@ async fn a_share_that_hangs_holds_up_neither_the_others_nor_the_end_and_catches_
     println!("{hang} threads hang");
     assert!((1..PUSHES_MAX + LEFT_MAX).contains(&hang), "{hang} threads hang");
 
-    let begun = Instant::now();
+    let begun = tokio::time::Instant::now();
     let is_gone = node.stop().await;
     println!("it stopped within {:?}; its process is gone: {is_gone}", begun.elapsed());
     assert!(begun.elapsed() < STOP_MAX, "{:?}", begun.elapsed());
