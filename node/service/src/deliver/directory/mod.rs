@@ -175,7 +175,7 @@ impl Directory {
                 opened.map_err(|_| Error::Unanswered { wait_ms: open_ms_max })
             }
         }?
-        // It crashed before it was open, which it says itself.
+        // Whoever ended without telling has an answer.
         .ok();
         match progress.watch(stall_ms_max, running).await {
             Ok(done) => done?,
