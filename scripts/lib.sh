@@ -25,7 +25,7 @@ packages_build=(
 # What its tests need beside that: other people's tools, to check ours against.
 packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
-    openssh-server
+    openssh-server sshfs
 )
 # What a measurement needs beside the node, in `scripts/bench`.
 packages_bench=()

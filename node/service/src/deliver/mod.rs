@@ -8,7 +8,8 @@
 //!
 //! Beside them lies what destinations share: `names` (which names are safe to use), `progress` (a push
 //! may take as long as it likes, but it must not stand still), `turns` (one push of a name at a time),
-//! `bandwidth` (how fast a push may be) and `memo` (what it leaves for the next one).
+//! `bandwidth` (how fast a push may be), `source` (the file that is sent) and `memo` (what it leaves
+//! for the next one), and what comes back over HTTP (`http`, `tls`).
 //!
 //! What is pushed when, in which order and how often is decided by the core. A push is idempotent:
 //! the name at the destination follows from the recording, and a name appears there only once its
@@ -22,6 +23,7 @@ pub mod directory;
 pub mod dropbox;
 pub mod ftp;
 pub mod gate;
+mod http;
 pub mod journal;
 pub mod memo;
 mod names;
@@ -29,6 +31,8 @@ pub mod progress;
 pub mod s3;
 pub mod secret;
 pub mod sftp;
+mod source;
+mod tls;
 pub mod transfers;
 mod turns;
 pub mod worker;

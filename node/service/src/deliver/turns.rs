@@ -41,6 +41,13 @@ impl Turns {
     }
 }
 
+impl Turn {
+    /// One that is nobody's, for what needs none.
+    pub(super) fn of_nobody() -> Self {
+        Self { turns: Turns::default(), name: String::new() }
+    }
+}
+
 impl Drop for Turn {
     fn drop(&mut self) {
         self.turns.taken.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);

@@ -1,7 +1,7 @@
 //! A message to a webhook, and what is remembered of how it went.
 
 use holdfast_core::RecordingId;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -129,6 +129,8 @@ impl Message {
 pub(super) struct Outcome {
     pub(super) attempt: Try,
     pub(super) response_head: Option<String>,
+    /// How long the receiver asked to be left alone, from the attempt's end on.
+    pub(super) asked_wait: Option<SignedDuration>,
 }
 
 impl Outcome {

@@ -230,8 +230,9 @@ impl<'t> Outbox<'t> {
             hook.gone_at.get_or_insert(now);
         }
         message.tried(outcome.attempt, outcome.response_head);
+        let (failed, random) = (message.attempts, schedule::random());
         let next_at =
-            schedule::next_at(message.attempts, message.created_at, now, schedule::random());
+            schedule::next_at(failed, message.created_at, now, random, outcome.asked_wait);
         match next_at.filter(|_| !is_success && !is_gone && !message.by_hand) {
             Some(at) => {
                 self.set_due(hook_number, number, &mut message, at)?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use holdfast_core::recording::Metadata;
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use reqwest::{Response, redirect};
 
 use super::event::Format;
@@ -74,9 +74,14 @@ impl Sender {
     pub(super) async fn attempt(&self, node: &Node, hook: &Webhook, message: &Message) -> Outcome {
         let (at, started) = (node.clock.now(), node.clock.boottime());
         let sending = tokio::time::timeout(ANSWER_MAX, self.send(node, hook, message, at));
+        let mut asked_wait = None;
         let (status, error, response_head) = match sending.await {
             Ok(Ok(response)) => {
                 let (status, error) = judge(&response);
+                let retry_after = response.headers().get(RETRY_AFTER);
+                let retry_after = retry_after.and_then(|value| value.to_str().ok());
+                asked_wait =
+                    retry_after.and_then(|text| schedule::asked(status, text, node.clock.now()));
                 (Some(status), error, Some(head(response).await))
             }
             Ok(Err(error)) => (None, Some(error), None),
@@ -84,7 +89,7 @@ impl Sender {
         };
         let duration_ms = schedule::millis(node.clock.boottime().saturating_sub(started));
         let error = error.map(|error| harmless(&error).chars().take(ERROR_CHARS_MAX).collect());
-        Outcome { attempt: Try { at, duration_ms, status, error }, response_head }
+        Outcome { attempt: Try { at, duration_ms, status, error }, response_head, asked_wait }
     }
 
     async fn send(

@@ -155,4 +155,14 @@ async fn a_byte_altered_on_the_way_ends_a_connection_but_not_the_push() {
     dropbox.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
     assert!(fake.content("/Recordings/a.mp4").unwrap() == content);
     assert!(line.is(Then::Good), "nothing was altered");
+    // Where it is not tried again at once, it is the line that is to be checked, and no certificate.
+    for then in [Then::Flip, Then::EndToUs] {
+        let line = Line::to(fake.content_port, 5 * MIB as u64, then).await;
+        let settings = at_line(settings(&fake, dir.path()), &line);
+        let once = Limits { hiccups_max: 0, ..Limits::default() };
+        let dropbox = Dropbox::with_limits(&settings, once).unwrap();
+        let error = fails(&dropbox, &file(dir.path(), "b.mp4", &content)).await;
+        assert_eq!(error.fault, Whose::Networks, "{then:?}");
+        assert!(error.sentence.contains("the connection broke"), "{error}");
+    }
 }

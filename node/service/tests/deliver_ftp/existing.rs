@@ -59,3 +59,31 @@ async fn a_file_that_nobody_may_read_is_still_not_replaced_unasked() {
     assert_eq!(server.read("a.mp4").unwrap(), b"older");
     assert!(server.read("a (2).mp4").unwrap() == content);
 }
+
+#[tokio::test]
+async fn at_a_server_that_renames_onto_nothing_the_older_file_steps_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = bytes(300_000);
+    let file = file(dir.path(), "demo/a.mp4", &content);
+    let more = "AllowOverwrite off\n";
+    let server = Server::start(Setup { more, ..Setup::of(Kind::Proftpd) }).await;
+    server.ftp().push(&file).await.unwrap();
+    let older = bytes(300_001);
+    server.put("demo/a.mp4", &older);
+    // What an earlier push left, which ended before it took it away.
+    server.put("demo/.a.mp4.old", b"older still");
+    let overwriting = FtpDestination { existing: Existing::Overwrite, ..server.settings() };
+    server.at(&overwriting, quick()).push(&file).await.unwrap();
+    assert!(server.read("demo/a.mp4").unwrap() == content);
+    assert_eq!(server.names("demo"), ["a.mp4"]);
+    let log = std::fs::read_to_string(server.file("commands")).unwrap();
+    let renames: Vec<_> = log.lines().filter(|line| line.contains("\"RNTO ")).collect();
+    let renames = &renames[renames.len() - 3..];
+    for (line, (to, answer)) in renames.iter().zip([
+        ("/up/demo/a.mp4", "550"),
+        ("/up/demo/.a.mp4.old", "250"),
+        ("/up/demo/a.mp4", "250"),
+    ]) {
+        assert!(line.contains(&format!("RNTO {to}\" {answer}")), "{renames:#?}");
+    }
+}

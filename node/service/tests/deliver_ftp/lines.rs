@@ -262,11 +262,22 @@ async fn a_kept_connection_that_was_cut_meanwhile_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let behind = Behind::new(Setup::of(Kind::Vsftpd)).await;
     let ftp = behind.ftp(Limits { hiccups_max: 0, ..quick() });
-    ftp.push(&file(dir.path(), "a.mp4", &bytes(10))).await.unwrap();
+    let push = async |name| ftp.push(&file(dir.path(), name, &bytes(10))).await;
+    push("a.mp4").await.unwrap();
+    push("b.mp4").await.unwrap();
+    assert_eq!(behind.control.connections(), 1, "it was not kept");
+    // Seen before anything is asked: no attempt is lost.
+    behind.control.cut_all().await;
+    push("c.mp4").await.unwrap();
+    assert_eq!(behind.control.connections(), 2);
+    // Seen only by asking; it is not kept for the next.
     behind.control.turn(0, Then::Reset);
-    let _ = ftp.push(&file(dir.path(), "b.mp4", &bytes(20))).await;
+    let error = push("d.mp4").await.unwrap_err();
+    assert_eq!(error.fault, Fault::Networks, "{error}");
     behind.mend();
-    ftp.push(&file(dir.path(), "c.mp4", &bytes(30))).await.unwrap();
+    push("e.mp4").await.unwrap();
+    assert_eq!(behind.control.connections(), 3);
+    assert_eq!(behind.server.names(""), ["a.mp4", "b.mp4", "c.mp4", "e.mp4"]);
 
     // A server that closes what is quiet: its goodbye is seen before anything is asked.
     let more = "idle_session_timeout=1\n";
@@ -299,5 +310,33 @@ async fn a_dropped_push_stops_and_the_next_goes_on() {
         assert!(behind.server.read("a.mp4").unwrap() == content);
         let again = behind.carried().saturating_sub(content.len() as u64);
         assert!(again < 8 * MIB as u64, "{again} bytes again");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_altered_within_tls_is_the_networks_and_no_certificates() {
+    let dir = tempfile::tempdir().unwrap();
+    let content = bytes(12 * MIB);
+    let file = file(dir.path(), "a.mp4", &content);
+    for kind in BOTH {
+        for control in [false, true] {
+            let behind = Behind::new(Setup::of(kind)).await;
+            let ftp = behind.ftp(Limits { hiccups_max: 0, ..quick() });
+            if control {
+                // Its first connection is good and kept; then a byte of its next command is altered.
+                ftp.push(&file).await.unwrap();
+                behind.control.turn(0, Then::Flip);
+            } else {
+                behind.turn_data(5 * MIB as u64, Then::Flip);
+            }
+            let other = FileToPush { name: "b.mp4".into(), ..file.clone() };
+            let error = fails(&ftp, &other).await;
+            assert_eq!(error.fault, Fault::Networks, "{kind:?}: {error}");
+            assert!(!error.sentence.contains("certificate"), "{error}");
+            assert_eq!(behind.server.read("b.mp4"), None, "half a file appeared");
+            behind.mend();
+            ftp.push(&other).await.unwrap();
+            assert!(behind.server.read("b.mp4").unwrap() == content);
+        }
     }
 }

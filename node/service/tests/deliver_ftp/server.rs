@@ -250,7 +250,7 @@ fn proftpd(dir: &Path, setup: &Setup, port: u16) -> Program {
          AuthOrder mod_auth_file.c\nAuthPAM off\nRequireValidShell off\nDefaultRoot ~\n\
          AllowStoreRestart on\nAllowRetrieveRestart on\nAllowOverwrite on\nUmask 022\n\
          UseReverseDNS off\nDelayEngine off\nWtmpLog off\nTransferLog none\n\
-         ExtendedLog {d}/logins AUTH\nSystemLog {d}/system.log\nScoreboardFile {d}/scoreboard\nPidFile {d}/pid\n\
+         ExtendedLog {d}/logins AUTH\nExtendedLog {d}/commands ALL\nSystemLog {d}/system.log\nScoreboardFile {d}/scoreboard\nPidFile {d}/pid\n\
          MaxInstances 60\nUseFtpUsers off\n",
         modules.display(),
         setup.host,

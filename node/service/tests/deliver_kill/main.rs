@@ -11,6 +11,7 @@ mod fake;
 #[path = "../deliver_ftp/server.rs"]
 #[allow(dead_code, reason = "the destination's own tests need all of it")]
 mod ftp;
+#[allow(dead_code, reason = "a hanging share's test needs all of it")]
 mod node;
 #[path = "../deliver_s3/store.rs"]
 #[allow(dead_code, reason = "the destination's own tests need all of it")]
@@ -18,14 +19,19 @@ mod s3;
 #[path = "../deliver_sftp/server.rs"]
 #[allow(dead_code, reason = "the destination's own tests need all of it")]
 mod sftp;
+#[path = "../deliver_directory/share.rs"]
+#[allow(dead_code, reason = "the destination's own tests need all of it")]
+mod share;
 
 use holdfast::config::{
-    Destination, DropboxDestination, Existing, FtpDestination, S3Destination, SftpDestination,
+    Destination, DirectoryDestination, DropboxDestination, Existing, FtpDestination, S3Destination,
+    SftpDestination,
 };
 
 use self::deliver_common::line::{Line, Then};
 use self::fake::Fake;
 use self::node::{Film, Node, sha256_of};
+use self::share::Share;
 
 /// Size of the film in bytes, unless `HOLDFAST_TEST_FILM_BYTES` says another.
 const FILM_BYTES: u64 = 512 << 20;
@@ -174,4 +180,22 @@ async fn to_dropbox_at_most_the_parts_on_their_way_are_sent_again() {
     let limits = holdfast::deliver::dropbox::Limits::default();
     let most = KILLS as u64 * limits.part_bytes * limits.parts_parallel_max as u64;
     assert!(done.again_bytes <= most, "{} of at most {most}", done.again_bytes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_a_mounted_share_at_most_a_step_is_sent_again() {
+    const STEP_BYTES: u64 = 16 * MIB;
+    let share = Share::mount().await;
+    let settings = DirectoryDestination {
+        name: "share".into(),
+        path: share.path(),
+        mount_point: Some(share.mount_point()),
+        existing: Existing::Refuse,
+        limits: holdfast::config::Limits::default(),
+    };
+    let done = push_and_kill(&Destination::Directory(settings), || share.line.carried()).await;
+    let name = format!("raw/{}_raw.webm", done.id);
+    assert_eq!(sha256_of(&share.files().join(&name)), done.film.sha256);
+    assert!(done.again_bytes <= KILLS as u64 * STEP_BYTES, "{}", done.again_bytes);
+    assert_eq!(share::names(&share.files()), [name], "something was left behind");
 }

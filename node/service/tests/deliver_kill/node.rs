@@ -19,32 +19,49 @@ pub(crate) struct Node {
     port: u16,
     client: reqwest::Client,
     child: Option<Child>,
+    stopping: Vec<Child>,
 }
 
 impl Node {
     /// One that pushes what comes in, as it is, to the destination.
     pub(crate) fn laid_out(destination: &Destination) -> Self {
+        Self::laid_out_for(std::slice::from_ref(destination), "")
+    }
+
+    /// The same with several destinations, each with an environment of its name; that of the first is
+    /// called `raw`. With more lines of configuration, which begin with a table.
+    pub(crate) fn laid_out_for(destinations: &[Destination], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let at = dir.path().display();
         for folder in ["state", "vault"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        let name = destination.name().to_owned();
-        let destinations = toml::to_string(&serde_json::json!({ "destinations": [destination] }));
+        let environments: String = destinations
+            .iter()
+            .enumerate()
+            .map(|(nr, destination)| {
+                let name = destination.name();
+                let id = if nr == 0 { "raw" } else { name };
+                format!(
+                    "[[environments]]\nid = \"{id}\"\nhash = \"hash\"\ndestinations = [\"{name}\"]\n\
+                     mp4 = false\nsnapshot = false\nfilmstrip = false\n"
+                )
+            })
+            .collect();
+        let destinations = toml::to_string(&serde_json::json!({ "destinations": destinations }));
         let sha256 = digest::of(KEY.as_bytes());
         let text = format!(
             "{}\n[node]\nlisten = [\"127.0.0.1:{port}\"]\nstate_path = \"{at}/state\"\n\
              clock = \"as_is\"\n[vault]\npath = \"{at}/vault\"\n\
              [[operate.keys]]\nname = \"tests\"\nsha256 = \"{sha256}\"\n\
-             [[environments]]\nid = \"raw\"\nhash = \"hash\"\ndestinations = [\"{name}\"]\n\
-             mp4 = false\nsnapshot = false\nfilmstrip = false\n",
+             {environments}{more}",
             destinations.unwrap()
         );
         std::fs::write(dir.path().join("node.toml"), text).unwrap();
         // It made its certificate itself.
         let client = reqwest::Client::builder().tls_danger_accept_invalid_certs(true).build();
-        Self { dir, port, client: client.unwrap(), child: None }
+        Self { dir, port, client: client.unwrap(), child: None, stopping: Vec::new() }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -76,8 +93,43 @@ impl Node {
         child.wait().unwrap();
     }
 
+    /// Tells it to end, and waits until it says that it has. A process of which a thread hangs in the
+    /// kernel may be there for longer; it is ended with the node. Answers whether it is gone.
+    pub(crate) async fn stop(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let before = self.whole_log().matches("service: stopped").count();
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.until("the node to stop", async |node| {
+            (node.whole_log().matches("service: stopped").count() > before).then_some(())
+        })
+        .await;
+        for _ in 0..100 {
+            if child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.stopping.push(child);
+        false
+    }
+
+    /// Threads of its process that have this name.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let names =
+            tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        names.filter(|found| found.trim() == name).count()
+    }
+
     /// Uploads a file; answers the recording's id.
     pub(crate) async fn upload(&self, path: &Path) -> String {
+        self.upload_to("raw", path).await
+    }
+
+    /// The same for another environment.
+    pub(crate) async fn upload_to(&self, environment: &str, path: &Path) -> String {
         let file = tokio::fs::File::open(path).await.unwrap();
         let pieces = futures_util::stream::try_unfold(file, async |mut file| {
             use tokio::io::AsyncReadExt;
@@ -88,7 +140,7 @@ impl Node {
         });
         let answer = self
             .client
-            .put(self.url("/api/v1/ingest/upload?env_id=raw&env_hash=hash"))
+            .put(self.url(&format!("/api/v1/ingest/upload?env_id={environment}&env_hash=hash")))
             .header("content-type", "video/webm")
             .body(reqwest::Body::wrap_stream(pieces))
             .send()
@@ -113,6 +165,17 @@ impl Node {
             None
         })
         .await
+    }
+
+    /// Has a recording tried now.
+    pub(crate) async fn retry(&self, id: &str) {
+        let url = self.url(&format!("/api/v1/recordings/{id}/retry"));
+        self.client.post(url).bearer_auth(KEY).send().await.unwrap();
+    }
+
+    /// What the API says at a path.
+    pub(crate) async fn get(&self, path: &str) -> Option<Value> {
+        self.ask(self.client.get(self.url(&format!("/api/v1{path}")))).await
     }
 
     async fn ask(&self, request: reqwest::RequestBuilder) -> Option<Value> {
@@ -147,8 +210,12 @@ impl Node {
         self.dir().join("log")
     }
 
+    fn whole_log(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
     pub(crate) fn tail(&self) -> String {
-        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let log = self.whole_log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
@@ -156,7 +223,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
+        for child in self.stopping.iter_mut().chain(&mut self.child) {
             drop(child.kill());
             drop(child.wait());
         }

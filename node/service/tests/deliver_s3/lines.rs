@@ -153,3 +153,39 @@ async fn a_byte_altered_on_the_way_is_noticed() {
         assert!(held.uploads().await.is_empty());
     }
 }
+
+#[tokio::test]
+async fn over_tls_a_byte_altered_or_a_connection_cut_short_is_the_networks_and_no_certificates() {
+    let store = Store::get().await;
+    let held = store.make_bucket("altered-tls").await;
+    let dir = tempfile::tempdir().unwrap();
+    for (then, length) in [(Then::Flip, 4 * MIB), (Then::Flip, 11 * MIB), (Then::EndToUs, 4 * MIB)]
+    {
+        let content = bytes(length);
+        let file = file(dir.path(), "a.mp4", &content);
+        let at = async |limits| {
+            let line = Line::to(store.tls_port, MIB as u64, then).await;
+            let settings = S3Destination {
+                endpoint: format!("https://{}", line.address),
+                ca_file: Some(store.dir.join("ca.pem")),
+                ..store.settings("altered-tls")
+            };
+            (S3::with_limits(&settings, limits).unwrap(), line)
+        };
+        let (s3, line) = at(Limits { hiccups_max: 0, ..quick() }).await;
+        let error = fails(&s3, &file).await;
+        assert_eq!(error.fault, Fault::Networks, "{then:?}");
+        assert!(error.sentence.contains("the connection broke"), "{error}");
+        assert!(!line.is(Then::Flip), "no byte was altered");
+        line.mend();
+
+        // So it is tried once more at once.
+        let (s3, line) = at(quick()).await;
+        if then == Then::Flip {
+            s3.push(&file).await.unwrap();
+            assert!(!line.is(Then::Flip), "no byte was altered");
+            assert!(held.read("a.mp4").await.unwrap() == content);
+        }
+    }
+    assert!(held.uploads().await.is_empty());
+}

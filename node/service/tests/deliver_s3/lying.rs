@@ -234,6 +234,20 @@ async fn what_a_store_does_not_take_is_refused_before_anything_is_pushed() {
         ),
         (S3Destination { parts_at_once: 0, ..good() }, "parts_at_once: must be 1 to 32"),
         (S3Destination { sse: Some(Sse::S3), ..ours() }, "sse: our own storage goes by rule 9"),
+        (
+            S3Destination { storage_class: Some("STANDARD".into()), ..ours() },
+            "storage_class: our own storage goes by rule 9",
+        ),
+        (
+            S3Destination {
+                storage_classes: StorageClasses {
+                    raw: Some("STANDARD".into()),
+                    ..StorageClasses::default()
+                },
+                ..ours()
+            },
+            "storage_classes: our own storage goes by rule 9",
+        ),
         (S3Destination { preset: Some(Preset::Gcs), ..ours() }, "preset: our own storage"),
         (S3Destination { existing: Existing::Rename, ..ours() }, "existing: in our own storage"),
         (S3Destination { prefix: "{year}/".into(), ..ours() }, "prefix: placeholders are not"),

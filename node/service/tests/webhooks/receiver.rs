@@ -58,6 +58,8 @@ pub enum Reply {
     Hang,
     /// A redirect to the same address.
     Redirect,
+    /// A status, and for how long it wants to be left alone.
+    RetryAfter(u16, String),
     /// 200, and bytes without end.
     Flood,
     /// 200, and a byte now and then, without end.
@@ -178,6 +180,9 @@ async fn receive(
         }
         Reply::Redirect => {
             response.status(307).header("location", uri.to_string()).body(Body::empty()).unwrap()
+        }
+        Reply::RetryAfter(status, wait) => {
+            response.status(status).header("retry-after", wait).body(Body::empty()).unwrap()
         }
         Reply::Flood => {
             let chunk = Bytes::from(vec![b'x'; 64 << 10]);

@@ -74,6 +74,32 @@ async fn a_redirect_is_a_failure_and_is_not_followed() {
 }
 
 #[tokio::test]
+async fn a_receiver_that_asks_for_patience_gets_some() {
+    // Its own wait is 5 s at most, the next one 5 minutes.
+    for (status, asks, wait_s) in [
+        (429, "120", 120..=121),
+        (503, "90", 90..=91),
+        (503, "86400", 300..=301),
+        (429, "1", 4..=5),
+        (500, "120", 4..=5),
+    ] {
+        let receiver = Receiver::start().await;
+        receiver.answers(move |_| Reply::RetryAfter(status, asks.into()));
+        let node = Delivering::new("");
+        let (hook, _) = node.hook(&receiver.url(), "demo", json!({})).await;
+        node.home.saved(1, "demo").await;
+        let told = node.newest(&hook, is_tried).await;
+        assert_eq!((told.state, told.status), (DeliveryState::Waiting, Some(status)));
+        let ended_at = told.tries[0].at
+            + jiff::SignedDuration::from_millis(i64::try_from(told.tries[0].duration_ms).unwrap());
+        let wait = told.next_at.unwrap().duration_since(ended_at);
+        // The attempt is noted a moment after it has ended.
+        let most = wait_s.end() + i64::from(wait_s.end() > &5) * 30;
+        assert!((*wait_s.start()..=most).contains(&wait.as_secs()), "{status} {asks}: {wait:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_receiver_that_is_gone_is_sent_nothing_until_it_answers_a_ping() {
     let receiver = Receiver::start().await;
     receiver.answers(|_| Reply::Status(410, "closed"));

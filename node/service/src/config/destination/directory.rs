@@ -5,7 +5,7 @@ use std::path::{Component, PathBuf};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Deliver, Limits, Settings};
+use super::{Deliver, Existing, Limits, Settings};
 
 /// A directory of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -17,6 +17,14 @@ pub struct DirectoryDestination {
     /// folders in `[deliver] directories`.
     #[schema(value_type = String)]
     pub path: PathBuf,
+    /// Where the file system is mounted that it lies in: this folder or one above it. Where nothing
+    /// is mounted there, nothing is pushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub mount_point: Option<PathBuf>,
+    /// What happens where another file of that name is there.
+    #[serde(default)]
+    pub existing: Existing,
     /// How much of the line and of the server it may have.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,

@@ -14,6 +14,14 @@ pub(super) enum Error {
     /// The configured path is relative.
     #[error("its path is relative; give it in full, from /")]
     Relative,
+    /// The mount point cannot be right.
+    #[error("mount_point = {mount_point:?}: must be a folder other than /, and path lie in it")]
+    MountPoint { mount_point: PathBuf },
+    /// The file system that it is to lie in is not there.
+    #[error(
+        "nothing is mounted at {mount_point}, so what is pushed would fill the disk underneath; mount it"
+    )]
+    NotMounted { mount_point: PathBuf },
     /// The file's name cannot be used.
     #[error("cannot use the name {name:?}: {problem}")]
     Name { name: String, problem: String },
@@ -43,6 +51,36 @@ pub(super) enum Error {
         "nothing moved for {stall_ms} ms; check whether the disk or the file server behind it hangs"
     )]
     Stalled { stall_ms: u64 },
+    /// It cannot even be opened.
+    #[error(
+        "it does not answer: opening it takes more than {wait_ms} ms; check the disk or the file \
+         server behind it"
+    )]
+    Unanswered { wait_ms: u64 },
+    /// Too much hangs there already.
+    #[error(
+        "{left} earlier calls to it still hang; check the file server behind it. Where it was \
+         mounted anew meanwhile, restart the node"
+    )]
+    Hangs { left: usize },
+    /// An earlier push of the same name has not ended.
+    #[error(
+        "an earlier push of the same file still hangs there; check the disk or the file server \
+         behind it"
+    )]
+    Waits,
+    /// Another file is there.
+    #[error(
+        "another file is called {path} already, and existing = {existing}; move it away, or \
+         choose another setting of existing"
+    )]
+    Exists { path: PathBuf, existing: &'static str },
+    /// What is begun cannot be noted.
+    #[error(transparent)]
+    Memo(PushError),
+    /// There is no thread for it.
+    #[error("the node is short of threads: {source}")]
+    Thread { source: io::Error },
     /// The location belongs to another directory.
     #[error("{location:?} does not lie in it; has the destination's path been changed?")]
     Elsewhere { location: String },
@@ -63,6 +101,16 @@ impl Error {
         Self::Target { verb, path: path.into(), source: source.into() }
     }
 
+    /// Whether what was copied so far is worth going on with: its file system is well, but does not
+    /// answer now, or nobody waits any more.
+    pub(super) fn leaves_part(&self) -> bool {
+        match self {
+            Self::Stopped => true,
+            Self::Target { source, .. } => judge(source).0 == Fault::Networks,
+            _ => false,
+        }
+    }
+
     /// Says it to the customer's admin.
     pub(super) fn into_push_error(self, name: &str, root: &Path) -> PushError {
         let (fault, advice) = match &self {
@@ -70,10 +118,21 @@ impl Error {
             | Self::Source { .. }
             | Self::SourceBytes { .. }
             | Self::SourceEmpty { .. }
+            | Self::Memo(_)
+            | Self::Thread { .. }
             | Self::Stopped
             | Self::Crashed => (Fault::Ours, ""),
-            Self::Relative | Self::Link { .. } | Self::Elsewhere { .. } => (Fault::Customers, ""),
-            Self::TargetBytes { .. } | Self::Stalled { .. } => (Fault::Networks, ""),
+            Self::Relative
+            | Self::MountPoint { .. }
+            | Self::NotMounted { .. }
+            | Self::Link { .. }
+            | Self::Exists { .. }
+            | Self::Elsewhere { .. } => (Fault::Customers, ""),
+            Self::TargetBytes { .. }
+            | Self::Stalled { .. }
+            | Self::Unanswered { .. }
+            | Self::Hangs { .. }
+            | Self::Waits => (Fault::Networks, ""),
             Self::Root { source } => judge_root(source),
             Self::Target { source, .. } => judge(source),
         };

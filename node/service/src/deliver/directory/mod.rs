@@ -2,63 +2,120 @@
 //!
 //! - A file is copied to `.{name}.part` in its own folder, synced, checked, renamed to its name, and
 //!   the folder is synced: under its name it is either whole and durable or not there.
-//! - The directory itself must exist and is never made. A folder inside of a mount, rather than the
-//!   mount point, is the safe choice: it vanishes with the mount, and pushes fail instead of filling
-//!   the disk underneath.
+//! - A copy that was cut short is gone on with (see `client`). That it is of this very file is noted in
+//!   the push's memo before the copy is begun.
+//! - The directory itself must exist and is never made. Either it lies inside of a mount and vanishes
+//!   with it, or the mount point is named in the settings and looked for: pushes fail instead of
+//!   filling the disk underneath.
+//! - Every call may hang for ever. It does so on a thread that can be left behind (see `threads`).
 //! - No symbolic link below the directory is followed.
 //! - Two pushes of one name take turns, also where the first one's future has been dropped.
 
 mod client;
+mod copy;
 mod error;
+mod folder;
+mod threads;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
+use self::client::Root;
 use self::error::Error;
+use self::threads::Threads;
 use super::progress::{Progress, Stalled};
-use super::turns::Turns;
+use super::turns::{Turn, Turns};
 use super::{Destination, FileToPush, PushError, Reading, names};
-use crate::config::DirectoryDestination;
+use crate::config::{DirectoryDestination, Existing};
 
-/// Longest a push may stand still, in milliseconds. A share whose server is gone hangs for ever.
-const STALL_MS_MAX: u64 = 120_000;
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest wait for the directory and the file's folder to be opened, in milliseconds.
+    pub open_ms_max: u64,
+    /// Longest that a push may stand still, in milliseconds. A share whose server is gone hangs for
+    /// ever.
+    pub stall_ms_max: u64,
+    /// Most calls that hang and were given up, before nothing new is begun.
+    pub left_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { open_ms_max: 30_000, stall_ms_max: 120_000, left_max: 4 }
+    }
+}
 
 /// A directory of this machine.
 #[derive(Debug)]
 pub struct Directory {
     name: String,
-    root: PathBuf,
+    root: Root,
+    existing: Existing,
     turns: Turns,
+    threads: Threads,
+    limits: Limits,
+}
+
+/// Of which file the bytes under a temporary name are.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Begun {
+    /// Its name below the directory.
+    name: String,
+    bytes: u64,
+    sha256: Option<String>,
 }
 
 impl Directory {
     /// A destination from its settings. The directory need not be there yet.
     ///
     /// # Errors
-    /// [`PushError`] where the path is not absolute.
+    /// [`PushError`] where the path is not absolute, or does not lie below the mount point.
     pub fn new(settings: &DirectoryDestination) -> Result<Self, PushError> {
-        let root = settings.path.clone();
-        let directory = Self { name: settings.name.clone(), root, turns: Turns::default() };
-        if directory.root.is_absolute() {
-            Ok(directory)
-        } else {
-            Err(directory.failure(Error::Relative))
+        Self::with_limits(settings, Limits::default())
+    }
+
+    /// The same with other limits, for tests.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn with_limits(settings: &DirectoryDestination, limits: Limits) -> Result<Self, PushError> {
+        let DirectoryDestination { name, path, mount_point, existing, .. } = settings.clone();
+        let directory = Self {
+            name,
+            root: Root { path, mount_point },
+            existing,
+            turns: Turns::default(),
+            threads: Threads::default(),
+            limits,
+        };
+        let Root { path, mount_point } = &directory.root;
+        if !path.is_absolute() {
+            return Err(directory.failure(Error::Relative));
         }
+        if let Some(mount_point) = mount_point
+            && (mount_point.parent().is_none() || !path.starts_with(mount_point))
+        {
+            let mount_point = mount_point.clone();
+            return Err(directory.failure(Error::MountPoint { mount_point }));
+        }
+        Ok(directory)
     }
 
     fn failure(&self, error: Error) -> PushError {
-        error.into_push_error(&self.name, &self.root)
+        error.into_push_error(&self.name, &self.root.path)
     }
 
     async fn copy(&self, file: &FileToPush) -> Result<String, Error> {
-        let parts = names::parts(&file.name).map_err(|problem| Error::name(&file.name, problem))?;
-        let parts: Vec<String> = parts.into_iter().map(String::from).collect();
-        let stalled = |Stalled| Error::Stalled { stall_ms: STALL_MS_MAX };
-        let turn = self.turns.take(&file.name, STALL_MS_MAX).await.map_err(stalled)?;
+        let parts = parts(&file.name)?;
+        let turn = self.turn(&file.name).await?;
         let progress = file.progress.clone();
         let stop = StopOnDrop::default();
         let job = client::Job {
@@ -66,29 +123,78 @@ impl Directory {
             bytes: file.bytes,
             root: self.root.clone(),
             parts,
+            existing: self.existing,
+            goes_on: self.goes_on(file).await?,
             progress: progress.clone(),
             is_stopped: stop.0.clone(),
         };
-        let copying = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            job.run()
-        });
-        match progress.watch(STALL_MS_MAX, copying).await {
-            Ok(Ok(result)) => result?,
-            Ok(Err(_)) => return Err(Error::Crashed),
-            Err(Stalled) => return Err(stalled(Stalled)),
-        }
-        Ok(self.root.join(&file.name).to_string_lossy().into_owned())
+        let below = self.call(&progress, turn, move |is_open| job.run(is_open)).await?;
+        Ok(self.root.path.join(below).to_string_lossy().into_owned())
     }
 
-    fn path(&self, location: &str) -> Result<Reading, Error> {
-        Ok(Reading::Path(self.root.join(self.below(location)?)))
+    /// Whether what lies under the temporary name is this file's. Notes that it is from now on.
+    async fn goes_on(&self, file: &FileToPush) -> Result<bool, Error> {
+        if file.bytes < client::RESUMED_BYTES_MIN {
+            return Ok(false);
+        }
+        let FileToPush { name, bytes, sha256, .. } = file;
+        let begun = Begun { name: name.clone(), bytes: *bytes, sha256: sha256.clone() };
+        if file.memo.read().as_ref() == Some(&begun) {
+            return Ok(true);
+        }
+        file.memo.write(&begun).await.map_err(Error::Memo)?;
+        Ok(false)
+    }
+
+    async fn turn(&self, name: &str) -> Result<Turn, Error> {
+        let Limits { open_ms_max, left_max, .. } = self.limits;
+        self.threads.room(left_max, open_ms_max).await?;
+        // Whoever has it may hang.
+        self.turns.take(name, open_ms_max).await.map_err(|Stalled| Error::Waits)
+    }
+
+    /// Makes calls on a thread that may block, and gives up when they hang. They say when they have
+    /// opened what they need.
+    async fn call<T: Send + 'static>(
+        &self,
+        progress: &Progress,
+        turn: Turn,
+        act: impl FnOnce(Opened) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let Limits { open_ms_max, stall_ms_max, left_max } = self.limits;
+        self.threads.room(left_max, open_ms_max).await?;
+        let (opened, is_open) = oneshot::channel();
+        let mut running = self.threads.start(move || {
+            let _until_it_ends = turn;
+            act(Opened(opened))
+        })?;
+        tokio::select! {
+            biased;
+            done = &mut running => return done?,
+            opened = tokio::time::timeout(Duration::from_millis(open_ms_max), is_open) => {
+                opened.map_err(|_| Error::Unanswered { wait_ms: open_ms_max })
+            }
+        }?
+        // Whoever ended without telling has an answer.
+        .ok();
+        match progress.watch(stall_ms_max, running).await {
+            Ok(done) => done?,
+            Err(Stalled) => Err(Error::Stalled { stall_ms: stall_ms_max }),
+        }
+    }
+
+    async fn open(&self, location: &str) -> Result<Reading, Error> {
+        let path = self.root.path.join(self.below(location)?);
+        let (root, wanted) = (self.root.clone(), path.clone());
+        let turn = Turn::of_nobody();
+        self.call(&Progress::default(), turn, move |_| root.touch(&wanted)).await?;
+        Ok(Reading::Path(path))
     }
 
     /// What a location that this destination once answered with is called below the root.
     fn below<'a>(&self, location: &'a str) -> Result<&'a str, Error> {
         let elsewhere = || Error::Elsewhere { location: location.into() };
-        let rest = Path::new(location).strip_prefix(&self.root).map_err(|_| elsewhere())?;
+        let rest = Path::new(location).strip_prefix(&self.root.path).map_err(|_| elsewhere())?;
         let rest = rest.to_str().ok_or_else(elsewhere)?;
         names::parts(rest).map_err(|_| elsewhere())?;
         Ok(rest)
@@ -96,15 +202,31 @@ impl Directory {
 
     async fn remove(&self, name: &str, location: Option<&str>) -> Result<(), Error> {
         let name = location.map_or(Ok(name), |location| self.below(location))?;
-        let parts = names::parts(name).map_err(|problem| Error::name(name, problem))?;
-        let parts: Vec<String> = parts.into_iter().map(String::from).collect();
-        let root = self.root.clone();
-        let removing = tokio::task::spawn_blocking(move || client::remove(&root, &parts));
-        match Progress::default().watch(STALL_MS_MAX, removing).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::Crashed),
-            Err(Stalled) => Err(Error::Stalled { stall_ms: STALL_MS_MAX }),
-        }
+        let (root, parts) = (self.root.clone(), parts(name)?);
+        let turn = self.turn(name).await?;
+        self.call(&Progress::default(), turn, move |_| root.remove(&parts)).await
+    }
+
+    async fn remove_part(&self, memo: &[u8]) -> Result<(), Error> {
+        let Ok(begun) = serde_json::from_slice::<Begun>(memo) else { return Ok(()) };
+        let (root, parts) = (self.root.clone(), parts(&begun.name)?);
+        let turn = self.turn(&begun.name).await?;
+        self.call(&Progress::default(), turn, move |_| root.remove_part(&parts)).await
+    }
+}
+
+fn parts(name: &str) -> Result<Vec<String>, Error> {
+    let parts = names::parts(name).map_err(|problem| Error::name(name, problem))?;
+    Ok(parts.into_iter().map(String::from).collect())
+}
+
+/// By this a thread says that what it needs is open.
+struct Opened(oneshot::Sender<()>);
+
+impl Opened {
+    fn tell(self) {
+        // Nobody waits for it any more where the call was given up.
+        let _ = self.0.send(());
     }
 }
 
@@ -122,7 +244,7 @@ impl Destination for Directory {
         location: &'a str,
         _range: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Reading, PushError>> {
-        std::future::ready(self.path(location).map_err(|error| self.failure(error))).boxed()
+        async move { self.open(location).await.map_err(|error| self.failure(error)) }.boxed()
     }
 
     fn withdraw<'a>(
@@ -132,6 +254,10 @@ impl Destination for Directory {
     ) -> BoxFuture<'a, Result<(), PushError>> {
         async move { self.remove(name, location).await.map_err(|error| self.failure(error)) }
             .boxed()
+    }
+
+    fn abandon<'a>(&'a self, memo: &'a [u8]) -> BoxFuture<'a, Result<(), PushError>> {
+        async move { self.remove_part(memo).await.map_err(|error| self.failure(error)) }.boxed()
     }
 }
 

@@ -8,9 +8,9 @@ use reqwest::{Body, RequestBuilder, Response};
 use serde_json::Value;
 
 use super::error::{Error, Meaning, Refusal, Transport};
-use super::source::{Range, Source};
 use super::token::{Access, Tokens};
 use crate::deliver::progress::{Progress, Stalled};
+use crate::deliver::source::{Range, Sent, Source};
 
 /// Largest answer that is read, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -177,17 +177,21 @@ impl Client {
         progress: &Progress,
     ) -> Result<Response, Error> {
         let access = self.tokens.get(self).await?;
-        let result = self.open_with(call, &access, progress).await;
-        let Err(error) = &result else { return result };
+        let sent = match call.payload {
+            Payload::File(source, _) => Some(Sent::of(source)),
+            _ => None,
+        };
+        let result = self.open_with(call, &access, progress, sent.as_ref()).await;
+        let Err(error) = &result else {
+            sent.iter().for_each(Sent::kept);
+            return result;
+        };
         let has_file = matches!(call.payload, Payload::File(..));
         let is_broken = matches!(error, Error::Transport { transport: Transport::Broken(_), .. });
         // Who refuses a token need not read the file that comes with it; who closes a connection to
         // which one still writes loses its answer.
         if error.meaning() == Some(Meaning::Token) || (has_file && is_broken) {
             self.tokens.forget(&access).await;
-        }
-        if let Payload::File(source, _) = call.payload {
-            source.take_back(progress.bytes());
         }
         result
     }
@@ -197,10 +201,11 @@ impl Client {
         call: &Call<'_>,
         access: &Access,
         progress: &Progress,
+        sent: Option<&Sent>,
     ) -> Result<Response, Error> {
         let Call { what, stall_ms_max, .. } = *call;
         let stalled = |Stalled| Error::Stalled { what, stall_ms: stall_ms_max };
-        let mut request = self.request(call, progress).header(AUTHORIZATION, access.header());
+        let mut request = self.request(call, progress, sent).header(AUTHORIZATION, access.header());
         if let Some(root) = &self.path_root {
             request = request.header("Dropbox-API-Path-Root", root);
         }
@@ -231,7 +236,7 @@ impl Client {
         }
     }
 
-    fn request(&self, call: &Call<'_>, progress: &Progress) -> RequestBuilder {
+    fn request(&self, call: &Call<'_>, progress: &Progress, sent: Option<&Sent>) -> RequestBuilder {
         if let Payload::Argument = call.payload {
             return self
                 .http
@@ -244,12 +249,14 @@ impl Client {
             .post(format!("{}/2/{}", self.content, call.route))
             .header("Dropbox-API-Arg", ascii(&call.argument))
             .header(CONTENT_TYPE, "application/octet-stream");
-        match call.payload {
-            Payload::File(source, range) => {
-                let stream = source.stream(range, progress.clone());
+        match (&call.payload, sent) {
+            (Payload::File(source, range), Some(sent)) => {
+                let stream = source.stream(*range, progress.clone(), sent);
                 request.header(CONTENT_LENGTH, range.bytes).body(Body::wrap_stream(stream))
             }
-            Payload::Wanted(Some(range)) => request.header(CONTENT_LENGTH, 0).header(RANGE, range),
+            (Payload::Wanted(Some(range)), _) => {
+                request.header(CONTENT_LENGTH, 0).header(RANGE, *range)
+            }
             _ => request.header(CONTENT_LENGTH, 0),
         }
     }

@@ -9,10 +9,10 @@ use holdfast_core::attempts::Fault;
 
 pub(super) use self::refusal::{Meaning, Refusal};
 pub(super) use self::transport::{Transport, innermost};
-use super::source::SourceError;
 use crate::config::DropboxDestination;
 use crate::deliver::PushError;
 use crate::deliver::secret::SecretError;
+use crate::deliver::source::SourceError;
 
 /// Why a file did not get into the Dropbox, or out of it. Never holds a token or a secret.
 #[derive(Debug, thiserror::Error)]
@@ -29,15 +29,9 @@ pub(super) enum Error {
     /// The file's name cannot be used.
     #[error("cannot use the name {name:?}: {problem}")]
     Name { name: String, problem: String },
-    /// The vault's file cannot be read.
+    /// The vault's file is not what it should be.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The vault's file is not what the ledger says.
-    #[error("{path} on this node has {found} bytes instead of {expected}")]
-    SourceBytes { path: PathBuf, expected: u64, found: u64 },
-    /// The vault's file is empty, so it is none of a recording's.
-    #[error("{path} on this node is empty")]
-    SourceEmpty { path: PathBuf },
     /// Where the push is could not be noted.
     #[error("{0}")]
     Memo(String),
@@ -121,11 +115,7 @@ impl Error {
             | Self::Exists { .. }
             | Self::NoFile { .. }
             | Self::Elsewhere { .. } => Fault::Customers,
-            Self::Name { .. }
-            | Self::Source(_)
-            | Self::SourceBytes { .. }
-            | Self::SourceEmpty { .. }
-            | Self::Memo(_) => Fault::Ours,
+            Self::Name { .. } | Self::Source(_) | Self::Memo(_) => Fault::Ours,
             Self::Transport { transport, .. } => transport.fault(),
             Self::Stalled { .. }
             | Self::Busy { .. }

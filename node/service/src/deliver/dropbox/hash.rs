@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
 
-use super::source::{Range, Source, SourceError};
+use crate::deliver::source::{Range, Source, SourceError};
 use crate::digest::hex;
 
 /// How many bytes one hash is of.
@@ -47,12 +47,8 @@ impl<'a> Hashes<'a> {
         if let Some(known) = index.and_then(|index| *lock().get(index)?) {
             return Ok(known);
         }
-        let (mut sha256, mut rest) = (Context::new(&SHA256), range);
-        while rest.bytes > 0 {
-            let (piece, next) = rest.split();
-            sha256 = self.source.digest(piece, sha256).await?;
-            rest = next;
-        }
+        let taking = self.source.fold(range, Context::new(&SHA256), Context::update);
+        let sha256 = taking.await?;
         let mut hash = Block::default();
         hash.copy_from_slice(sha256.finish().as_ref());
         if let Some(known) = index.and_then(|index| lock().get_mut(index).map(|_| index)) {

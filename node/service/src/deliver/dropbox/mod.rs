@@ -21,7 +21,6 @@ mod push;
 mod read;
 mod remove;
 mod session;
-mod source;
 mod token;
 
 use std::sync::atomic::AtomicI64;
@@ -37,9 +36,9 @@ use self::error::Error;
 use self::hash::{BLOCK_BYTES, Hashes};
 use self::push::Push;
 use self::session::PART_BYTES_MAX;
-use self::source::Source;
 use self::token::Tokens;
 use super::secret::{Secrets, read_limited};
+use super::source::Source;
 use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::DropboxDestination;
 

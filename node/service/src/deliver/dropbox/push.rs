@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::client::{Call, Client, Payload, Waits};
 use super::error::{Error, Meaning};
 use super::hash::Hashes;
-use super::source::{Range, Source};
 use crate::config::{DropboxDestination, Existing};
 use crate::deliver::memo::Memo;
+use crate::deliver::names::numbered;
+use crate::deliver::source::{Range, Source};
 
 /// Most names that are tried; with the last one Dropbox chooses.
 const NAMES_MAX: u32 = 9;
@@ -200,27 +201,5 @@ impl Push<'_> {
     /// The content hash of some bytes.
     pub(super) async fn hash(&self, range: Range) -> Result<String, Error> {
         Ok(self.hashes.content_hash(range).await?)
-    }
-}
-
-/// `name (2).mp4`; the name itself with number 1.
-fn numbered(name: &str, number: u32) -> String {
-    match name.rsplit_once('.') {
-        _ if number == 1 => name.into(),
-        Some((stem, extension)) if !stem.is_empty() => format!("{stem} ({number}).{extension}"),
-        _ => format!("{name} ({number})"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_go_before_the_extension() {
-        assert_eq!(numbered("a.mp4", 1), "a.mp4");
-        assert_eq!(numbered("a.b.mp4", 2), "a.b (2).mp4");
-        assert_eq!(numbered(".a", 3), ".a (3)");
-        assert_eq!(numbered("a", 3), "a (3)");
     }
 }

@@ -14,7 +14,7 @@ use super::client::Payload;
 use super::error::{Error, Meaning};
 use super::hash::BLOCK_BYTES;
 use super::push::Push;
-use super::source::Range;
+use crate::deliver::source::Range;
 
 /// Most parts, as far as they need not be larger than Dropbox takes.
 const PARTS_MAX: u64 = 4_000;

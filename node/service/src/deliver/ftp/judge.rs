@@ -6,6 +6,7 @@ use suppaftp::FtpError;
 
 use super::error::{Error, Refusal, Tls, plain};
 use super::tls::{Failure, is_other_version, tls_error};
+use crate::deliver::tls::is_altered;
 
 /// Why the data connection did not come about.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +40,8 @@ pub(super) fn tls_judged(
 ) -> Error {
     match failed {
         Some(error) => match tls_error(&error) {
-            Some(tls) => Error::Tls(Tls::judge(tls, host)),
-            None => Error::Broken { what, problem: plain(&error.to_string()) },
+            Some(tls) if !is_altered(tls) => Error::Tls(Tls::judge(tls, host)),
+            _ => Error::Broken { what, problem: plain(&error.to_string()) },
         },
         None => Error::Tls(Tls::Other(plain(said))),
     }

@@ -12,6 +12,7 @@ use super::source::Source;
 use super::{Ftp, Place, Protection, compare};
 use crate::config::Existing;
 use crate::deliver::FileToPush;
+use crate::deliver::names::{NUMBER_MAX, numbered};
 use crate::deliver::progress::Progress;
 
 /// How much is read from the disk at once, in bytes. A push holds one of these.
@@ -20,8 +21,6 @@ const PIECE_BYTES: u64 = 256 << 10;
 const GAIN_BYTES: u64 = 1 << 20;
 /// Longest name that has room for what makes it a temporary one, in bytes.
 const NAME_BYTES_MAX: usize = 240;
-/// Most names that are tried where one is taken.
-const NAMES_MAX: u32 = 100;
 /// How slowly a server may read its own file to hash it, in bytes per millisecond.
 const HASH_BYTES_PER_MS: u64 = 20_000;
 
@@ -165,7 +164,7 @@ impl Job<'_> {
         if existing == Existing::Overwrite {
             return Ok((place.name.clone(), false));
         }
-        for number in 1..=NAMES_MAX {
+        for number in 1..=NUMBER_MAX {
             let name = numbered(&place.name, number);
             let path = place.beside(&name);
             if !exists(connection, &path).await? {
@@ -178,7 +177,7 @@ impl Job<'_> {
                 return Err(Error::Exists { path });
             }
         }
-        Err(Error::Taken { path: place.path(), tried: NAMES_MAX })
+        Err(Error::Taken { path: place.path(), tried: NUMBER_MAX })
     }
 
     /// Sends what is missing.
@@ -311,15 +310,6 @@ impl Job<'_> {
     }
 }
 
-/// `clip.mp4`, `clip (2).mp4`, and so on.
-fn numbered(name: &str, number: u32) -> String {
-    match name.rsplit_once('.') {
-        _ if number == 1 => name.to_owned(),
-        Some((stem, extension)) if !stem.is_empty() => format!("{stem} ({number}).{extension}"),
-        _ => format!("{name} ({number})"),
-    }
-}
-
 fn temporary_stem(name: &str) -> String {
     temporary(name).trim_start_matches('.').trim_end_matches(".part").to_owned()
 }
@@ -359,13 +349,5 @@ mod tests {
         let (long, other) = ("ă".repeat(127), "â".repeat(127));
         assert!(temporary(&long).len() < 64);
         assert_ne!(temporary(&long), temporary(&other));
-    }
-
-    #[test]
-    fn a_taken_name_gets_a_number_before_its_extension() {
-        assert_eq!(numbered("clip.mp4", 1), "clip.mp4");
-        assert_eq!(numbered("clip.mp4", 2), "clip (2).mp4");
-        assert_eq!(numbered("clip", 3), "clip (3)");
-        assert_eq!(numbered(".clip", 3), ".clip (3)");
     }
 }

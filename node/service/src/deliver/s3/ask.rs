@@ -7,7 +7,7 @@ use reqwest::{Method, Url};
 use rusty_s3::{Bucket, Credentials};
 
 use super::client::Header;
-use super::source::{Range, Source};
+use crate::deliver::source::{Range, Source};
 
 /// How long the signature of a request holds. Stores look at it when a request begins.
 const SIGNATURE_VALID: Duration = Duration::from_secs(3600);

@@ -12,11 +12,11 @@ use super::ask::{Ask, Payload};
 use super::credentials::Keys;
 use super::error::{Error, Refusal, Transport};
 use super::place::Place;
-use super::source::Sent;
 use super::sums::{CRC32C_HEADER, SHA256_HEADER, Sum};
 use crate::clock::Clock;
 use crate::config::Checksum;
 use crate::deliver::progress::{Progress, Stalled};
+use crate::deliver::source::Sent;
 
 /// How often one request may be sent elsewhere, or with other keys.
 const TURNS_MAX: u32 = 2;

@@ -10,10 +10,10 @@ use holdfast_core::attempts::Fault;
 pub(super) use self::refusal::{READ, Refusal};
 pub(super) use self::transport::{Transport, innermost};
 use super::credentials::MetadataError;
-use super::source::SourceError;
 use crate::config::S3Destination;
 use crate::deliver::PushError;
 use crate::deliver::secret::SecretError;
+use crate::deliver::source::SourceError;
 
 /// Why a file did not get into the bucket, or out of it. Never holds a key, a signature or an address with one.
 #[derive(Debug, thiserror::Error)]
@@ -36,15 +36,9 @@ pub(super) enum Error {
     /// The key cannot be used.
     #[error("cannot use the key {key:?}: {problem}")]
     Key { key: String, problem: String },
-    /// The vault's file cannot be read.
+    /// The vault's file is not what it should be.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The vault's file is not what the ledger says.
-    #[error("{path} on this node has {found} bytes instead of {expected}")]
-    SourceBytes { path: PathBuf, expected: u64, found: u64 },
-    /// The vault's file is empty, so it is none of a recording's.
-    #[error("{path} on this node is empty")]
-    SourceEmpty { path: PathBuf },
     /// No answer came.
     #[error("cannot {what}: {transport}")]
     Transport { what: &'static str, transport: Transport },
@@ -117,11 +111,7 @@ impl Error {
             | Self::Exists { .. }
             | Self::Environment { .. } => Fault::Customers,
             Self::Metadata(error) => error.fault(),
-            Self::Unnoted(_)
-            | Self::Key { .. }
-            | Self::Source(_)
-            | Self::SourceBytes { .. }
-            | Self::SourceEmpty { .. } => Fault::Ours,
+            Self::Unnoted(_) | Self::Key { .. } | Self::Source(_) => Fault::Ours,
             Self::Transport { transport, .. } => transport.fault(),
             Self::Stalled { .. } | Self::Altered { .. } => Fault::Networks,
             Self::Unreadable { .. } => Fault::Customers,

@@ -10,10 +10,7 @@ use super::multipart::Plan;
 use super::push::Push;
 use super::sums;
 use crate::config::{Checksum, Existing};
-use crate::deliver::names;
-
-/// Most names that are tried for one file.
-const NUMBER_MAX: u32 = 100;
+use crate::deliver::names::{self, NUMBER_MAX, numbered};
 
 /// What was found under the keys that a file may have.
 pub(super) enum Choice {
@@ -67,13 +64,13 @@ impl Push<'_> {
         }
         let plan = self.plan();
         if let Some(said) = found.checksum(self.checksum).filter(|said| !said.contains('-')) {
-            let sum = self.source.sum(self.source.whole(), self.checksum).await?;
+            let sum = sums::of(&self.source, self.source.whole(), self.checksum).await?;
             return Ok(sum.base64() == said);
         }
         let etag = found.etag.as_deref().filter(|_| !found.is_etag_opaque).unwrap_or_default();
         match etag.split_once('-') {
             None if etag.len() == 32 => {
-                let sum = self.source.sum(self.source.whole(), Checksum::Md5).await?;
+                let sum = sums::of(&self.source, self.source.whole(), Checksum::Md5).await?;
                 Ok(sum.etag().is_some_and(|md5| etag.eq_ignore_ascii_case(&md5)))
             }
             Some((_, parts)) if parts == plan.count().to_string() => {
@@ -86,34 +83,8 @@ impl Push<'_> {
     async fn composite(&self, plan: &Plan) -> Result<String, Error> {
         let mut parts = Vec::new();
         for (_, range) in plan.parts() {
-            parts.push((self.source.sum(range, Checksum::Md5).await?, range.bytes));
+            parts.push((sums::of(&self.source, range, Checksum::Md5).await?, range.bytes));
         }
         Ok(sums::whole(&parts))
-    }
-}
-
-/// `folder/name (2).mp4`
-fn numbered(key: &str, number: u32) -> String {
-    if number == 1 {
-        return key.to_owned();
-    }
-    let (folder, name) = key.rsplit_once('/').map_or((None, key), |(f, name)| (Some(f), name));
-    let name = match name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) {
-        Some((stem, extension)) => format!("{stem} ({number}).{extension}"),
-        None => format!("{name} ({number})"),
-    };
-    folder.map_or_else(|| name.clone(), |folder| format!("{folder}/{name}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_goes_before_the_ending() {
-        assert_eq!(numbered("a.b/c.mp4", 1), "a.b/c.mp4");
-        assert_eq!(numbered("a.b/c.mp4", 2), "a.b/c (2).mp4");
-        assert_eq!(numbered("a.b/c", 3), "a.b/c (3)");
-        assert_eq!(numbered(".c", 3), ".c (3)");
     }
 }

@@ -22,7 +22,6 @@ mod multipart;
 mod place;
 mod push;
 mod read;
-mod source;
 mod sums;
 mod template;
 

@@ -8,9 +8,10 @@ use super::client::{Client, Header};
 use super::error::Error;
 use super::existing::Choice;
 use super::headers;
-use super::source::Source;
+use super::sums;
 use super::template::Template;
 use crate::config::{Checksum, Existing, S3Destination};
+use crate::deliver::source::Source;
 use crate::deliver::{FileToPush, names};
 
 /// How often a key is chosen anew because something came there meanwhile.
@@ -90,7 +91,7 @@ impl<'a> Push<'a> {
     async fn put(&self, key: &str) -> Result<(Stored, bool), Error> {
         let what = "upload the file";
         let whole = self.source.whole();
-        let sum = self.source.sum(whole, self.checksum).await?;
+        let sum = sums::of(&self.source, whole, self.checksum).await?;
         let headers = self.headers.iter().cloned().chain([sum.header()]);
         let ask = Ask::new(what, Method::PUT, key)
             .headers(headers.chain(self.unless_there(false)))

@@ -14,6 +14,7 @@ use md5::{Digest, Md5};
 
 use super::client::Header;
 use crate::config::Checksum;
+use crate::deliver::source::{Range, Source, SourceError};
 
 const CRC32C: CrcAlgorithm = CrcAlgorithm::Crc32Iscsi;
 
@@ -23,6 +24,11 @@ pub(super) enum Sum {
     Md5([u8; 16]),
     Crc32c(u32),
     Sha256([u8; 32]),
+}
+
+/// The checksum of a part of a file.
+pub(super) async fn of(source: &Source, range: Range, kind: Checksum) -> Result<Sum, SourceError> {
+    Ok(source.fold(range, Summing::new(kind), Summing::update).await?.finish())
 }
 
 /// A checksum in the making.

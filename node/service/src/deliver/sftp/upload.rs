@@ -20,6 +20,7 @@ use super::remote::{Found, Remote};
 use super::replace;
 use super::window::{WINDOW_BYTES, Window};
 use crate::config::Existing;
+use crate::deliver::names::{NUMBER_MAX, numbered, temporary};
 use crate::deliver::progress::Progress;
 
 /// Sent between two syncs, in bytes: one at the end of a large file could take minutes, which nobody
@@ -32,12 +33,6 @@ const END_BYTES: u64 = 64 << 10;
 /// Of what a push that was cut short left, how much is read back at its end, in bytes: everything that
 /// may have been under way, and a little that was not.
 const TRUSTED_BYTES: u64 = WINDOW_BYTES as u64 + END_BYTES;
-
-/// Most numbers that are tried for a name that is taken.
-const NUMBER_MAX: u32 = 99;
-
-/// Longest temporary name, in bytes: file systems allow 255, and it may get an ending.
-const NAME_BYTES_MAX: usize = 255 - ".old".len();
 
 /// What to send where.
 pub(super) struct Job {
@@ -306,50 +301,4 @@ impl Job {
 /// A path below a folder.
 pub(super) fn join(folder: &str, name: &str) -> String {
     if folder.ends_with('/') { format!("{folder}{name}") } else { format!("{folder}/{name}") }
-}
-
-/// `name (2).mp4`; the name itself with number 1.
-fn numbered(name: &str, number: u32) -> String {
-    if number == 1 {
-        return name.to_owned();
-    }
-    match name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty()) {
-        Some((stem, extension)) => format!("{stem} ({number}).{extension}"),
-        None => format!("{name} ({number})"),
-    }
-}
-
-/// The name under which a file grows. A name too long to be added to is told apart by its digest.
-fn temporary(name: &str) -> String {
-    let plain = format!(".{name}.part");
-    if plain.len() <= NAME_BYTES_MAX {
-        return plain;
-    }
-    let digest = crate::digest::of(name.as_bytes());
-    let begin = name.char_indices().map(|(at, _)| at).take_while(|at| *at <= 200).last();
-    format!(".{}.{}.part", &name[..begin.unwrap_or(0)], &digest[..16])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_temporary_name_is_no_longer_than_names_may_be() {
-        assert_eq!(temporary("a.mp4"), ".a.mp4.part");
-        for name in ["x".repeat(255), "ă".repeat(127), "🎬".repeat(63), "x".repeat(250)] {
-            let short = temporary(&name);
-            assert!(short.len() <= NAME_BYTES_MAX && short.ends_with(".part"), "{short}");
-        }
-        let (one, other) = ("x".repeat(255), format!("{}y", "x".repeat(254)));
-        assert_ne!(temporary(&one), temporary(&other));
-    }
-
-    #[test]
-    fn numbers_go_before_the_extension() {
-        assert_eq!(numbered("a.mp4", 1), "a.mp4");
-        assert_eq!(numbered("a.b.mp4", 2), "a.b (2).mp4");
-        assert_eq!(numbered("a", 3), "a (3)");
-        assert_eq!(numbered(".a", 3), ".a (3)");
-    }
 }

@@ -6,7 +6,8 @@ use std::io;
 use holdfast_core::attempts::Fault;
 
 use crate::config::DropboxDestination;
-use crate::deliver::dropbox::source::SourceError;
+use crate::deliver::source::SourceError;
+use crate::deliver::tls;
 
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
@@ -37,14 +38,15 @@ impl Transport {
         let error = error.without_url();
         for cause in causes(&error) {
             if let Some(source) = cause.downcast_ref::<SourceError>() {
-                let io = io::Error::new(source.source.kind(), source.source.to_string());
-                return Err(SourceError { path: source.path.clone(), source: io });
+                return Err(source.again());
             }
             match cause.downcast_ref::<rustls::Error>() {
                 Some(rustls::Error::InvalidCertificate(problem)) => {
                     return Ok(Self::Certificate(problem.to_string()));
                 }
-                Some(other) if error.is_connect() => return Ok(Self::Tls(other.to_string())),
+                Some(other) if error.is_connect() && !tls::is_altered(other) => {
+                    return Ok(Self::Tls(other.to_string()));
+                }
                 // Bytes that were altered on the way end a connection that was good.
                 Some(other) => return Ok(Self::Broken(other.to_string())),
                 None => {}

@@ -65,6 +65,9 @@ fn check_ours(
     if settings.preset.is_some_and(|preset| preset != store.preset) {
         return Err(format!("preset: {goes_by_rule}"));
     }
+    if settings.storage_class.is_some() {
+        return Err(format!("storage_class: {goes_by_rule}"));
+    }
     if !settings.storage_classes.is_empty() {
         return Err(format!("storage_classes: {goes_by_rule}"));
     }

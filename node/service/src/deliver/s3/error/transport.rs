@@ -7,7 +7,8 @@ use holdfast_core::attempts::Fault;
 use rustls::CertificateError;
 
 use crate::config::S3Destination;
-use crate::deliver::s3::source::SourceError;
+use crate::deliver::source::SourceError;
+use crate::deliver::tls;
 
 /// Why no answer came.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +45,10 @@ impl Transport {
         let error = error.without_url();
         for cause in causes(&error) {
             if let Some(source) = cause.downcast_ref::<SourceError>() {
-                let io = io::Error::new(source.source.kind(), source.source.to_string());
-                return Err(SourceError { path: source.path.clone(), source: io });
+                return Err(source.again());
             }
             if let Some(tls) = cause.downcast_ref::<rustls::Error>() {
-                return Ok(Self::from_tls(tls));
+                return Ok(Self::from_tls(tls, error.is_connect()));
             }
         }
         let said = innermost(&error);
@@ -68,8 +68,10 @@ impl Transport {
         })
     }
 
-    fn from_tls(error: &rustls::Error) -> Self {
+    /// Once a connection is up, its certificate was good: what ends it then was altered on the way.
+    fn from_tls(error: &rustls::Error, is_handshake: bool) -> Self {
         match error {
+            other if !is_handshake || tls::is_altered(other) => Self::Broken(other.to_string()),
             rustls::Error::InvalidCertificate(
                 CertificateError::UnknownIssuer | CertificateError::BadSignature,
             ) => Self::UnknownAuthority,

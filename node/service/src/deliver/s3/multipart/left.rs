@@ -18,8 +18,8 @@ use crate::deliver::s3::ask::Ask;
 use crate::deliver::s3::client::{Answer, Client, looks_like, unquoted};
 use crate::deliver::s3::error::Error;
 use crate::deliver::s3::push::Push;
-use crate::deliver::s3::source::Range;
 use crate::deliver::s3::sums;
+use crate::deliver::source::Range;
 
 /// The memo of an upload that is not complete.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -235,7 +235,7 @@ impl Push<'_> {
         range: Range,
         listed: Listed,
     ) -> Result<Option<Part>, Error> {
-        let sum = self.source.sum(range, left.checksum).await?;
+        let sum = sums::of(&self.source, range, left.checksum).await?;
         let is_same = match sum.etag() {
             Some(md5) if !left.is_etag_opaque && looks_like(&listed.etag, &md5) => {
                 listed.etag.eq_ignore_ascii_case(&md5)

@@ -22,9 +22,9 @@ use super::ask::{Ask, Payload};
 use super::client::{Answer, Client, Header, unquoted};
 use super::error::Error;
 use super::push::{Push, Stored};
-use super::source::Range;
 use super::sums::{self, Sum};
 use crate::config::{Checksum, Existing};
+use crate::deliver::source::Range;
 
 /// How often an upload is listed and gone on with in one push.
 const ROUNDS_MAX: u32 = 2;
@@ -169,7 +169,7 @@ impl Push<'_> {
 
     async fn send_part(&self, left: &Left, number: u16, range: Range) -> Result<Part, Error> {
         let what = "upload a part";
-        let sum = self.source.sum(range, self.checksum).await?;
+        let sum = sums::of(&self.source, range, self.checksum).await?;
         let ask = Ask::new(what, Method::PUT, &left.key)
             .query("partNumber", number.to_string())
             .query("uploadId", left.upload_id.clone())

@@ -1,6 +1,6 @@
 //! Which bytes go in which part.
 
-use crate::deliver::s3::source::Range;
+use crate::deliver::source::Range;
 
 /// How a file is cut: parts of one size, but for the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

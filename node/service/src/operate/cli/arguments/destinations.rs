@@ -63,6 +63,10 @@ pub struct DestinationFlags {
     /// The folder, for kinds `directory` and `sftp`
     #[arg(long, value_name = "DIR")]
     pub path: Option<String>,
+    /// Where the file system is mounted that the folder lies in, for kind `directory`; without it
+    /// nothing is pushed
+    #[arg(long, value_name = "DIR")]
+    pub mount_point: Option<String>,
     /// The store's address, for kind `s3`, such as https://s3.us-west-1.amazonaws.com
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,

@@ -118,6 +118,7 @@ fn object(pairs: &[(String, String)]) -> Option<Value> {
 fn with_flags(mut given: Given, flags: &DestinationFlags) -> anyhow::Result<Map<String, Value>> {
     given.put("kind", flags.kind.as_deref());
     given.put("path", flags.path.as_deref());
+    given.put("mount_point", flags.mount_point.as_deref());
     given.put("endpoint", flags.endpoint.as_deref());
     given.put("region", flags.region.as_deref());
     given.put("bucket", flags.bucket.as_deref());

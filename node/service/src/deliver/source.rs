@@ -7,12 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::error::Error;
-use super::sums::{Sum, Summing};
-use crate::config::Checksum;
-use crate::deliver::progress::Progress;
 use bytes::Bytes;
 use futures_util::stream::{Stream, try_unfold};
+
+use super::progress::Progress;
 
 /// How much is read at once, in bytes. A push holds a few of these for each request under way.
 const PIECE_BYTES_MAX: u64 = 256 << 10;
@@ -20,15 +18,37 @@ const PIECE_BYTES_MAX: u64 = 256 << 10;
 /// How often a request that waits for the line shows that it is alive.
 const SIGN_EVERY: Duration = Duration::from_secs(1);
 
-/// How much is summed at once, in bytes.
-const SUMMED_BYTES_MAX: u64 = 16 << 20;
+/// How much is read on a thread before others have their turn, in bytes.
+const FOLDED_BYTES_MAX: u64 = 16 << 20;
 
-/// The vault's file could not be read in the middle of a request.
+/// The vault's file is not what it should be.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read {path} on this node: {source}")]
-pub(super) struct SourceError {
-    pub(super) path: PathBuf,
-    pub(super) source: io::Error,
+pub(super) enum SourceError {
+    /// It cannot be read.
+    #[error("cannot read {path} on this node: {source}")]
+    Unread { path: PathBuf, source: io::Error },
+    /// It is not what the ledger says.
+    #[error("{path} on this node has {found} bytes instead of {expected}")]
+    Bytes { path: PathBuf, expected: u64, found: u64 },
+    /// It is empty, so it is none of a recording's.
+    #[error("{path} on this node is empty")]
+    Empty { path: PathBuf },
+}
+
+impl SourceError {
+    /// The same again: what caused the error of a request comes by reference only.
+    pub(super) fn again(&self) -> Self {
+        match self {
+            Self::Unread { path, source } => {
+                let source = io::Error::new(source.kind(), source.to_string());
+                Self::Unread { path: path.clone(), source }
+            }
+            Self::Bytes { path, expected, found } => {
+                Self::Bytes { path: path.clone(), expected: *expected, found: *found }
+            }
+            Self::Empty { path } => Self::Empty { path: path.clone() },
+        }
+    }
 }
 
 /// A file of the vault, held open.
@@ -52,8 +72,8 @@ impl Source {
     /// Opens a file that has `bytes` bytes, at least one.
     ///
     /// # Errors
-    /// [`Error::Source`]; [`Error::SourceEmpty`]; [`Error::SourceBytes`] where it has another size.
-    pub(super) async fn open(path: &Path, bytes: u64, pace: Progress) -> Result<Self, Error> {
+    /// [`SourceError`].
+    pub(super) async fn open(path: &Path, bytes: u64, pace: Progress) -> Result<Self, SourceError> {
         let path: Arc<Path> = path.into();
         let at = path.clone();
         let opened = tokio::task::spawn_blocking(move || {
@@ -61,13 +81,13 @@ impl Source {
             let found = file.metadata()?.len();
             Ok::<_, io::Error>((file, found))
         });
-        let failed = |source| Error::Source(SourceError { path: path.to_path_buf(), source });
+        let failed = |source| SourceError::Unread { path: path.to_path_buf(), source };
         let (file, found) = joined(opened.await).map_err(failed)?;
         if found == 0 {
-            return Err(Error::SourceEmpty { path: path.to_path_buf() });
+            return Err(SourceError::Empty { path: path.to_path_buf() });
         }
         if found != bytes {
-            return Err(Error::SourceBytes { path: path.to_path_buf(), expected: bytes, found });
+            return Err(SourceError::Bytes { path: path.to_path_buf(), expected: bytes, found });
         }
         Ok(Self { file: Arc::new(file), path, bytes, pace })
     }
@@ -87,27 +107,31 @@ impl Source {
         &self.pace
     }
 
-    /// The checksum of a range.
-    pub(super) async fn sum(&self, range: Range, kind: Checksum) -> Result<Sum, SourceError> {
-        let mut summing = Summing::new(kind);
+    /// Hands the bytes of a range to something that takes them in, such as a checksum.
+    pub(super) async fn fold<T: Send + 'static>(
+        &self,
+        range: Range,
+        mut all: T,
+        take: impl Fn(&mut T, &[u8]) + Copy + Send + 'static,
+    ) -> Result<T, SourceError> {
         let mut rest = range;
         while rest.bytes > 0 {
             let source = self.clone();
-            let (now, next) = rest.split_at(SUMMED_BYTES_MAX);
-            let summed = tokio::task::spawn_blocking(move || {
+            let (now, next) = rest.split_at(FOLDED_BYTES_MAX);
+            let folded = tokio::task::spawn_blocking(move || {
                 let mut rest = now;
                 while rest.bytes > 0 {
                     let (piece, next) = rest.split_at(PIECE_BYTES_MAX);
-                    summing.update(&source.read(piece)?);
+                    take(&mut all, &source.read(piece)?);
                     rest = next;
                 }
-                Ok(summing)
+                Ok(all)
             });
-            summing = joined(summed.await).map_err(|source| self.error(source))?;
+            all = joined(folded.await).map_err(|source| self.error(source))?;
             self.pace.advance(1);
             rest = next;
         }
-        Ok(summing.finish())
+        Ok(all)
     }
 
     /// The bytes of a range; each piece counts as progress once the connection asks for more.
@@ -145,13 +169,13 @@ impl Source {
     }
 
     fn error(&self, source: io::Error) -> SourceError {
-        SourceError { path: self.path.to_path_buf(), source }
+        SourceError::Unread { path: self.path.to_path_buf(), source }
     }
 }
 
 impl Range {
-    /// The next piece to read, and what follows it.
-    fn split_at(self, bytes_max: u64) -> (Self, Self) {
+    /// At most so many bytes, and what follows them.
+    pub(super) fn split_at(self, bytes_max: u64) -> (Self, Self) {
         let bytes = self.bytes.min(bytes_max);
         let next = Self { offset: self.offset + bytes, bytes: self.bytes - bytes };
         (Self { offset: self.offset, bytes }, next)

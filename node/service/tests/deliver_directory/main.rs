@@ -1,28 +1,40 @@
-//! Pushing to directories, on real file systems: whole, full, read-only, and with traps in them.
+//! Pushing to directories, on real file systems: whole, full, read-only, with traps in them, and ones
+//! that vanish and hang.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+#[path = "../deliver_common/mod.rs"]
+mod deliver_common;
+mod existing;
+mod resume;
+#[allow(dead_code, reason = "a killed node's test needs all of it")]
+mod share;
+mod shares;
 
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use holdfast::config::{DirectoryDestination, Limits};
+use holdfast::config::{DirectoryDestination, Existing, Limits};
 use holdfast::deliver::directory::Directory;
 use holdfast::deliver::{Destination, FileToPush, PushError, Reading};
 use holdfast_core::attempts::Fault;
 
+use self::deliver_common::file;
+use self::share::names;
+
 fn settings(path: &Path) -> DirectoryDestination {
-    DirectoryDestination { name: "share".into(), path: path.into(), limits: Limits::default() }
+    DirectoryDestination {
+        name: "share".into(),
+        path: path.into(),
+        mount_point: None,
+        existing: Existing::Overwrite,
+        limits: Limits::default(),
+    }
 }
 
 fn destination(path: &Path) -> Directory {
     Directory::new(&settings(path)).unwrap()
-}
-
-fn file(dir: &Path, name: &str, bytes: &[u8]) -> FileToPush {
-    let path = dir.join(format!("file of {} bytes", bytes.len()));
-    std::fs::write(&path, bytes).unwrap();
-    FileToPush::alone(path, name.into(), bytes.len() as u64, jiff::civil::date(2026, 3, 2))
 }
 
 async fn fails(directory: &Directory, file: &FileToPush) -> PushError {
@@ -30,23 +42,6 @@ async fn fails(directory: &Directory, file: &FileToPush) -> PushError {
     assert!(error.sentence.starts_with("destination \"share\" (directory /"), "{error}");
     println!("{:?}: {}", error.fault, error.sentence);
     error
-}
-
-/// Everything below a folder.
-fn names(folder: &Path) -> Vec<String> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_dir() {
-            let below = self::names(&entry.path());
-            names.extend(below.into_iter().map(|below| format!("{name}/{below}")));
-        } else {
-            names.push(name);
-        }
-    }
-    names.sort();
-    names
 }
 
 /// A file system in memory, 1 MiB large, unmounted at the end. Needs root, as all mounts do.
@@ -63,6 +58,10 @@ impl Tmpfs {
     fn mount(&self, options: &[&str]) {
         let done = Command::new("mount").args(options).arg(&self.0).status().unwrap();
         assert!(done.success(), "cannot mount: this test needs root");
+    }
+
+    fn unmount(&self) {
+        assert!(Command::new("umount").arg(&self.0).status().unwrap().success());
     }
 }
 
