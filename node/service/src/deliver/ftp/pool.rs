@@ -11,8 +11,9 @@ use tokio::task::AbortHandle;
 
 use super::client::Connection;
 
-/// Most connections kept. Servers allow few for each user.
-const IDLE_MAX: usize = 4;
+/// Most connections kept: as many as were in use at once, within reason. A server that allows fewer
+/// has said so by then.
+const IDLE_MAX: usize = 32;
 
 struct Idle {
     number: u64,

@@ -177,8 +177,9 @@ impl Job {
             }
             opened => opened?,
         };
-        let start = if self.reads_back { self.start(remote, &mut file, path, source)? } else { 0 };
-        if start == 0 && self.reads_back && remote.bytes(&mut file, path)? > 0 {
+        let there = if self.reads_back { remote.bytes(&mut file, path)? } else { 0 };
+        let start = self.start(remote, &mut file, path, source, there)?;
+        if start == 0 && there > 0 {
             file = remote.open(path, flags | OpenFlags::TRUNCATE, mode)?;
         }
         if start > 0 {
@@ -217,15 +218,15 @@ impl Job {
         Ok(())
     }
 
-    /// From which byte on to send: behind what is there and known to be ours.
+    /// From which byte on to send: behind what is there, `found` bytes, and known to be ours.
     fn start(
         &self,
         remote: &Remote<'_>,
         file: &mut File,
         path: &str,
         source: &Local,
+        found: u64,
     ) -> Result<u64, Error> {
-        let found = remote.bytes(file, path)?;
         if found == 0 || found > self.bytes {
             return Ok(0);
         }
