@@ -12,6 +12,7 @@ pub mod attempts;
 pub mod explain;
 pub mod happening;
 pub mod job;
+mod json;
 pub mod names;
 pub mod push_order;
 pub mod recording;

@@ -19,6 +19,7 @@
 use holdfast_core::{Lane, Recording};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::LedgerError;
 use super::place::Place;
@@ -41,7 +42,7 @@ pub(super) const LATEST_KEY: &str = "latest_ms";
 const CACHE_BYTES: usize = 32 << 20;
 
 /// A recording as the ledger keeps it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Entry {
     pub(super) recording: Recording,
     /// For each lane, by [`super::store::lane_key`], when its work comes due and whether it is claimed.
@@ -53,6 +54,25 @@ impl Entry {
     pub(super) fn new(recording: Recording) -> Self {
         Self { recording, slots: Default::default() }
     }
+
+    pub(super) fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
+        let Row { recording, slots } = serde_json::from_slice(json)?;
+        let recording = Recording::from_json(recording.get().as_bytes())?;
+        Ok(Self { recording, slots })
+    }
+
+    pub(super) fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let (recording, slots) = (self.recording.to_json()?, serde_json::to_vec(&self.slots)?);
+        Ok([br#"{"recording":"#.as_slice(), &recording, br#","slots":"#, &slots, b"}"].concat())
+    }
+}
+
+/// An entry, as it is written down.
+#[derive(Deserialize)]
+struct Row<'a> {
+    #[serde(borrow)]
+    recording: &'a RawValue,
+    slots: [Slot; Lane::ALL.len()],
 }
 
 /// An entry of version 2.

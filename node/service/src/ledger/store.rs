@@ -52,7 +52,7 @@ fn timestamp(ms: i64) -> Timestamp {
 }
 
 fn decode(id: Id, bytes: &[u8], offset: Option<(u64, i64)>) -> Result<Entry, LedgerError> {
-    let mut entry: Entry = serde_json::from_slice(bytes).map_err(|error| LedgerError::Damaged {
+    let mut entry = Entry::from_json(bytes).map_err(|error| LedgerError::Damaged {
         id: RecordingId::from_bytes(id),
         reason: error.to_string(),
     })?;
@@ -177,7 +177,7 @@ pub(super) fn set_slot(
 
 fn save(write: &WriteTransaction, entry: &Entry) -> Result<(), LedgerError> {
     let id = entry.recording.id.to_bytes();
-    let bytes = serde_json::to_vec(entry).map_err(|error| {
+    let bytes = entry.to_json().map_err(|error| {
         LedgerError::Write(format!("recording {}: {error}", entry.recording.id))
     })?;
     write.open_table(RECORDINGS)?.insert(id, bytes.as_slice())?;

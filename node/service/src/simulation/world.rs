@@ -305,6 +305,7 @@ impl World {
             Act::End => {
                 self.nothing_is_late(life);
                 self.oracle.audit_log_holds(&life.node);
+                self.oracle.receipts_are_right(&life.node);
                 self.oracle.nothing_is_left(&life.node.ledger, &self.disk, &self.stores);
                 return Some(Ended::Over);
             }
@@ -355,7 +356,7 @@ impl World {
         let (now, ledger) = (self.clock.now(), &life.node.ledger);
         self.oracle.everything_is_accounted_for(now, ledger, &self.disk, &self.stores, &self.sent);
         self.oracle.promises_to_clients(&self.clients);
-        self.oracle.audit_log_holds(&life.node);
+        self.oracle.receipts_are_right(&life.node);
         for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
             self.begin_chore(life, Chore::Delete(id));
         }

@@ -84,7 +84,7 @@ impl Oracle {
     fn manifest_agrees(&self, rec: &Recording, disk: &Disk) {
         let folder = Path::new(RECORDINGS).join(rec.id.to_string());
         let Some(bytes) = disk.bytes_of(&folder.join("manifest.json")) else { return };
-        let manifest: Recording = serde_json::from_slice(&bytes).expect("a manifest");
+        let manifest = Recording::from_json(&bytes).expect("a manifest");
         let id = rec.id;
         assert_eq!(manifest.saved_at, rec.saved_at, "{id}: its manifest differs");
         assert_eq!(manifest.hold, rec.hold, "{id}: its manifest differs");

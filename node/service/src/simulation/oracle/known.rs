@@ -61,8 +61,7 @@ impl Known {
             return;
         }
         let path = Path::new(RECORDINGS).join(rec.id.to_string()).join("manifest.json");
-        let manifest = disk.bytes_of(&path).and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        let manifest: Option<Recording> = manifest;
+        let manifest = disk.bytes_of(&path).and_then(|bytes| Recording::from_json(&bytes).ok());
         let manifest = manifest.unwrap_or_else(|| panic!("{}: no manifest to be read", rec.id));
         let is_behind = rec.saved_at.is_some() && manifest.saved_at.is_none();
         assert!(!is_behind, "{}: saved, and its manifest does not say so", rec.id);

@@ -92,8 +92,8 @@ impl World {
         let is_noted = |id: &RecordingId, is_ended: bool| {
             let path = Path::new(RECORDINGS).join(id.to_string()).join("manifest.json");
             let manifest = self.disk.bytes_of(&path);
-            let manifest = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            manifest.is_none_or(|rec: Recording| rec.is_ended() == is_ended)
+            let manifest = manifest.and_then(|bytes| Recording::from_json(&bytes).ok());
+            manifest.is_none_or(|rec| rec.is_ended() == is_ended)
         };
         let known = &self.oracle.known;
         if !self.disk.is_well() || !known.iter().all(|(id, k)| is_noted(id, k.rec.is_ended())) {
