@@ -9,10 +9,10 @@
 pub mod account;
 pub mod admission;
 pub mod attempts;
+pub mod entry;
 pub mod explain;
 pub mod happening;
 pub mod job;
-mod json;
 pub mod names;
 pub mod push_order;
 pub mod recording;
