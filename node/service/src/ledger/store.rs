@@ -6,7 +6,9 @@ use std::sync::Arc;
 use holdfast_core::recording::{Event, Recording, State, due, step};
 use holdfast_core::{Effect, Lane, RecordingId};
 use jiff::Timestamp;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction,
+};
 
 use super::schema::{
     BY_ACCOUNT, BY_ENV, BY_STATE, DUE, Entry, Id, LATEST_KEY, META, OFFSETS, RECORDINGS, Slot,
@@ -435,8 +437,25 @@ pub(super) fn place(state: State) -> usize {
 }
 
 pub(super) fn next_due(database: &Database, lane: Lane) -> Result<Option<Timestamp>, LedgerError> {
-    let read = database.begin_read()?;
-    let due = read.open_table(DUE)?;
+    next_in(&database.begin_read()?.open_table(DUE)?, lane)
+}
+
+#[cfg(test)]
+pub(super) fn next_dues(
+    database: &Database,
+) -> Result<[Option<Timestamp>; Lane::ALL.len()], LedgerError> {
+    let due = database.begin_read()?.open_table(DUE)?;
+    let mut dues = [None; Lane::ALL.len()];
+    for (slot, lane) in dues.iter_mut().zip(Lane::ALL) {
+        *slot = next_in(&due, lane)?;
+    }
+    Ok(dues)
+}
+
+fn next_in(
+    due: &ReadOnlyTable<(u8, i64, Id), ()>,
+    lane: Lane,
+) -> Result<Option<Timestamp>, LedgerError> {
     let key = lane_key(lane);
     let first = due.range((key, i64::MIN, [0; 16])..=(key, i64::MAX, [0xff; 16]))?.next();
     Ok(first.transpose()?.map(|(key, _)| timestamp(key.value().1)))

@@ -62,6 +62,12 @@ enum Ended {
 enum Act {
     Client(usize),
     Admin,
+    /// A client's recording is put under a legal hold, for so many hours.
+    Case { client: usize, hours: u64 },
+    /// It is lifted.
+    CaseClosed { client: usize },
+    /// An admin's change of settings has things go by the calendar at once.
+    Expiry,
     Fault(Fault),
     /// Someone looks whether anything is late.
     Look,
@@ -159,9 +165,18 @@ impl World {
             let most_days = if chance.percent(80) { 8 } else { size.days / 2 };
             let at = Duration::from_millis(chance.from(1_000, most_days * 86_400_000));
             self.enter(at, Act::Client(number));
+            if chance.percent(15) {
+                // Before its files would go, most of the time.
+                let begun = at + Duration::from_secs(chance.from(20, 400));
+                let hours = chance.from(1, 24 * size.days);
+                self.enter(begun, Act::Case { client: number, hours });
+            }
         }
         let luck = Luck::of(&mut chance);
         for (at, fault) in luck.plan(size.days, &mut chance) {
+            if fault.is_of_the_clock() && chance.percent(60) {
+                self.enter(at + Duration::from_secs(chance.from(1, 7_200)), Act::Expiry);
+            }
             self.enter(at, Act::Fault(fault));
         }
         for _ in 0..chance.from(0, 2 + size.recordings as u64) {
@@ -298,6 +313,16 @@ impl World {
         match act {
             Act::Client(number) => self.client(life, number).await,
             Act::Admin => self.admin(life),
+            Act::Case { client, hours } => self.case(life, client, hours),
+            Act::CaseClosed { client } => {
+                if let Some(id) = self.recording_of(client) {
+                    self.begin_chore(life, Chore::Lift(id));
+                }
+            }
+            Act::Expiry => {
+                let chore = self.places.expire(self.clock.now(), &mut self.chance);
+                self.begin_chore(life, chore);
+            }
             Act::Fault(fault) => return self.fault(life, fault).await,
             Act::Look => self.nothing_is_late(life),
             Act::Mend => self.mend(life),
@@ -331,6 +356,19 @@ impl World {
     fn any_recording(&mut self) -> Option<RecordingId> {
         let ids: Vec<RecordingId> = self.oracle.known.keys().copied().collect();
         (!ids.is_empty()).then(|| ids[self.chance.index(ids.len())])
+    }
+
+    fn recording_of(&self, client: usize) -> Option<RecordingId> {
+        let mut known = self.oracle.known.iter();
+        known.find(|(_, known)| known.client == Some(client)).map(|(id, _)| *id)
+    }
+
+    /// The recording of a client is evidence from now on.
+    fn case(&mut self, life: &Life, client: usize, hours: u64) {
+        let Some(id) = self.recording_of(client) else { return };
+        self.begin_chore(life, Chore::Hold(id));
+        let over = self.elapsed() + Duration::from_secs(3_600 * hours);
+        self.enter(over, Act::CaseClosed { client });
     }
 
     fn admin(&mut self, life: &Life) {

@@ -128,6 +128,9 @@ impl Oracle {
         stores: &[Store],
     ) {
         assert_eq!(disk.names(Path::new(RECORDINGS)), Vec::<String>::new(), "left on the disk");
+        for store in stores {
+            assert_eq!(store.uploads(), Vec::<String>::new(), "half-done in {}", store.name());
+        }
         for (id, known) in self.known.iter().filter(|(_, known)| !known.is_lost) {
             let Some(rec) = ledger.get(*id).expect("the ledger can be read") else { continue };
             assert_eq!(rec.metadata, Metadata::default(), "{id}: personal data outlived it");

@@ -108,7 +108,9 @@ impl World {
     pub(super) fn mend(&mut self, life: &Life) {
         self.note("everything is mended");
         self.ill_at = self.elapsed();
-        self.agenda.retain(|_, act| !matches!(act, Act::Fault(_) | Act::Admin));
+        self.agenda.retain(|_, act| {
+            !matches!(act, Act::Fault(_) | Act::Admin | Act::Case { .. } | Act::Expiry)
+        });
         self.stores.iter().for_each(|store| store.set_mood(Mood::Well));
         self.decoder.set_failing(0);
         self.disk.set_full(false);
