@@ -16,11 +16,11 @@ use crate::ledger::{Ledger, LedgerError, Place, from_vault};
 use crate::nodekey::NodeKey;
 use crate::vault::{self, Vault};
 
-fn at(text: &str) -> Timestamp {
+pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn disk() -> Disk {
+pub(super) fn disk() -> Disk {
     let hands = Hands::at(at("2026-01-01T00:00:00Z"));
     Disk::new(Clock::driven(&hands), Chance::new(1))
 }
@@ -29,7 +29,7 @@ fn vault(disk: &Disk) -> Vault {
     Vault::open_on(vault::Disk::Simulated(disk.clone()), Path::new("/vault"), 0).unwrap()
 }
 
-fn recording(now: Timestamp) -> Recording {
+pub(super) fn recording(now: Timestamp) -> Recording {
     let policy = Policy {
         outputs: Outputs { mp4: true, snapshot: false, filmstrip: false },
         push_raw: false,
@@ -47,7 +47,7 @@ fn recording(now: Timestamp) -> Recording {
     Recording::new(id, "demo".into(), Source::Upload, policy, Metadata::default(), now)
 }
 
-fn ledger(disk: &Disk, now: Timestamp) -> Ledger {
+pub(super) fn ledger(disk: &Disk, now: Timestamp) -> Ledger {
     Ledger::open_at(&Place::Simulated(disk.ledger()), |_, _| Ok(now), Vec::new()).unwrap()
 }
 

@@ -110,6 +110,11 @@ impl Store {
         self.inner().uploads.iter().cloned().collect()
     }
 
+    /// An upload that nobody comes back for.
+    pub(super) fn leave_half_done(&self, upload: &str) {
+        self.inner().uploads.insert(upload.to_owned());
+    }
+
     /// It forgets what is half-done there, as stores do after some days.
     pub(super) fn forget_uploads(&self) {
         self.inner().uploads.clear();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use holdfast_core::explain;
 use holdfast_core::recording::{FileKind, Lane, Metadata, Recording, State};
+use holdfast_core::retention::Rule;
 use jiff::Timestamp;
 
 use super::{KINDS, Known, Oracle, RECORDINGS, Sent, name_at};
@@ -69,8 +70,11 @@ impl Oracle {
                 "client {number}: {id} is not saved"
             );
             assert!(!client.is_discarded || rec.is_ended(), "client {number}: {id} is still there");
-            let is_gone =
-                law.asked_to_delete || rec.state == State::Garbage && rec.container.is_none();
+            // With its account, what was never saved goes as well.
+            let is_expired = rec.ended.as_ref().is_some_and(|e| e.rule == Rule::AccountExpired);
+            let is_gone = law.asked_to_delete
+                || is_expired
+                || rec.state == State::Garbage && rec.container.is_none();
             let bytes = usize::try_from(rec.bytes).expect("a length");
             assert!(
                 is_gone || rec.saved_at.is_some() && bytes >= client.acknowledged,

@@ -58,7 +58,7 @@ impl World {
                 self.set_clock(off_by_s);
                 self.enter(later(minutes), Act::Fault(Fault::ClockRight));
             }
-            Fault::ClockRight => self.set_clock_right(),
+            Fault::ClockRight => self.set_clock_right(life),
         }
         None
     }
@@ -68,7 +68,11 @@ impl World {
         self.hands.set(self.wall());
     }
 
-    fn set_clock_right(&mut self) {
+    fn set_clock_right(&mut self, life: &Life) {
+        // One that a time service set back, and that has caught up with what was recorded, is believed;
+        // then it jumps ahead.
+        let is_believed = self.off_by_s < 0 && life.node.clock_is_trusted().unwrap_or(true);
+        self.oracle.may_run_ahead |= is_believed;
         self.set_clock(0);
         self.hands.synchronise(true);
         self.is_synchronised = true;
@@ -116,7 +120,7 @@ impl World {
         self.disk.set_full(false);
         self.disk.fail_syncs(0, 0);
         self.disk.rest();
-        self.set_clock_right();
+        self.set_clock_right(life);
         self.sweep_is_due = true;
         self.begin_chore(life, Chore::AcceptClock);
         for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
