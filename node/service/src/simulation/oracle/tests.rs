@@ -224,7 +224,7 @@ fn nothing_is_given_up_early() {
 fn what_has_ended_stays_so() {
     let mut history = History::saved(|_| {});
     history.happens(Event::DeleteRequested { by: "x".into() }, hours(1));
-    history.is_made_up(|rec| rec.ended = None, Vec::new(), hours(2));
+    history.is_made_up(|rec| rec.state = State::Saved, Vec::new(), hours(2));
 }
 
 #[test]
