@@ -478,8 +478,7 @@ impl<L: Line> Connection<L> {
         let Some(owned) = self.owned.as_deref() else { return Ok(()) };
         let id = owned.stream.id;
         let node = Arc::clone(&self.ingest.node);
-        let (recording, _) =
-            node.delete(id, "its client").await.map_err(|e| failed(&e.into()))?;
+        let (recording, _) = node.delete(id, "its client").await.map_err(|e| failed(&e.into()))?;
         if !recording.is_ended() {
             return Err(Problem::conflict("it is under a legal hold, and cannot be discarded"));
         }

@@ -16,8 +16,8 @@
 //! Version 1 held bare recordings and no `due`; version 2 had three lanes and no indexes. Version 3
 //! is today's.
 
-pub(super) use holdfast_core::entry::{Entry, Slot};
 use holdfast_core::Recording;
+pub(super) use holdfast_core::entry::{Entry, Slot};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 

@@ -192,11 +192,8 @@ impl Store {
             return Err(self.error(Fault::Ours, "the file changed since it was made"));
         }
         // As S3 does with what is large, for half of the files.
-        let upload = if file.bytes.is_multiple_of(2) {
-            Some(self.begin_upload(file).await?)
-        } else {
-            None
-        };
+        let upload =
+            if file.bytes.is_multiple_of(2) { Some(self.begin_upload(file).await?) } else { None };
         // It may break off in the middle.
         self.answer()?;
         {

@@ -11,7 +11,6 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_core::RecordingId;
 use jiff::{SignedDuration, Timestamp};
 
 use super::chance::Chance;
@@ -63,9 +62,14 @@ enum Act {
     Client(usize),
     Admin,
     /// A client's recording is put under a legal hold, for so many hours.
-    Case { client: usize, hours: u64 },
+    Case {
+        client: usize,
+        hours: u64,
+    },
     /// It is lifted.
-    CaseClosed { client: usize },
+    CaseClosed {
+        client: usize,
+    },
     /// An admin's change of settings has things go by the calendar at once.
     Expiry,
     Fault(Fault),
@@ -351,40 +355,6 @@ impl World {
             let at = self.elapsed() + after;
             self.enter(at, Act::Client(number));
         }
-    }
-
-    fn any_recording(&mut self) -> Option<RecordingId> {
-        let ids: Vec<RecordingId> = self.oracle.known.keys().copied().collect();
-        (!ids.is_empty()).then(|| ids[self.chance.index(ids.len())])
-    }
-
-    fn recording_of(&self, client: usize) -> Option<RecordingId> {
-        let mut known = self.oracle.known.iter();
-        known.find(|(_, known)| known.client == Some(client)).map(|(id, _)| *id)
-    }
-
-    /// The recording of a client is evidence from now on.
-    fn case(&mut self, life: &Life, client: usize, hours: u64) {
-        let Some(id) = self.recording_of(client) else { return };
-        self.begin_chore(life, Chore::Hold(id));
-        let over = self.elapsed() + Duration::from_secs(3_600 * hours);
-        self.enter(over, Act::CaseClosed { client });
-    }
-
-    fn admin(&mut self, life: &Life) {
-        if std::mem::take(&mut self.places.sweep_failed) {
-            self.sweep_is_due = true;
-            return;
-        }
-        let chore = match (self.chance.from(0, 11), self.any_recording()) {
-            (10, _) => Chore::AcceptClock,
-            (0..=1, Some(id)) => Chore::Delete(id),
-            (2..=3, Some(id)) => Chore::Hold(id),
-            (4..=5, Some(id)) => Chore::Lift(id),
-            (6..=7, Some(id)) => Chore::Retry(id),
-            _ => self.places.change(self.clock.now(), &mut self.chance),
-        };
-        self.begin_chore(life, chore);
     }
 
     /// What was promised was kept; then everything is deleted.

@@ -60,8 +60,7 @@ impl History {
     fn transcoded(of: impl FnOnce(&mut Recording)) -> Self {
         let mut history = Self::saved(of);
         history.happens(Event::Due(Lane::Process), seconds(1));
-        let files =
-            vec![NewFile { kind: FileKind::Main, bytes: 4, sha256: Some("main".into()) }];
+        let files = vec![NewFile { kind: FileKind::Main, bytes: 4, sha256: Some("main".into()) }];
         let remarks = Vec::new();
         history.happens(Event::Transcoded { media: None, files, remarks }, seconds(2));
         history
@@ -176,10 +175,7 @@ fn store_nothing_waits_for_the_last_destination() {
     });
     history.happens(Event::Due(Lane::Deliver), seconds(3));
     let (destination, location) = ("theirs".to_owned(), "there".to_owned());
-    history.happens(
-        Event::FilePushed { destination, kind: FileKind::Main, location },
-        seconds(4),
-    );
+    history.happens(Event::FilePushed { destination, kind: FileKind::Main, location }, seconds(4));
     history.goes(FileKind::Main, Rule::StoreNothing, hours(1));
 }
 
