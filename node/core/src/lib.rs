@@ -9,6 +9,7 @@
 pub mod account;
 pub mod admission;
 pub mod attempts;
+pub mod entry;
 pub mod explain;
 pub mod happening;
 pub mod job;

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use aws_lc_rs::digest::{Context, SHA256};
 
 /// How much is read at a time, in bytes.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 64 << 10;
 
 /// A digest in the making.
 #[derive(Clone)]
@@ -115,11 +115,13 @@ fn pass(file: &impl ReadAt, limit: u64, mut take: impl FnMut(&[u8])) -> io::Resu
 /// Bytes in lower-case hex.
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        text.push(char::from(DIGITS[usize::from(byte & 0xf)]));
+    }
+    text
 }
 
 #[cfg(test)]

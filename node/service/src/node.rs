@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, bail};
-use holdfast_core::recording::{Event, step};
+use holdfast_core::recording::{Event, Recording, step};
 use holdfast_core::{Lane, RecordingId, retention};
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -163,6 +163,9 @@ impl Node {
 
     /// Steps a recording through several events at once.
     ///
+    /// Lifting a legal hold is committed first and noted then: a folder must not say that it was
+    /// lifted where nobody was told so.
+    ///
     /// # Errors
     /// [`NodeError`] when nothing was done.
     pub async fn step_all<const N: usize>(
@@ -172,6 +175,11 @@ impl Node {
     ) -> Result<Stepped, NodeError> {
         let _lock = self.locks.lock(id).await;
         let now = self.clock.now();
+        if events.iter().any(|event| matches!(event, Event::HoldLifted { .. })) {
+            let stepped = self.ledger.apply_all(id, events.into(), now).await?;
+            self.note_afterwards(&stepped.0).await;
+            return Ok(stepped);
+        }
         self.note(id, &events, now).await?;
         Ok(self.ledger.apply_all(id, events.into(), now).await?)
     }
@@ -208,11 +216,17 @@ impl Node {
             return Ok(stepped);
         }
         self.running.cancel(id);
-        let recording = stepped.0.clone();
-        if let Err(error) = self.with_vault(move |vault| vault.note(&recording)).await {
-            tracing::warn!(recording = %id, %error, "its folder does not say yet that it was deleted");
-        }
+        self.note_afterwards(&stepped.0).await;
         Ok(stepped)
+    }
+
+    /// Writes into a recording's folder what the ledger knows already. Where that fails, the ledger's
+    /// word is enough.
+    async fn note_afterwards(&self, recording: &Recording) {
+        let (id, recording) = (recording.id, recording.clone());
+        if let Err(error) = self.with_vault(move |vault| vault.note(&recording)).await {
+            tracing::warn!(recording = %id, %error, "its folder does not say yet what became of it");
+        }
     }
 
     /// Writes what a recording is about to become into its folder, if it still has one.

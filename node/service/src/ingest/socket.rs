@@ -478,7 +478,10 @@ impl<L: Line> Connection<L> {
         let Some(owned) = self.owned.as_deref() else { return Ok(()) };
         let id = owned.stream.id;
         let node = Arc::clone(&self.ingest.node);
-        node.delete(id, "its client").await.map_err(|e| failed(&e.into()))?;
+        let (recording, _) = node.delete(id, "its client").await.map_err(|e| failed(&e.into()))?;
+        if !recording.is_ended() {
+            return Err(Problem::conflict("it is under a legal hold, and cannot be discarded"));
+        }
         self.ingest.streams.leave(id);
         self.owned = None;
         self.say(&FromNode::Discarded { recording_id: id }).await?;

@@ -431,6 +431,12 @@ impl Ledger {
         store::next_due(&*self.database()?, lane)
     }
 
+    /// When work is due next in each lane, in the order of [`Lane::ALL`], in one look.
+    #[cfg(test)]
+    pub(crate) fn next_dues(&self) -> Result<[Option<Timestamp>; Lane::ALL.len()], LedgerError> {
+        store::next_dues(&*self.database()?)
+    }
+
     /// The latest instant that any entry was made at. A clock that stands before it is wrong (rule 10).
     ///
     /// # Errors

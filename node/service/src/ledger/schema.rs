@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! | --- | --- | --- |
-//! | `recordings` | id (16 bytes, sorts by time) | JSON of [`Entry`] |
+//! | `recordings` | id (16 bytes, sorts by time) | JSON of [`Entry`]; a slot is at its [`super::store::lane_key`] |
 //! | `due` | lane, due time (ms since 1970), id | nothing |
 //! | `offsets` | id | durable bytes, time of the last one (ms): for recordings still arriving |
 //! | `by_state` | state, id | nothing |
@@ -16,9 +16,10 @@
 //! Version 1 held bare recordings and no `due`; version 2 had three lanes and no indexes. Version 3
 //! is today's.
 
-use holdfast_core::{Lane, Recording};
+use holdfast_core::Recording;
+pub(super) use holdfast_core::entry::{Entry, Slot};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::LedgerError;
 use super::place::Place;
@@ -40,35 +41,11 @@ const SCHEMA_KEY: &str = "schema";
 pub(super) const LATEST_KEY: &str = "latest_ms";
 const CACHE_BYTES: usize = 32 << 20;
 
-/// A recording as the ledger keeps it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(super) struct Entry {
-    pub(super) recording: Recording,
-    /// For each lane, by [`super::store::lane_key`], when its work comes due and whether it is claimed.
-    pub(super) slots: [Slot; Lane::ALL.len()],
-}
-
-impl Entry {
-    /// The entry of a recording for which no work is claimed.
-    pub(super) fn new(recording: Recording) -> Self {
-        Self { recording, slots: Default::default() }
-    }
-}
-
 /// An entry of version 2.
 #[derive(Deserialize)]
 struct Entry2 {
     recording: Recording,
     slots: [Slot; 3],
-}
-
-/// The work of one recording in one lane.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Slot {
-    /// When it comes due, in milliseconds since 1970. For claimed work, when the lease ends.
-    pub(super) at_ms: Option<i64>,
-    /// Whether a worker has it.
-    pub(super) claimed: bool,
 }
 
 /// Opens or makes the file and brings it up to date.

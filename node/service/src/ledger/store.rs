@@ -6,7 +6,9 @@ use std::sync::Arc;
 use holdfast_core::recording::{Event, Recording, State, due, step};
 use holdfast_core::{Effect, Lane, RecordingId};
 use jiff::Timestamp;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
+use redb::{
+    Database, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction,
+};
 
 use super::schema::{
     BY_ACCOUNT, BY_ENV, BY_STATE, DUE, Entry, Id, LATEST_KEY, META, OFFSETS, RECORDINGS, Slot,
@@ -52,7 +54,7 @@ fn timestamp(ms: i64) -> Timestamp {
 }
 
 fn decode(id: Id, bytes: &[u8], offset: Option<(u64, i64)>) -> Result<Entry, LedgerError> {
-    let mut entry: Entry = serde_json::from_slice(bytes).map_err(|error| LedgerError::Damaged {
+    let mut entry = Entry::from_json(bytes).map_err(|error| LedgerError::Damaged {
         id: RecordingId::from_bytes(id),
         reason: error.to_string(),
     })?;
@@ -177,7 +179,7 @@ pub(super) fn set_slot(
 
 fn save(write: &WriteTransaction, entry: &Entry) -> Result<(), LedgerError> {
     let id = entry.recording.id.to_bytes();
-    let bytes = serde_json::to_vec(entry).map_err(|error| {
+    let bytes = entry.to_json().map_err(|error| {
         LedgerError::Write(format!("recording {}: {error}", entry.recording.id))
     })?;
     write.open_table(RECORDINGS)?.insert(id, bytes.as_slice())?;
@@ -435,8 +437,25 @@ pub(super) fn place(state: State) -> usize {
 }
 
 pub(super) fn next_due(database: &Database, lane: Lane) -> Result<Option<Timestamp>, LedgerError> {
-    let read = database.begin_read()?;
-    let due = read.open_table(DUE)?;
+    next_in(&database.begin_read()?.open_table(DUE)?, lane)
+}
+
+#[cfg(test)]
+pub(super) fn next_dues(
+    database: &Database,
+) -> Result<[Option<Timestamp>; Lane::ALL.len()], LedgerError> {
+    let due = database.begin_read()?.open_table(DUE)?;
+    let mut dues = [None; Lane::ALL.len()];
+    for (slot, lane) in dues.iter_mut().zip(Lane::ALL) {
+        *slot = next_in(&due, lane)?;
+    }
+    Ok(dues)
+}
+
+fn next_in(
+    due: &ReadOnlyTable<(u8, i64, Id), ()>,
+    lane: Lane,
+) -> Result<Option<Timestamp>, LedgerError> {
     let key = lane_key(lane);
     let first = due.range((key, i64::MIN, [0; 16])..=(key, i64::MAX, [0xff; 16]))?.next();
     Ok(first.transpose()?.map(|(key, _)| timestamp(key.value().1)))

@@ -192,8 +192,16 @@ fn begin(shared: &Arc<Shared>, reopens: u32) -> Result<WriteTransaction, String>
 pub(super) fn transaction(database: &redb::Database) -> Result<WriteTransaction, String> {
     let mut write = database.begin_write().map_err(|error| error.to_string())?;
     write.set_two_phase_commit(true);
-    write.set_quick_repair(true);
+    write.set_quick_repair(repairs_quickly());
     Ok(write)
+}
+
+/// It costs more than half of a commit, so that most worlds of the simulation do without.
+fn repairs_quickly() -> bool {
+    #[cfg(test)]
+    return crate::simulation::repairs_quickly();
+    #[cfg(not(test))]
+    true
 }
 
 fn perform(shared: &Shared, write: &WriteTransaction, op: Op, batch: &mut Batch) {

@@ -40,6 +40,13 @@ pub(super) enum Fault {
     ClockRight,
 }
 
+impl Fault {
+    /// Whether the wall clock is wrong from then on.
+    pub(super) fn is_of_the_clock(self) -> bool {
+        matches!(self, Self::Clock { .. } | Self::NoTimeService { .. })
+    }
+}
+
 /// How much goes wrong in a world.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Luck {
@@ -57,7 +64,7 @@ impl Luck {
         Self {
             faults: few(chance, 12),
             crashes: few(chance, 10),
-            clocks: if chance.percent(70) { 0 } else { chance.from(1, 4) },
+            clocks: if chance.percent(55) { 0 } else { chance.from(1, 4) },
             ledgers: u64::from(chance.percent(15)),
         }
     }
@@ -84,7 +91,8 @@ impl Luck {
         for _ in 0..self.clocks {
             let size_s = [40, 4_000, 200_000][chance.index(3)];
             let off_by_s = chance.from(0, 2 * size_s).cast_signed() - size_s.cast_signed();
-            let minutes = chance.from(1, 3_000);
+            let most = if chance.percent(30) { 9_000 } else { 3_000 };
+            let minutes = chance.from(1, most);
             let fault = if chance.percent(50) {
                 Fault::Clock { off_by_s, minutes }
             } else {

@@ -26,7 +26,7 @@ pub(crate) mod storage;
 mod tests;
 mod world;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use chance::Chance;
 
@@ -34,6 +34,9 @@ thread_local! {
     /// The chance of the world that lives in this thread, if one does: for what asks from inside the
     /// node, so that the world's own plans do not depend on it.
     static HERE: RefCell<Option<Chance>> = const { RefCell::new(None) };
+    /// Whether the ledger of this thread writes with each commit what a crash has to know, as a node's
+    /// does. Where it does not, redb walks through all of it after a crash.
+    static REPAIRS_QUICKLY: Cell<bool> = const { Cell::new(true) };
 }
 
 /// Whether a world lives in this thread.
@@ -43,7 +46,14 @@ pub(crate) fn is_here() -> bool {
 
 /// A world begins to live in this thread, or ends.
 fn set_here(chance: Option<Chance>) {
+    let is_one_of_eight = |mut chance: Chance| chance.from(0, 8) == 0;
+    REPAIRS_QUICKLY.set(chance.clone().is_none_or(is_one_of_eight));
     HERE.set(chance);
+}
+
+/// Whether a commit of the ledger is to be one after which a crash needs no long repair.
+pub(crate) fn repairs_quickly() -> bool {
+    REPAIRS_QUICKLY.get()
 }
 
 /// Fills in what would be random bytes; `false` where no world lives in this thread.

@@ -6,6 +6,7 @@
 mod account;
 mod known;
 mod receipts;
+mod tests;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -330,7 +330,9 @@ impl Client {
             }
             "error" => {
                 let status = said["problem"]["status"].as_u64().expect("a status");
-                if matches!(status, 401..=404 | 410 | 415 | 422) {
+                // What is under a hold cannot be discarded.
+                let is_held = status == 409 && self.wish == Wish::Discard;
+                if is_held || matches!(status, 401..=404 | 410 | 415 | 422) {
                     self.stage = Stage::Over;
                 }
             }

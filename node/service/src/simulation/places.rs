@@ -96,6 +96,19 @@ impl Places {
         (format!("env{number}"), format!("hash{number}"))
     }
 
+    /// An account that expired long ago, or an environment that keeps for a day: much is due by the
+    /// calendar then.
+    pub(super) fn expire(&self, now: Timestamp, chance: &mut Chance) -> Chore {
+        if chance.percent(50) {
+            let expires_at = now - SignedDuration::from_hours(24 * 40);
+            let id = ["first", "second"][chance.index(2)].to_owned();
+            Chore::Change(Kind::Account, id, json!({ "expires_at": expires_at }))
+        } else {
+            let (id, _) = self.any_environment(chance);
+            Chore::Change(Kind::Environment, id, json!({ "lifecycle_days": 1 }))
+        }
+    }
+
     /// A change of an account or an environment.
     pub(super) fn change(&self, now: Timestamp, chance: &mut Chance) -> Chore {
         if chance.percent(50) {

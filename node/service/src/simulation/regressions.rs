@@ -10,17 +10,19 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::chance::Chance;
 use super::disk::Disk;
+use super::places::{self, Places};
 use crate::audit::AuditLog;
 use crate::clock::{Clock, Hands};
 use crate::ledger::{Ledger, LedgerError, Place, from_vault};
+use crate::node::Node;
 use crate::nodekey::NodeKey;
 use crate::vault::{self, Vault};
 
-fn at(text: &str) -> Timestamp {
+pub(super) fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
 
-fn disk() -> Disk {
+pub(super) fn disk() -> Disk {
     let hands = Hands::at(at("2026-01-01T00:00:00Z"));
     Disk::new(Clock::driven(&hands), Chance::new(1))
 }
@@ -29,7 +31,7 @@ fn vault(disk: &Disk) -> Vault {
     Vault::open_on(vault::Disk::Simulated(disk.clone()), Path::new("/vault"), 0).unwrap()
 }
 
-fn recording(now: Timestamp) -> Recording {
+pub(super) fn recording(now: Timestamp) -> Recording {
     let policy = Policy {
         outputs: Outputs { mp4: true, snapshot: false, filmstrip: false },
         push_raw: false,
@@ -47,7 +49,7 @@ fn recording(now: Timestamp) -> Recording {
     Recording::new(id, "demo".into(), Source::Upload, policy, Metadata::default(), now)
 }
 
-fn ledger(disk: &Disk, now: Timestamp) -> Ledger {
+pub(super) fn ledger(disk: &Disk, now: Timestamp) -> Ledger {
     Ledger::open_at(&Place::Simulated(disk.ledger()), |_, _| Ok(now), Vec::new()).unwrap()
 }
 
@@ -91,4 +93,28 @@ async fn a_ledger_made_anew_under_a_wrong_clock_knows_how_late_it_is_at_least() 
     from_vault(&vault, &Place::Simulated(disk.ledger()), (&audit, None), wrong).unwrap();
     let latest = ledger(&disk, wrong).latest_instant().unwrap();
     assert_eq!(latest, failed_at, "otherwise its stamps would move by fifty years");
+}
+
+#[tokio::test]
+async fn a_hold_whose_lifting_was_not_committed_is_still_in_the_folder() {
+    let (disk, now) = (disk(), at("2026-01-01T00:00:00Z"));
+    let mut chance = Chance::new(1);
+    let stores = places::stores(&disk, &mut chance);
+    let config = Places::new(now, &mut chance).config(&stores);
+    let clock = Clock::driven(&Hands::at(now));
+    let (key, place) = (NodeKey::of(&[7; 32]).unwrap(), Place::Simulated(disk.ledger()));
+    let node = Node::assemble(config, clock, vault(&disk), key, &place, Vec::new()).unwrap();
+    let new = recording(now);
+    let id = new.id;
+    node.vault.create(&new, 1).unwrap();
+    node.ledger.insert(new).await.unwrap();
+    node.step(id, Event::HoldSet { by: "x".into(), reason: "y".into() }).await.unwrap();
+    disk.fail_syncs(0, 1);
+    node.step(id, Event::HoldLifted { by: "x".into() }).await.unwrap_err();
+    let manifest = Path::new("/vault/recordings").join(id.to_string()).join("manifest.json");
+    let noted = Recording::from_json(&disk.bytes_of(&manifest).unwrap()).unwrap();
+    assert!(noted.hold.is_some(), "with its ledger the node would lose the hold");
+    node.step(id, Event::HoldLifted { by: "x".into() }).await.unwrap();
+    let noted = Recording::from_json(&disk.bytes_of(&manifest).unwrap()).unwrap();
+    assert!(noted.hold.is_none());
 }

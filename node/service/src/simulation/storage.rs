@@ -1,6 +1,6 @@
 //! Destinations: stores of memory, which are down, slow, full of moods, and forget to answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,10 @@ pub struct Store {
 
 struct Inner {
     objects: BTreeMap<String, Vec<u8>>,
+    /// Uploads that were begun and neither finished nor taken back, by their names.
+    uploads: BTreeSet<String>,
+    /// So many uploads were begun.
+    begun: u64,
     mood: Mood,
     chance: Chance,
 }
@@ -64,7 +68,13 @@ impl Store {
     ) -> Self {
         let files_max = chance.percent(30).then_some(1);
         let limits = Limits { files_max, ..Limits::default() };
-        let inner = Inner { objects: BTreeMap::new(), mood: Mood::Well, chance };
+        let inner = Inner {
+            objects: BTreeMap::new(),
+            uploads: BTreeSet::new(),
+            begun: 0,
+            mood: Mood::Well,
+            chance,
+        };
         Self { name, ours, limits, disk: disk.clone(), inner: Arc::new(Mutex::new(inner)) }
     }
 
@@ -93,6 +103,46 @@ impl Store {
     /// What it has under a name.
     pub(super) fn object(&self, name: &str) -> Option<Vec<u8>> {
         self.inner().objects.get(name).cloned()
+    }
+
+    /// Uploads that are half-done there.
+    pub(super) fn uploads(&self) -> Vec<String> {
+        self.inner().uploads.iter().cloned().collect()
+    }
+
+    /// An upload that nobody comes back for.
+    pub(super) fn leave_half_done(&self, upload: &str) {
+        self.inner().uploads.insert(upload.to_owned());
+    }
+
+    /// It forgets what is half-done there, as stores do after some days.
+    pub(super) fn forget_uploads(&self) {
+        self.inner().uploads.clear();
+    }
+
+    /// Begins an upload, or goes on with the one that an earlier push left. It is noted before it is
+    /// begun, so that it can be taken back whatever happens.
+    async fn begin_upload(&self, file: &FileToPush) -> Result<String, PushError> {
+        let left: Option<String> = file.memo.read();
+        let upload = match left {
+            Some(upload) => upload,
+            None => {
+                let number = {
+                    let mut inner = self.inner();
+                    inner.begun += 1;
+                    inner.begun
+                };
+                let upload = format!("{number} of {}", file.name);
+                file.memo.write(&upload).await?;
+                upload
+            }
+        };
+        others().await;
+        if self.disk.is_off() {
+            return Err(self.error(Fault::Networks, "the connection was reset"));
+        }
+        self.inner().uploads.insert(upload.clone());
+        Ok(upload)
     }
 
     fn error(&self, fault: Fault, what: &str) -> PushError {
@@ -141,7 +191,18 @@ impl Store {
         if !is_whole {
             return Err(self.error(Fault::Ours, "the file changed since it was made"));
         }
-        self.inner().objects.insert(file.name.clone(), bytes);
+        // As S3 does with what is large, for half of the files.
+        let upload =
+            if file.bytes.is_multiple_of(2) { Some(self.begin_upload(file).await?) } else { None };
+        // It may break off in the middle.
+        self.answer()?;
+        {
+            let mut inner = self.inner();
+            if let Some(upload) = upload {
+                inner.uploads.remove(&upload);
+            }
+            inner.objects.insert(file.name.clone(), bytes);
+        }
         others().await;
         self.answer()?;
         Ok(format!("{}/{}", self.name, file.name))
@@ -191,6 +252,20 @@ impl Destination for Store {
                     pieces: futures_util::stream::iter([Ok(Bytes::from(bytes))]).boxed(),
                 },
             })
+        }
+        .boxed()
+    }
+
+    fn abandon<'a>(&'a self, memo: &'a [u8]) -> BoxFuture<'a, Result<(), PushError>> {
+        async move {
+            self.receive().await?;
+            let upload: String = serde_json::from_slice(memo).expect("a memo that it wrote");
+            if self.disk.is_off() {
+                return Err(self.error(Fault::Networks, "the connection was reset"));
+            }
+            self.inner().uploads.remove(&upload);
+            others().await;
+            self.answer()
         }
         .boxed()
     }

@@ -5,7 +5,7 @@ use std::panic::catch_unwind;
 use super::world::{Size, World};
 
 /// Worlds in all, each with ten recordings, unless [`HOW_MANY`] says another number.
-const WORLDS: u64 = 240;
+const WORLDS: u64 = 1_000;
 const HOW_MANY: &str = "HOLDFAST_SIM_WORLDS";
 const SMALL: Size = Size { recordings: 10, days: 40 };
 /// The one that is lived again, or a range of them, instead of all.

@@ -11,7 +11,6 @@ mod trouble;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use holdfast_core::RecordingId;
 use jiff::{SignedDuration, Timestamp};
 
 use super::chance::Chance;
@@ -62,6 +61,17 @@ enum Ended {
 enum Act {
     Client(usize),
     Admin,
+    /// A client's recording is put under a legal hold, for so many hours.
+    Case {
+        client: usize,
+        hours: u64,
+    },
+    /// It is lifted.
+    CaseClosed {
+        client: usize,
+    },
+    /// An admin's change of settings has things go by the calendar at once.
+    Expiry,
     Fault(Fault),
     /// Someone looks whether anything is late.
     Look,
@@ -159,9 +169,18 @@ impl World {
             let most_days = if chance.percent(80) { 8 } else { size.days / 2 };
             let at = Duration::from_millis(chance.from(1_000, most_days * 86_400_000));
             self.enter(at, Act::Client(number));
+            if chance.percent(15) {
+                // Before its files would go, most of the time.
+                let begun = at + Duration::from_secs(chance.from(20, 400));
+                let hours = chance.from(1, 24 * size.days);
+                self.enter(begun, Act::Case { client: number, hours });
+            }
         }
         let luck = Luck::of(&mut chance);
         for (at, fault) in luck.plan(size.days, &mut chance) {
+            if fault.is_of_the_clock() && chance.percent(60) {
+                self.enter(at + Duration::from_secs(chance.from(1, 7_200)), Act::Expiry);
+            }
             self.enter(at, Act::Fault(fault));
         }
         for _ in 0..chance.from(0, 2 + size.recordings as u64) {
@@ -298,6 +317,16 @@ impl World {
         match act {
             Act::Client(number) => self.client(life, number).await,
             Act::Admin => self.admin(life),
+            Act::Case { client, hours } => self.case(life, client, hours),
+            Act::CaseClosed { client } => {
+                if let Some(id) = self.recording_of(client) {
+                    self.begin_chore(life, Chore::Lift(id));
+                }
+            }
+            Act::Expiry => {
+                let chore = self.places.expire(self.clock.now(), &mut self.chance);
+                self.begin_chore(life, chore);
+            }
             Act::Fault(fault) => return self.fault(life, fault).await,
             Act::Look => self.nothing_is_late(life),
             Act::Mend => self.mend(life),
@@ -305,6 +334,7 @@ impl World {
             Act::End => {
                 self.nothing_is_late(life);
                 self.oracle.audit_log_holds(&life.node);
+                self.oracle.receipts_are_right(&life.node);
                 self.oracle.nothing_is_left(&life.node.ledger, &self.disk, &self.stores);
                 return Some(Ended::Over);
             }
@@ -327,27 +357,6 @@ impl World {
         }
     }
 
-    fn any_recording(&mut self) -> Option<RecordingId> {
-        let ids: Vec<RecordingId> = self.oracle.known.keys().copied().collect();
-        (!ids.is_empty()).then(|| ids[self.chance.index(ids.len())])
-    }
-
-    fn admin(&mut self, life: &Life) {
-        if std::mem::take(&mut self.places.sweep_failed) {
-            self.sweep_is_due = true;
-            return;
-        }
-        let chore = match (self.chance.from(0, 11), self.any_recording()) {
-            (10, _) => Chore::AcceptClock,
-            (0..=1, Some(id)) => Chore::Delete(id),
-            (2..=3, Some(id)) => Chore::Hold(id),
-            (4..=5, Some(id)) => Chore::Lift(id),
-            (6..=7, Some(id)) => Chore::Retry(id),
-            _ => self.places.change(self.clock.now(), &mut self.chance),
-        };
-        self.begin_chore(life, chore);
-    }
-
     /// What was promised was kept; then everything is deleted.
     async fn account(&mut self, life: &Life) {
         self.nothing_is_late(life);
@@ -355,7 +364,7 @@ impl World {
         let (now, ledger) = (self.clock.now(), &life.node.ledger);
         self.oracle.everything_is_accounted_for(now, ledger, &self.disk, &self.stores, &self.sent);
         self.oracle.promises_to_clients(&self.clients);
-        self.oracle.audit_log_holds(&life.node);
+        self.oracle.receipts_are_right(&life.node);
         for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
             self.begin_chore(life, Chore::Delete(id));
         }

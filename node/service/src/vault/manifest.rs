@@ -14,7 +14,8 @@ const BYTES_MAX: u64 = 256 << 10;
 
 pub(super) fn write(disk: &Disk, folder: &Path, recording: &Recording) -> Result<(), VaultError> {
     let path = folder.join(NAME);
-    let bytes = serde_json::to_vec(recording)
+    let bytes = recording
+        .to_json()
         .map_err(|error| VaultError::Manifest { path: path.clone(), reason: error.to_string() })?;
     replace(disk, folder, NAME, NEW_NAME, &bytes)
 }
@@ -41,6 +42,6 @@ pub(super) fn read(disk: &Disk, folder: &Path) -> Result<Recording, VaultError> 
         .open(&path, For::Reading)
         .and_then(|file| digest::read_start(&file, BYTES_MAX))
         .map_err(VaultError::io("read", &path))?;
-    serde_json::from_slice(&bytes)
+    Recording::from_json(&bytes)
         .map_err(|error| VaultError::Manifest { path, reason: error.to_string() })
 }

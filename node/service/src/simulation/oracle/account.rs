@@ -5,6 +5,7 @@ use std::path::Path;
 
 use holdfast_core::explain;
 use holdfast_core::recording::{FileKind, Lane, Metadata, Recording, State};
+use holdfast_core::retention::Rule;
 use jiff::Timestamp;
 
 use super::{KINDS, Known, Oracle, RECORDINGS, Sent, name_at};
@@ -69,8 +70,11 @@ impl Oracle {
                 "client {number}: {id} is not saved"
             );
             assert!(!client.is_discarded || rec.is_ended(), "client {number}: {id} is still there");
-            let is_gone =
-                law.asked_to_delete || rec.state == State::Garbage && rec.container.is_none();
+            // With its account, what was never saved goes as well.
+            let is_expired = rec.ended.as_ref().is_some_and(|e| e.rule == Rule::AccountExpired);
+            let is_gone = law.asked_to_delete
+                || is_expired
+                || rec.state == State::Garbage && rec.container.is_none();
             let bytes = usize::try_from(rec.bytes).expect("a length");
             assert!(
                 is_gone || rec.saved_at.is_some() && bytes >= client.acknowledged,
@@ -84,7 +88,7 @@ impl Oracle {
     fn manifest_agrees(&self, rec: &Recording, disk: &Disk) {
         let folder = Path::new(RECORDINGS).join(rec.id.to_string());
         let Some(bytes) = disk.bytes_of(&folder.join("manifest.json")) else { return };
-        let manifest: Recording = serde_json::from_slice(&bytes).expect("a manifest");
+        let manifest = Recording::from_json(&bytes).expect("a manifest");
         let id = rec.id;
         assert_eq!(manifest.saved_at, rec.saved_at, "{id}: its manifest differs");
         assert_eq!(manifest.hold, rec.hold, "{id}: its manifest differs");
@@ -128,6 +132,9 @@ impl Oracle {
         stores: &[Store],
     ) {
         assert_eq!(disk.names(Path::new(RECORDINGS)), Vec::<String>::new(), "left on the disk");
+        for store in stores {
+            assert_eq!(store.uploads(), Vec::<String>::new(), "half-done in {}", store.name());
+        }
         for (id, known) in self.known.iter().filter(|(_, known)| !known.is_lost) {
             let Some(rec) = ledger.get(*id).expect("the ledger can be read") else { continue };
             assert_eq!(rec.metadata, Metadata::default(), "{id}: personal data outlived it");

@@ -11,13 +11,17 @@ use crate::audit::verify::{With, verify};
 use crate::node::Node;
 
 impl Oracle {
-    /// Holds an export against the public key, and its receipts against what is known.
+    /// Holds an export against the public key: asked once, at the end, of all that was ever written.
     pub(in crate::simulation) fn audit_log_holds(&self, node: &Node) {
         let export = export(node);
         let keys = vec![node.audit.public_key().clone()];
         let report = verify(export.as_slice(), With { keys, known: None }).expect("it can be read");
         assert!(report.faults.is_empty(), "the audit log: {:?}", report.faults);
-        let receipts = receipts(&export);
+    }
+
+    /// What was deleted has a receipt, and nothing else has.
+    pub(in crate::simulation) fn receipts_are_right(&self, node: &Node) {
+        let receipts = receipts(&export(node));
         for ((id, kind), rules) in &receipts {
             assert_eq!(rules.len(), 1, "{id}: receipts for its {kind:?} by {rules:?}");
             let known = self.known.get(id).expect("receipts are for what is known");

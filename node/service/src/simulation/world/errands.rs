@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use holdfast_core::Lane;
+use holdfast_core::{Lane, RecordingId};
 use tokio::task::JoinHandle;
 
 use super::{Act, Ended, Life, World};
@@ -88,6 +88,40 @@ impl World {
             has_begun = true;
         }
         has_begun
+    }
+
+    fn any_recording(&mut self) -> Option<RecordingId> {
+        let ids: Vec<RecordingId> = self.oracle.known.keys().copied().collect();
+        (!ids.is_empty()).then(|| ids[self.chance.index(ids.len())])
+    }
+
+    pub(super) fn recording_of(&self, client: usize) -> Option<RecordingId> {
+        let mut known = self.oracle.known.iter();
+        known.find(|(_, known)| known.client == Some(client)).map(|(id, _)| *id)
+    }
+
+    /// The recording of a client is evidence from now on.
+    pub(super) fn case(&mut self, life: &Life, client: usize, hours: u64) {
+        let Some(id) = self.recording_of(client) else { return };
+        self.begin_chore(life, Chore::Hold(id));
+        let over = self.elapsed() + Duration::from_secs(3_600 * hours);
+        self.enter(over, Act::CaseClosed { client });
+    }
+
+    pub(super) fn admin(&mut self, life: &Life) {
+        if std::mem::take(&mut self.places.sweep_failed) {
+            self.sweep_is_due = true;
+            return;
+        }
+        let chore = match (self.chance.from(0, 11), self.any_recording()) {
+            (10, _) => Chore::AcceptClock,
+            (0..=1, Some(id)) => Chore::Delete(id),
+            (2..=3, Some(id)) => Chore::Hold(id),
+            (4..=5, Some(id)) => Chore::Lift(id),
+            (6..=7, Some(id)) => Chore::Retry(id),
+            _ => self.places.change(self.clock.now(), &mut self.chance),
+        };
+        self.begin_chore(life, chore);
     }
 
     pub(super) fn begin_chore(&mut self, life: &Life, chore: Chore) {

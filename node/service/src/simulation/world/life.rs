@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::{Turn, World};
 use crate::audit::AuditLog;
 use crate::clock::{self, Clock};
+use crate::deliver::abandon;
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
 use crate::ledger::{self, Place};
@@ -19,6 +20,7 @@ use crate::nodekey::NodeKey;
 use crate::queue;
 use crate::retain::{Expirer, Retainer};
 use crate::service;
+use crate::simulation::storage::Store;
 use crate::transcode::Transcoder;
 use crate::vault::{self, Vault};
 
@@ -66,11 +68,14 @@ impl World {
             for line in self.oracle.begin_anew(&node.ledger) {
                 self.note(line);
             }
+            // With the memos of what was half-done there.
+            self.stores.iter().for_each(Store::forget_uploads);
         }
         // What changed while it was down is taken over at each start.
         self.sweep_is_due = true;
         let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), TaskTracker::new());
         drop(tokio::spawn(clock::watch::run(Arc::clone(&node))));
+        drop(tokio::spawn(abandon::run(Arc::clone(&node))));
         drop(tokio::spawn(ingest::run_commits(Arc::clone(&node), Arc::clone(&streams))));
         let of = || Arc::clone(&node);
         Ok(Life {
@@ -92,7 +97,7 @@ impl Life {
         let commits = *self.node.ledger.changes().borrow();
         let dues = match self.dues.filter(|(as_of, _)| is_well && *as_of == commits) {
             Some((_, dues)) => dues,
-            None => Lane::ALL.map(|lane| self.node.ledger.next_due(lane).ok().flatten()),
+            None => self.node.ledger.next_dues().unwrap_or_default(),
         };
         self.dues = Some((commits, dues));
         Lane::ALL.iter().zip(dues).find(|(of, _)| **of == lane).and_then(|(_, due)| due)

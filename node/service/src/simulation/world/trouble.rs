@@ -58,7 +58,7 @@ impl World {
                 self.set_clock(off_by_s);
                 self.enter(later(minutes), Act::Fault(Fault::ClockRight));
             }
-            Fault::ClockRight => self.set_clock_right(),
+            Fault::ClockRight => self.set_clock_right(life),
         }
         None
     }
@@ -68,7 +68,11 @@ impl World {
         self.hands.set(self.wall());
     }
 
-    fn set_clock_right(&mut self) {
+    fn set_clock_right(&mut self, life: &Life) {
+        // One that a time service set back, and that has caught up with what was recorded, is believed;
+        // then it jumps ahead.
+        let is_believed = self.off_by_s < 0 && life.node.clock_is_trusted().unwrap_or(true);
+        self.oracle.may_run_ahead |= is_believed;
         self.set_clock(0);
         self.hands.synchronise(true);
         self.is_synchronised = true;
@@ -92,8 +96,8 @@ impl World {
         let is_noted = |id: &RecordingId, is_ended: bool| {
             let path = Path::new(RECORDINGS).join(id.to_string()).join("manifest.json");
             let manifest = self.disk.bytes_of(&path);
-            let manifest = manifest.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            manifest.is_none_or(|rec: Recording| rec.is_ended() == is_ended)
+            let manifest = manifest.and_then(|bytes| Recording::from_json(&bytes).ok());
+            manifest.is_none_or(|rec| rec.is_ended() == is_ended)
         };
         let known = &self.oracle.known;
         if !self.disk.is_well() || !known.iter().all(|(id, k)| is_noted(id, k.rec.is_ended())) {
@@ -108,13 +112,15 @@ impl World {
     pub(super) fn mend(&mut self, life: &Life) {
         self.note("everything is mended");
         self.ill_at = self.elapsed();
-        self.agenda.retain(|_, act| !matches!(act, Act::Fault(_) | Act::Admin));
+        self.agenda.retain(|_, act| {
+            !matches!(act, Act::Fault(_) | Act::Admin | Act::Case { .. } | Act::Expiry)
+        });
         self.stores.iter().for_each(|store| store.set_mood(Mood::Well));
         self.decoder.set_failing(0);
         self.disk.set_full(false);
         self.disk.fail_syncs(0, 0);
         self.disk.rest();
-        self.set_clock_right();
+        self.set_clock_right(life);
         self.sweep_is_due = true;
         self.begin_chore(life, Chore::AcceptClock);
         for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
