@@ -1,0 +1,127 @@
+//! Header backups: the 16 MiB without which a volume is noise.
+//!
+//! One is kept for each volume, in `header_backups`, as `NAME.UUID.luks2`, for root alone, and made anew
+//! after each change of a slot, so that no kept one opens with a key that was retired. It holds the
+//! slots as the disk does, wrapped by their keys, and nothing in the clear: it is worth as much as
+//! the disk's own first 16 MiB, and is not encrypted once more. But it opens the volume with the
+//! keys of its own day: whoever exports one has to keep it as well as those keys, and destroy it
+//! when they are retired.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+
+use crate::config::{Config, Name};
+use crate::error::Error;
+use crate::luks::{Kdf, Luks};
+use crate::state;
+
+/// Ending of the kept files.
+const ENDING: &str = "luks2";
+
+/// Where the backup of a volume is kept.
+#[must_use]
+pub fn path(config: &Config, name: &Name, uuid: &str) -> PathBuf {
+    config.header_backups.join(format!("{name}.{uuid}.{ENDING}"))
+}
+
+/// The kept backups of a volume, with the UUIDs in their names; a volume that was made anew has
+/// several until it is erased.
+#[must_use]
+pub fn kept(config: &Config, name: &Name) -> Vec<(PathBuf, String)> {
+    let prefix = format!("{name}.");
+    let entries = fs::read_dir(&config.header_backups).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let file = entry.file_name().into_string().ok()?;
+            let uuid = file.strip_prefix(&prefix)?.strip_suffix(ENDING)?.strip_suffix('.')?;
+            Some((entry.path(), uuid.to_owned()))
+        })
+        .collect()
+}
+
+/// Makes the kept backup anew.
+///
+/// # Errors
+/// If it cannot be written; the old one is there still.
+pub fn keep(config: &Config, name: &Name, luks: &mut Luks) -> Result<PathBuf, Error> {
+    state::folder(&config.header_backups)?;
+    let path = path(config, name, &luks.uuid()?);
+    let new = path.with_extension("new");
+    state::remove(&new);
+    write(luks, &new)?;
+    let doing = || format!("keeping the header backup {}", path.display());
+    #[expect(clippy::disallowed_methods, reason = "a header backup, no recording")]
+    fs::rename(&new, &path).map_err(|e| Error::failed(doing(), e))?;
+    sync(&config.header_backups).map_err(|e| Error::failed(doing(), e))?;
+    Ok(path)
+}
+
+/// Writes a backup to a file that must not be there yet, and reads it back.
+///
+/// # Errors
+/// If it is there, or cannot be written.
+pub fn write(luks: &mut Luks, file: &Path) -> Result<(), Error> {
+    luks.back_up(file)?;
+    sync(file).map_err(|e| Error::failed(format!("writing {}", file.display()), e))?;
+    check(file, Kdf::default(), Some(&luks.uuid()?)).map(drop)
+}
+
+/// Reads a backup, which has to be of this volume.
+///
+/// # Errors
+/// If it is damaged, no backup, or another volume's.
+pub fn check(file: &Path, kdf: Kdf, uuid: Option<&str>) -> Result<Luks, Error> {
+    let wrong = |problem: String| Error::Header { what: file.to_owned(), problem };
+    let loaded = Luks::load(file, kdf).map_err(|e| wrong(format!("no whole header backup: {e}")));
+    let mut luks = loaded?.ok_or_else(|| wrong("no header backup".to_owned()))?;
+    let length = file.metadata().map_or(0, |meta| meta.len());
+    let needed = luks.header_bytes()?;
+    if length < needed {
+        return Err(wrong(format!("cut off: {length} of {needed} bytes")));
+    }
+    let of = luks.uuid()?;
+    match uuid {
+        Some(uuid) if uuid != of => {
+            let other =
+                format!("the backup of another volume: {of}, not {uuid}. Nothing was changed");
+            Err(wrong(other))
+        }
+        _ => Ok(luks),
+    }
+}
+
+/// Overwrites and removes every kept backup of a volume; how many there were.
+///
+/// # Errors
+/// If one stays.
+pub fn destroy(config: &Config, name: &Name) -> Result<usize, Error> {
+    let kept = kept(config, name);
+    for (file, _) in &kept {
+        let failed = |e| Error::failed(format!("destroying {}", file.display()), e);
+        overwrite(file).map_err(failed)?;
+        state::remove(file);
+        sync(&config.header_backups).map_err(failed)?;
+    }
+    Ok(kept.len())
+}
+
+fn overwrite(file: &Path) -> std::io::Result<()> {
+    let mut open = fs::OpenOptions::new().write(true).open(file)?;
+    let mut left = open.metadata()?.len();
+    let zeros = vec![0; 1 << 20];
+    while left > 0 {
+        let n = left.min(zeros.len() as u64);
+        open.write_all(&zeros[..n as usize])?;
+        left -= n;
+    }
+    open.sync_all()
+}
+
+fn sync(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    options.read(true).custom_flags(libc::O_NOFOLLOW).open(path).and_then(|it: File| it.sync_all())
+}

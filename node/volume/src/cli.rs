@@ -1,0 +1,340 @@
+//! The command line for technicians. What it takes, and what it prints.
+
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
+
+use crate::config::Config;
+use crate::confirm::Confirmation;
+use crate::error::Error;
+use crate::keys::{RecoveryKey, Secret};
+use crate::status::Status;
+use crate::volume::Volume;
+use crate::{backup, device, state, status};
+
+const AFTER: &str = "\
+Exit status: 0 done; 1 failed; 2 called wrongly; 3 wrong configuration, or no such volume; \
+4 not confirmed, nothing changed; 5 device missing, or several; 6 device holds something else; \
+7 no key opens it; 8 in use; 9 header or backup damaged, or another volume's; 10 not proven erased.";
+
+/// Opens, makes, closes and erases the encrypted volumes that its configuration names.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast-volume", version, after_help = AFTER)]
+pub struct Arguments {
+    /// The configuration
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/holdfast/volume.toml")]
+    pub config: PathBuf,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Say how the volumes are, as JSON; fails if one has a problem
+    Status {
+        /// Only this one
+        volume: Option<String>,
+    },
+    /// Make a volume on its device, show its recovery key once, and leave it closed
+    Format(Destroy),
+    /// Open and mount a volume with the machine's key
+    Open {
+        /// Name, or the label of its partition
+        volume: String,
+    },
+    /// Unmount and close a volume
+    Close {
+        /// Name, or the label of its partition
+        volume: String,
+        /// Even if files are open, or its disk is gone
+        #[arg(long)]
+        force: bool,
+    },
+    /// Grow an open volume to the end of its device
+    Grow {
+        /// Name
+        volume: String,
+    },
+    /// List a volume's key slots by purpose, or destroy one
+    Keys {
+        /// Name
+        volume: String,
+        /// Destroy this slot
+        #[arg(long, value_name = "SLOT")]
+        remove: Option<u32>,
+        /// How
+        #[command(flatten)]
+        how: How,
+    },
+    /// Open and mount a volume with its recovery key, from the terminal or standard input
+    Recover {
+        /// Name
+        volume: String,
+        /// Give the machine's key of today a slot, in the place of its old ones
+        #[arg(long)]
+        enrol: bool,
+    },
+    /// Replace a key: the new one is put in and proven first, then the old one destroyed
+    Rotate {
+        /// Which key
+        key: Rotated,
+        /// Which volume, and how
+        #[command(flatten)]
+        destroy: Destroy,
+    },
+    /// Destroy all key slots, prove it, discard the device, print a receipt as JSON
+    Erase(Destroy),
+    /// Back up a volume's header, check or restore a backup
+    Header {
+        /// Which of these
+        action: HeaderAction,
+        /// The backup file; the kept one where none is given
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// Which volume, and how
+        #[command(flatten)]
+        destroy: Destroy,
+    },
+    /// Serve one request of the service on standard input, which is its socket
+    #[command(hide = true)]
+    Serve,
+}
+
+/// A volume, and how it may be harmed.
+#[derive(Debug, Args)]
+pub struct Destroy {
+    /// Name
+    pub volume: String,
+    /// How
+    #[command(flatten)]
+    pub how: How,
+}
+
+/// How a volume may be harmed.
+#[derive(Debug, Args)]
+pub struct How {
+    /// Say what would be done and lost, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The phrase that the dry run shows, for scripts; a terminal is asked for it
+    #[arg(long, value_name = "PHRASE")]
+    pub confirm: Option<String>,
+}
+
+impl From<How> for Confirmation {
+    fn from(how: How) -> Self {
+        Self { is_dry_run: how.dry_run, phrase: how.confirm }
+    }
+}
+
+/// A key that can be replaced.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum Rotated {
+    /// By the one that lies beside it with the ending `.new`
+    Machine,
+    /// By a new one, which is shown once
+    Recovery,
+}
+
+/// What to do with a header.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub enum HeaderAction {
+    /// Write the header to a new file
+    Backup,
+    /// Say whether a backup is whole, this volume's, and opens with the machine's key
+    Check,
+    /// Put a backup back
+    Restore,
+}
+
+/// Does what was asked.
+///
+/// # Errors
+/// What went wrong; its code is the exit code.
+pub fn run(arguments: Arguments) -> Result<(), Error> {
+    let config = Config::read(&arguments.config)?;
+    if matches!(arguments.command, Command::Serve) {
+        let input = std::io::stdin().as_fd().try_clone_to_owned();
+        let input = input.map_err(|e| Error::failed("taking the socket", e))?;
+        return crate::protocol::serve(&config, input.into());
+    }
+    let _lock = state::lock()?;
+    let volume = |name: &str| Ok::<_, Error>(Volume::new(&config, config.volume(name)?));
+    match arguments.command {
+        Command::Serve => Ok(()),
+        Command::Status { volume: None } => show(&status::all(&config)),
+        Command::Status { volume: Some(name) } => show(&[status::one(&volume(&name)?)]),
+        Command::Open { volume: name } => {
+            match volume(&name)?.open()? {
+                Some(by) => println!("volume {name} is open, by {by}"),
+                None => println!("volume {name} was open already"),
+            }
+            Ok(())
+        }
+        Command::Close { volume: name, force } => volume(&name)?.close(force),
+        Command::Grow { volume: name } => volume(&name)?.grow(),
+        Command::Format(it) => format(&volume(&it.volume)?, &it.how.into()),
+        Command::Keys { volume: name, remove, how } => keys(&volume(&name)?, remove, &how.into()),
+        Command::Recover { volume: name, enrol } => recover(&volume(&name)?, enrol),
+        Command::Rotate { key, destroy } => {
+            rotate(&volume(&destroy.volume)?, key, &destroy.how.into())
+        }
+        Command::Erase(it) => erase(&volume(&it.volume)?, &it.how.into()),
+        Command::Header { action, file, destroy } => {
+            header(&volume(&destroy.volume)?, action, file, &destroy.how.into())
+        }
+    }
+}
+
+fn show(all: &[Status]) -> Result<(), Error> {
+    print_json(&all)?;
+    let problems: Vec<_> = all.iter().filter_map(|it| it.problem.clone()).collect();
+    if problems.is_empty() { Ok(()) } else { Err(Error::failed("status", problems.join("; "))) }
+}
+
+fn print_json(it: &impl serde::Serialize) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(it).map_err(|e| Error::failed("printing", e))?;
+    println!("{text}");
+    Ok(())
+}
+
+fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
+    let (device, name) = (volume.device()?, volume.name());
+    let holds = device::contents(&device)?.join(", ");
+    let (would, phrase) = if holds.is_empty() {
+        (
+            format!("{} shows nothing that would be lost.", device.display()),
+            format!("format {name}"),
+        )
+    } else {
+        let lost = format!("{} holds {holds}, which would be lost.", device.display());
+        (lost, format!("format {name} and lose {holds}"))
+    };
+    if how.asks(&would, &phrase)? {
+        show_recovery(&volume.format()?)?;
+    }
+    Ok(())
+}
+
+fn show_recovery(key: &RecoveryKey) -> Result<(), Error> {
+    println!("Recovery key, shown this once and stored nowhere. Keep it away from the box:\n");
+    println!("{}\n\n{}", key.text().as_str(), key.qr()?.as_str());
+    Ok(())
+}
+
+fn keys(volume: &Volume<'_>, remove: Option<u32>, how: &Confirmation) -> Result<(), Error> {
+    let slots = volume.header()?.slots()?;
+    let Some(number) = remove else { return print_json(&slots) };
+    let purpose = slots.iter().find(|it| it.number == number).map(|it| it.purpose.to_string());
+    let purpose = purpose.unwrap_or_else(|| "unused".to_owned());
+    let would = format!("Key slot {number} ({purpose}) would be destroyed; its key opens no more.");
+    let phrase = format!("remove {purpose} slot {number} of {}", volume.name());
+    if how.asks(&would, &phrase)? { volume.remove_slot(number) } else { Ok(()) }
+}
+
+fn recover(volume: &Volume<'_>, enrol: bool) -> Result<(), Error> {
+    let typed = typed_secret("Recovery key: ")?;
+    let key = RecoveryKey::parse(typed.bytes())
+        .map_err(|e| Error::NoKey { volume: volume.name().to_string(), tried: e.to_string() })?;
+    let slot = volume.recover(&key, enrol)?;
+    println!("volume {} is open, by its recovery key", volume.name());
+    if let Some(slot) = slot {
+        println!("the machine's key is in slot {slot} now");
+    }
+    Ok(())
+}
+
+/// Reads a line that a terminal does not show.
+fn typed_secret(prompt: &str) -> Result<Secret, Error> {
+    let failed = |e: String| Error::failed("reading the key", e);
+    let input = std::io::stdin();
+    if !input.is_terminal() {
+        return Secret::read_line(input.as_fd()).map_err(failed);
+    }
+    eprint!("{prompt}");
+    let shown = tcgetattr(&input).map_err(|e| failed(e.to_string()))?;
+    let mut hidden = shown.clone();
+    hidden.local_flags.remove(LocalFlags::ECHO);
+    tcsetattr(&input, SetArg::TCSANOW, &hidden).map_err(|e| failed(e.to_string()))?;
+    let line = Secret::read_line(input.as_fd());
+    let _ = tcsetattr(&input, SetArg::TCSANOW, &shown);
+    eprintln!();
+    line.map_err(failed)
+}
+
+fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), Error> {
+    let name = volume.name();
+    let (purpose, kind) = match key {
+        Rotated::Machine => ("machine's", "machine"),
+        Rotated::Recovery => ("recovery", "recovery"),
+    };
+    let would =
+        format!("The {purpose} key of {name} would be replaced; the old one opens no more.");
+    if !how.asks(&would, &format!("rotate {kind} of {name}"))? {
+        return Ok(());
+    }
+    match key {
+        Rotated::Machine => {
+            let slot = volume.rotate_machine()?;
+            println!("the new key is in slot {slot}; give it the old one's name");
+        }
+        Rotated::Recovery => show_recovery(&volume.rotate_recovery()?)?,
+    }
+    Ok(())
+}
+
+fn erase(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
+    let (device, name) = (volume.device()?, volume.name());
+    let uuid = volume.known_uuid()?.unwrap_or_else(|| "(no header)".to_owned());
+    let would = format!("Everything on {} would be unreadable for ever.", device.display());
+    if how.asks(&would, &format!("erase {name} {uuid}"))? {
+        print_json(&volume.erase(&uuid)?)?;
+    }
+    Ok(())
+}
+
+fn header(
+    volume: &Volume<'_>,
+    action: HeaderAction,
+    file: Option<PathBuf>,
+    how: &Confirmation,
+) -> Result<(), Error> {
+    let uuid = volume.known_uuid()?;
+    let kept = backup::path(volume.config, volume.name(), uuid.as_deref().unwrap_or_default());
+    match (action, file) {
+        (HeaderAction::Backup, Some(file)) => backup::write(&mut volume.header()?, &file),
+        (HeaderAction::Backup, None) => {
+            let path = backup::keep(volume.config, volume.name(), &mut volume.header()?)?;
+            println!("{}", path.display());
+            Ok(())
+        }
+        (HeaderAction::Check, file) => {
+            let file = file.unwrap_or(kept);
+            let mut luks = backup::check(&file, volume.kdf(), uuid.as_deref())?;
+            let (kind, _, slot) = volume.machine_key(&mut luks)?;
+            println!("{} opens by {}, slot {slot}", file.display(), kind.as_str());
+            Ok(())
+        }
+        (HeaderAction::Restore, file) => {
+            let file = file.unwrap_or(kept);
+            let mut luks = backup::check(&file, volume.kdf(), uuid.as_deref())?;
+            let (of, opens) = (luks.uuid()?, volume.machine_key(&mut luks).is_ok());
+            let would = format!(
+                "The header of {} would be replaced by {}. The machine's key opens that backup: {}. \
+                 Keys that were retired since it was made would open the volume again.",
+                volume.device()?.display(),
+                file.display(),
+                if opens { "yes" } else { "NO" },
+            );
+            if how.asks(&would, &format!("restore {} {of}", volume.name()))? {
+                volume.restore(&file)?;
+            }
+            Ok(())
+        }
+    }
+}

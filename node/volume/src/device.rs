@@ -1,0 +1,119 @@
+//! Finding a volume's block device, and saying what is on it.
+//!
+//! Devices are found by asking every block device (`blkid` without its cache), not by the links
+//! that udev makes: of two disks that claim the same name a link shows only one, and one of them
+//! may be somebody's stick.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::children;
+use crate::config::DeviceName;
+use crate::error::Error;
+
+impl DeviceName {
+    fn tag(&self) -> String {
+        match self {
+            Self::PartitionLabel(label) => format!("PARTLABEL={label}"),
+            Self::PartitionUuid(uuid) => format!("PARTUUID={}", uuid.to_lowercase()),
+            Self::Uuid(uuid) => format!("UUID={}", uuid.to_lowercase()),
+        }
+    }
+
+    /// The one block device of this name.
+    ///
+    /// # Errors
+    /// If there is none, or there are several, in words.
+    pub fn find(&self) -> Result<PathBuf, String> {
+        let tag = self.tag();
+        let arguments = ["-c", "/dev/null", "-o", "device", "-t", &tag];
+        let output = children::output("blkid", arguments).map_err(|e| e.to_string())?;
+        // 2 is how it says that there is none.
+        if !output.status.success() && output.status.code() != Some(2) {
+            return Err(children::complaint(&output));
+        }
+        let found: Vec<PathBuf> =
+            String::from_utf8_lossy(&output.stdout).lines().map(PathBuf::from).collect();
+        match found.as_slice() {
+            [] => Err(format!("no block device has {tag}. Is its disk there?")),
+            [one] if is_block_device(one) => Ok(one.clone()),
+            [one] => Err(format!("{} is no block device", one.display())),
+            several => Err(format!(
+                "{} devices have {tag}: {several:?}. Remove one, or name it by UUID",
+                several.len()
+            )),
+        }
+    }
+}
+
+fn is_block_device(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())
+}
+
+/// Whether nothing has it mounted or mapped.
+#[must_use]
+pub fn is_unused(device: &Path) -> bool {
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_EXCL).open(device).is_ok()
+}
+
+/// What `wipefs` knows of a device.
+#[derive(Debug, Deserialize)]
+struct Signatures {
+    signatures: Vec<Signature>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Signature {
+    #[serde(rename = "type")]
+    kind: String,
+    label: Option<String>,
+    uuid: Option<String>,
+}
+
+/// The file systems, partition tables, RAID members and the like that a device shows, each with
+/// its label or UUID where it has one: `ext4 "photos"`. Each once.
+///
+/// # Errors
+/// If it cannot be looked at.
+pub fn contents(device: &Path) -> Result<Vec<String>, Error> {
+    let arguments = ["--no-act".as_ref(), "--json".as_ref(), device.as_os_str()];
+    let json = children::run("wipefs", arguments)?;
+    if json.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: Signatures = serde_json::from_str(&json)
+        .map_err(|e| Error::failed(format!("looking at {}", device.display()), e))?;
+    let mut names: Vec<String> = found
+        .signatures
+        .into_iter()
+        .map(|it| match it.label.or(it.uuid) {
+            // A label is somebody else's text: it must not paint the terminal.
+            Some(name) => format!("{} {:?}", it.kind, name.replace('\'', "_")),
+            None => it.kind,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
+/// Overwrites the front of a device, past the kernel's cache.
+///
+/// # Errors
+/// If the device fails.
+pub fn overwrite(device: &Path, bytes: u64) -> Result<(), Error> {
+    let doing = |e: std::io::Error| Error::failed(format!("overwriting {}", device.display()), e);
+    let mut file = OpenOptions::new().write(true).open(device).map_err(doing)?;
+    let zeros = vec![0; 1 << 20];
+    let mut left = bytes;
+    while left > 0 {
+        let n = left.min(zeros.len() as u64);
+        // At most a MiB.
+        std::io::Write::write_all(&mut file, &zeros[..n as usize]).map_err(doing)?;
+        left -= n;
+    }
+    file.sync_all().map_err(doing)
+}

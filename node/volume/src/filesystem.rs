@@ -1,0 +1,82 @@
+//! ext4 on an opened volume: made for large files, checked, mounted so that nothing on it runs.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, mount as mount_it, umount2};
+
+use crate::children;
+use crate::error::Error;
+
+/// Bytes of the volume for each inode. A recording takes six files of some MiB each.
+const BYTES_PER_INODE: u32 = 128 * 1024;
+
+/// Makes an empty ext4 that belongs to this user. Takes no blocks away for root: the service keeps
+/// space free by itself.
+///
+/// # Errors
+/// If `mkfs.ext4` refuses.
+pub fn make(device: &Path, label: &str, owner: (u32, u32), discards: bool) -> Result<(), Error> {
+    let (uid, gid) = owner;
+    let discard = if discards { "discard" } else { "nodiscard" };
+    let extended = format!("{discard},root_owner={uid}:{gid}");
+    let inodes = BYTES_PER_INODE.to_string();
+    let device = device.to_string_lossy();
+    let arguments =
+        ["-q", "-F", "-m", "0", "-b", "4096", "-i", &inodes, "-E", &extended, "-L", label, &device];
+    children::run("mkfs.ext4", arguments).map(drop)
+}
+
+/// Replays the journal and mends what can be mended without asking, then mounts.
+///
+/// # Errors
+/// If the file system needs a person, or the kernel refuses.
+pub fn mount(device: &Path, folder: &Path) -> Result<(), Error> {
+    let checked = children::output("e2fsck", ["-p".as_ref(), device.as_os_str()])?;
+    // 0 is well, 1 mended; from 4 on something is left.
+    if !matches!(checked.status.code(), Some(0 | 1)) {
+        let said = String::from_utf8_lossy(&checked.stdout).trim().to_owned();
+        let by_hand = format!("e2fsck wants a person: {said} {}", children::complaint(&checked));
+        return Err(Error::failed(format!("checking {}", device.display()), by_hand));
+    }
+    let doing = || format!("mounting {} at {}", device.display(), folder.display());
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    made.map_err(|e| Error::failed(doing(), e))?;
+    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
+    mount_it(Some(device), folder, Some("ext4"), flags, Some("errors=remount-ro"))
+        .map_err(|e| Error::failed(doing(), e))
+}
+
+/// Unmounts. By force it happens once the last file is closed, and the folder is free at once.
+///
+/// # Errors
+/// `None` if it is in use; else why not.
+pub fn unmount(folder: &Path, by_force: bool) -> Result<(), Option<Error>> {
+    let flags = if by_force { MntFlags::MNT_DETACH } else { MntFlags::UMOUNT_NOFOLLOW };
+    umount2(folder, flags).map_err(|e| match e {
+        Errno::EBUSY => None,
+        e => Some(Error::failed(format!("unmounting {}", folder.display()), e)),
+    })
+}
+
+/// Grows the file system, mounted or not, to the end of its device.
+///
+/// # Errors
+/// If `resize2fs` refuses.
+pub fn grow(device: &Path) -> Result<(), Error> {
+    children::run("resize2fs", [device]).map(drop)
+}
+
+/// The options of what is mounted here from this device, as the kernel tells them.
+#[must_use]
+pub fn mounted(device: &Path, folder: &Path) -> Option<String> {
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    mounts.lines().find_map(|line| {
+        let mut words = line.split(' ');
+        let is_it = words.next().map(Path::new) == Some(device)
+            && words.next().map(Path::new) == Some(folder);
+        is_it.then(|| words.nth(1).unwrap_or_default().to_owned())
+    })
+}

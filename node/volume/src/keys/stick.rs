@@ -1,0 +1,64 @@
+//! A key on a provisioning stick: `NAME.key` in the file system of the partition with the
+//! configured label. The stick is mounted read-only while its file is read, and can be pulled out
+//! once the volume is open.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+
+use super::{Asked, Found, Source, read_both};
+use crate::config::DeviceName;
+use crate::{children, state};
+
+/// File systems that a stick may have; no others are handed to the kernel to parse.
+const FILE_SYSTEMS: [&str; 2] = ["vfat", "ext4"];
+
+/// The provisioning stick.
+#[derive(Debug)]
+pub(super) struct Stick {
+    device: DeviceName,
+}
+
+impl Stick {
+    pub(super) fn new(label: &str) -> Self {
+        Self { device: DeviceName::PartitionLabel(label.to_owned()) }
+    }
+}
+
+impl Source for Stick {
+    fn fetch(&self, asked: &Asked<'_>) -> Result<Found, String> {
+        let mounted = Mounted::new(&self.device.find()?)?;
+        read_both(&mounted.0.join(format!("{}.key", asked.volume)))
+    }
+}
+
+/// A mounted stick; it is unmounted when it is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(device: &Path) -> Result<Self, String> {
+        let arguments = ["-p", "-o", "value", "-s", "TYPE"].map(AsRef::as_ref);
+        let kind = children::run("blkid", arguments.into_iter().chain([device.as_os_str()]));
+        let kind = kind.map_err(|e| e.to_string())?;
+        let Some(kind) = FILE_SYSTEMS.iter().find(|it| **it == kind.trim()) else {
+            return Err(format!("{}: {:?} is not read here", device.display(), kind.trim()));
+        };
+        let folder = Path::new(state::RUN).join("stick");
+        state::folder(&folder).map_err(|e| e.to_string())?;
+        // One that a killed run left mounted would be hidden, and stay.
+        let _ = umount2(&folder, MntFlags::MNT_DETACH);
+        let flags =
+            MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
+        mount(Some(device), &folder, Some(*kind), flags, None::<&str>)
+            .map_err(|e| format!("mounting {}: {e}", device.display()))?;
+        Ok(Self(folder))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        let _ = fs::remove_dir(&self.0);
+    }
+}

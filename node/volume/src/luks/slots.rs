@@ -1,0 +1,162 @@
+//! Key slots with a purpose.
+//!
+//! The token of a slot: `{"type":"holdfast","keyslots":["0"],"purpose":"machine",
+//! "source":"credential","made":"2026-01-31T12:00:00Z"}`; `source` only for a machine's. The type of
+//! a recovery slot's is systemd's, `systemd-recovery`, whose tools read past the other members; they
+//! want one token for each slot. Adding is
+//! slot first, then token: cut off between the two it leaves a slot of unknown purpose, which
+//! opens the volume and can be removed. Removing is slot first too: a token without a slot says
+//! nothing and is removed at the next change.
+
+use libcryptsetup_rs::TokenInput;
+use libcryptsetup_rs::consts::vals::KeyslotInfo;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Luks, failed};
+use crate::error::Error;
+use crate::keys::{Purpose, Secret, SourceKind};
+use crate::state;
+
+/// Slots and tokens that a LUKS2 header has room for.
+const NUMBERS: std::ops::Range<u32> = 0..32;
+
+/// The type of our own tokens, and of systemd's for its recovery keys.
+const HOLDFAST: &str = "holdfast";
+const SYSTEMD_RECOVERY: &str = "systemd-recovery";
+
+/// A slot in use; no key material.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Slot {
+    /// Its number.
+    pub number: u32,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Where the machine finds its key.
+    pub source: Option<SourceKind>,
+    /// When it was made.
+    pub made: Option<String>,
+}
+
+impl Luks {
+    /// The slots in use, by number.
+    ///
+    /// # Errors
+    /// If the header cannot be read.
+    pub fn slots(&mut self) -> Result<Vec<Slot>, Error> {
+        let json = self.json()?;
+        let tokens: Vec<&Value> =
+            json["tokens"].as_object().into_iter().flat_map(|it| it.values()).collect();
+        let numbers = json["keyslots"].as_object().into_iter().flat_map(|it| it.keys());
+        let mut slots: Vec<Slot> =
+            numbers.filter_map(|number| Some(slot(number.parse().ok()?, &tokens))).collect();
+        slots.sort_by_key(|slot| slot.number);
+        Ok(slots)
+    }
+
+    /// The tokens, for sources that keep something there.
+    ///
+    /// # Errors
+    /// If the header cannot be read.
+    pub fn tokens(&mut self) -> Result<Vec<Value>, Error> {
+        let json = self.json()?;
+        Ok(json["tokens"].as_object().into_iter().flat_map(|it| it.values().cloned()).collect())
+    }
+
+    /// Says what a slot is for.
+    ///
+    /// # Errors
+    /// If the header cannot be written.
+    pub fn name_slot(
+        &mut self,
+        number: u32,
+        purpose: Purpose,
+        source: Option<SourceKind>,
+    ) -> Result<(), Error> {
+        let keyslots = [number.to_string()];
+        let made = state::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let kind = if purpose == Purpose::Recovery { SYSTEMD_RECOVERY } else { HOLDFAST };
+        let mut token =
+            json!({"type": kind, "keyslots": keyslots, "purpose": purpose, "made": made});
+        if let Some(source) = source {
+            token["source"] = json!(source);
+        }
+        let added = self.crypt.token_handle().json_set(TokenInput::AddToken(&token));
+        added.map(drop).map_err(|e| failed(&self.path, "naming a key slot of", e))
+    }
+
+    /// Adds a slot, with the right of a key that opens another, and proves that it opens.
+    ///
+    /// # Errors
+    /// If the header cannot be written, or there is no slot left.
+    pub fn add_slot(
+        &mut self,
+        by: &Secret,
+        key: &Secret,
+        purpose: Purpose,
+        source: Option<SourceKind>,
+    ) -> Result<u32, Error> {
+        self.pin_kdf()?;
+        let added = self.crypt.keyslot_handle().add_by_passphrase(None, by.bytes(), key.bytes());
+        let number = added.map_err(|e| failed(&self.path, "adding a key slot to", e))?;
+        self.name_slot(number, purpose, source)?;
+        if self.slot_of(key)?.is_none() {
+            let doing = format!("adding a key slot to {}", self.path.display());
+            return Err(Error::failed(doing, "the new key does not open it"));
+        }
+        Ok(number)
+    }
+
+    /// Destroys a slot: its key material is overwritten. Takes its tokens along, and those of slots
+    /// that are gone.
+    ///
+    /// # Errors
+    /// If the header cannot be written.
+    pub fn remove_slot(&mut self, number: u32) -> Result<(), Error> {
+        let removed = self.crypt.keyslot_handle().destroy(number);
+        removed.map_err(|e| failed(&self.path, &format!("destroying key slot {number} of"), e))?;
+        for token in NUMBERS {
+            let Ok(json) = self.crypt.token_handle().json_get(token) else { continue };
+            let is_named = matches!(json["type"].as_str(), Some(HOLDFAST | SYSTEMD_RECOVERY));
+            let is_alone = json["keyslots"].as_array().is_some_and(Vec::is_empty);
+            if is_named && is_alone {
+                let removed = self.crypt.token_handle().json_set(TokenInput::RemoveToken(token));
+                removed.map_err(|e| failed(&self.path, "removing a token of", e))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of slots that libcryptsetup finds in use, whatever the JSON says.
+    pub fn numbers_in_use(&mut self) -> Vec<u32> {
+        let mut handle = self.crypt.keyslot_handle();
+        NUMBERS
+            .filter(|number| {
+                !matches!(handle.status(*number), Ok(KeyslotInfo::Inactive | KeyslotInfo::Invalid))
+            })
+            .collect()
+    }
+}
+
+fn slot(number: u32, tokens: &[&Value]) -> Slot {
+    let text = number.to_string();
+    let is_its = |token: &&&Value| {
+        let slots = token["keyslots"].as_array();
+        slots.is_some_and(|slots| slots.iter().any(|it| it.as_str() == Some(&text)))
+    };
+    let its = tokens.iter().find(is_its);
+    let member = |name: &str| its.map(|token| token[name].clone());
+    let purpose = member("purpose").and_then(|it| serde_json::from_value(it).ok());
+    Slot {
+        number,
+        // Slots that systemd-cryptenroll or Clevis made have no purpose in words.
+        purpose: purpose.unwrap_or(match its.and_then(|token| token["type"].as_str()) {
+            Some(SYSTEMD_RECOVERY) => Purpose::Recovery,
+            Some("systemd-tpm2") => Purpose::Machine,
+            Some("clevis") => Purpose::Site,
+            _ => Purpose::Unknown,
+        }),
+        source: member("source").and_then(|it| serde_json::from_value(it).ok()),
+        made: member("made").and_then(|it| it.as_str().map(str::to_owned)),
+    }
+}

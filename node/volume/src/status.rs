@@ -1,0 +1,140 @@
+//! How the volumes are, without a key and without changing anything.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::config::{Config, Name};
+use crate::luks::slots::Slot;
+use crate::luks::{Description, Luks};
+use crate::state::Opened;
+use crate::volume::Volume;
+use crate::{backup, children, filesystem, state};
+
+/// How one volume is.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    /// Its name.
+    pub volume: Name,
+    /// In one word: `open`, `closed`, `unmounted`, `unformatted`, `missing`, `damaged` or `foreign`.
+    pub state: &'static str,
+    /// What is wrong, and what to do.
+    pub problem: Option<String>,
+    /// Its device now.
+    pub device: Option<PathBuf>,
+    /// What its header says.
+    pub header: Option<Description>,
+    /// Its key slots, without anything of the keys.
+    pub slots: Vec<Slot>,
+    /// Where it is mounted, or would be.
+    pub mount: PathBuf,
+    /// The mount's options, if it is.
+    pub mount_options: Option<String>,
+    /// How it was opened.
+    pub opened: Option<Opened>,
+    /// What the kernel does: cipher and options of its table, if it is open.
+    pub kernel: Option<Kernel>,
+    /// When the kept header backup was made.
+    pub header_backup: Option<jiff::Timestamp>,
+}
+
+/// What the kernel's table says.
+#[derive(Debug, Serialize)]
+pub struct Kernel {
+    /// Cipher and mode; with integrity it is written another way than in the header.
+    pub cipher: String,
+    /// Whether that is what the header says.
+    pub is_as_header: bool,
+    /// Whether discards are passed on.
+    pub discards: bool,
+    /// Whether the volume key lies in the kernel's keyring, not in the table.
+    pub key_in_keyring: bool,
+}
+
+/// How every volume is.
+#[must_use]
+pub fn all(config: &Config) -> Vec<Status> {
+    config.volumes.iter().map(|settings| one(&Volume::new(config, settings))).collect()
+}
+
+/// How a volume is.
+#[must_use]
+pub fn one(volume: &Volume<'_>) -> Status {
+    let mut status = Status {
+        volume: volume.name().clone(),
+        state: "missing",
+        problem: None,
+        device: None,
+        header: None,
+        slots: Vec::new(),
+        mount: volume.settings.mount.clone(),
+        mount_options: filesystem::mounted(&volume.mapped(), &volume.settings.mount),
+        opened: None,
+        kernel: None,
+        header_backup: None,
+    };
+    match look(volume, &mut status) {
+        Ok(()) => {}
+        Err(why) => status.problem = Some(why),
+    }
+    status
+}
+
+fn look(volume: &Volume<'_>, status: &mut Status) -> Result<(), String> {
+    let device = volume.device().map_err(|e| e.to_string())?;
+    status.device = Some(device.clone());
+    status.state = "damaged";
+    let Some(mut luks) = Luks::load(&device, volume.kdf()).map_err(|e| e.to_string())? else {
+        let holds = crate::device::contents(&device).map_err(|e| e.to_string())?;
+        if holds.is_empty() {
+            status.state = "unformatted";
+            return Err(format!("empty; holdfast-volume format {}", volume.name()));
+        }
+        status.state = "foreign";
+        return Err(format!("holds {}", holds.join(", ")));
+    };
+    let header = luks.describe().map_err(|e| e.to_string())?;
+    status.slots = luks.slots().map_err(|e| e.to_string())?;
+    let kept = backup::path(volume.config, volume.name(), &header.uuid);
+    let made = fs::metadata(kept).and_then(|meta| meta.modified()).ok();
+    status.header_backup = made.and_then(|made| jiff::Timestamp::try_from(made).ok());
+    status.kernel = kernel(volume, &header);
+    status.header = Some(header);
+    if let Err(what) = luks.is_ours(volume.settings.integrity) {
+        status.state = "foreign";
+        return Err(what);
+    }
+    let is_open = volume.is_open();
+    status.opened = state::noted(volume.name()).filter(|_| is_open);
+    status.state = match (is_open, &status.mount_options) {
+        (true, Some(_)) => "open",
+        (true, None) => "unmounted",
+        (false, _) => "closed",
+    };
+    let is_read_only = status.mount_options.iter().any(|it| it.split(',').any(|it| it == "ro"));
+    if is_read_only {
+        return Err("its file system went read-only after an error: see the journal".to_owned());
+    }
+    if status.header_backup.is_none() {
+        return Err(format!("no header backup; holdfast-volume header backup {}", volume.name()));
+    }
+    Ok(())
+}
+
+/// The table never has a key in it: keys lie in the keyring, and `dmsetup` shows zeros for others.
+fn kernel(volume: &Volume<'_>, header: &Description) -> Option<Kernel> {
+    let table = children::run("dmsetup", ["table", &volume.name().mapped()]).ok()?;
+    let words: Vec<&str> = table.split_whitespace().collect();
+    let at = words.iter().position(|word| *word == "crypt")?;
+    let (cipher, key) = (*words.get(at + 1)?, *words.get(at + 2)?);
+    Some(Kernel {
+        cipher: cipher.to_owned(),
+        is_as_header: match header.integrity {
+            None => cipher == header.cipher,
+            Some(_) => cipher.starts_with("capi:authenc(hmac(sha256),xts(aes))-plain64"),
+        },
+        discards: words.contains(&"allow_discards"),
+        key_in_keyring: key.starts_with(':'),
+    })
+}

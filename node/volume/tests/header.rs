@@ -1,0 +1,199 @@
+//! Headers on plain files: what is written, read by cryptsetup, changed, damaged, backed up.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use holdfast_volume::backup;
+use holdfast_volume::config::{Config, Name};
+use holdfast_volume::keys::{Purpose, RecoveryKey, Secret, SourceKind};
+use holdfast_volume::luks::{Kdf, Luks, restore};
+use tempfile::TempDir;
+
+/// As cheap as libcryptsetup takes.
+const KDF: Kdf = Kdf { memory_kib: 64 };
+const IMAGE_BYTES: u64 = 24 << 20;
+
+struct Disk {
+    dir: TempDir,
+}
+
+impl Disk {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        File::create(dir.path().join("disk")).unwrap().set_len(IMAGE_BYTES).unwrap();
+        Self { dir }
+    }
+
+    fn formatted(key: &Secret) -> (Self, Luks) {
+        let disk = Self::new();
+        let mut luks = Luks::format(&disk.path(), "holdfast-a", false, KDF, key).unwrap();
+        luks.name_slot(0, Purpose::Machine, Some(SourceKind::Credential)).unwrap();
+        (disk, luks)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("disk")
+    }
+
+    fn load(&self) -> Luks {
+        Luks::load(&self.path(), KDF).unwrap().unwrap()
+    }
+
+    fn damage(&self, at: u64, bytes: usize) {
+        let disk = File::options().write(true).open(self.path()).unwrap();
+        disk.write_all_at(&vec![0xa5; bytes], at).unwrap();
+    }
+}
+
+fn key(fill: u8) -> Secret {
+    Secret::copied(&[fill; 64])
+}
+
+fn cryptsetup(arguments: &[&str], disk: &Disk, input: &[u8]) -> std::process::Output {
+    use std::io::Write;
+    let mut child = Command::new("/usr/sbin/cryptsetup")
+        .args(arguments)
+        .arg(disk.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn cryptsetup_reads_what_is_written_and_finds_what_is_promised() {
+    let (disk, _) = Disk::formatted(&key(1));
+    let dump = cryptsetup(&["luksDump", "--dump-json-metadata"], &disk, b"");
+    let json: serde_json::Value = serde_json::from_slice(&dump.stdout).unwrap();
+    assert_eq!(json["segments"]["0"]["encryption"], "aes-xts-plain64");
+    assert_eq!(json["segments"]["0"]["sector_size"], 4096);
+    let slot = &json["keyslots"]["0"];
+    assert_eq!(slot["key_size"], 64);
+    assert_eq!(slot["kdf"]["type"], "argon2id");
+    assert_eq!((&slot["kdf"]["time"], &slot["kdf"]["memory"]), (&4.into(), &64.into()));
+    let test = ["open", "--test-passphrase", "--key-file", "-"];
+    assert!(cryptsetup(&test, &disk, key(1).bytes()).status.success());
+    assert!(!cryptsetup(&test, &disk, key(2).bytes()).status.success());
+}
+
+#[test]
+fn a_recovery_slot_is_one_that_cryptsetup_and_systemd_know() {
+    let (disk, mut luks) = Disk::formatted(&key(1));
+    let recovery = RecoveryKey::generate().unwrap();
+    luks.add_slot(&key(1), &recovery.passphrase(), Purpose::Recovery, None).unwrap();
+    let passphrase = recovery.passphrase();
+    let test = ["open", "--test-passphrase", "--key-file", "-"];
+    assert!(cryptsetup(&test, &disk, passphrase.bytes()).status.success());
+    let list = Command::new("systemd-cryptenroll").arg(disk.path()).output().unwrap();
+    let list = String::from_utf8_lossy(&list.stdout).into_owned();
+    assert!(list.lines().any(|line| line.split_whitespace().eq(["1", "recovery"])), "{list}");
+}
+
+#[test]
+fn slots_are_listed_by_purpose_and_a_removed_one_opens_no_more() {
+    let (disk, mut luks) = Disk::formatted(&key(1));
+    luks.add_slot(&key(1), &key(2), Purpose::Site, None).unwrap();
+    luks.add_slot(&key(2), &key(3), Purpose::Machine, Some(SourceKind::Stick)).unwrap();
+    drop(luks);
+    let mut luks = disk.load();
+    let slots = luks.slots().unwrap();
+    let purposes: Vec<_> = slots.iter().map(|it| (it.number, it.purpose, it.source)).collect();
+    assert_eq!(
+        purposes,
+        [
+            (0, Purpose::Machine, Some(SourceKind::Credential)),
+            (1, Purpose::Site, None),
+            (2, Purpose::Machine, Some(SourceKind::Stick)),
+        ]
+    );
+    luks.remove_slot(0).unwrap();
+    assert_eq!(luks.slot_of(&key(1)).unwrap(), None);
+    assert_eq!(luks.slot_of(&key(3)).unwrap(), Some(2));
+    assert_eq!(luks.numbers_in_use(), [1, 2]);
+    assert_eq!(luks.tokens().unwrap().len(), 2, "the removed slot's token is gone");
+}
+
+#[test]
+fn a_header_is_ours_only_with_the_integrity_that_is_asked_for() {
+    let (disk, _) = Disk::formatted(&key(1));
+    assert_eq!(disk.load().is_ours(false), Ok(()));
+    let refused = disk.load().is_ours(true).unwrap_err();
+    assert!(refused.contains("integrity"), "{refused}");
+}
+
+#[test]
+fn one_damaged_header_is_mended_from_the_other_and_two_are_refused() {
+    let (disk, _) = Disk::formatted(&key(1));
+    let whole = fs::read(disk.path()).unwrap();
+    for at in [0, 0x4000] {
+        disk.damage(at, 4096);
+        assert_eq!(disk.load().slot_of(&key(1)).unwrap(), Some(0), "damaged at {at}");
+        let now = fs::read(disk.path()).unwrap();
+        let magic = now[at as usize..][..4].to_vec();
+        assert!(matches!(&magic[..], b"LUKS" | b"SKUL"), "{at} was not mended");
+    }
+    // Signatures stay, what they sign does not.
+    disk.damage(64, 400);
+    disk.damage(0x4000 + 64, 400);
+    let damaged = fs::read(disk.path()).unwrap();
+    let refused = Luks::load(&disk.path(), KDF).err().unwrap();
+    assert_eq!(refused.code(), 9);
+    assert!(refused.to_string().contains("header restore"), "{refused}");
+    assert!(fs::read(disk.path()).unwrap() == damaged, "a refusal changes nothing");
+    assert_eq!(whole.len(), damaged.len());
+}
+
+#[test]
+fn a_backup_brings_a_lost_header_back() {
+    let (disk, mut luks) = Disk::formatted(&key(1));
+    let file = disk.dir.path().join("backup");
+    backup::write(&mut luks, &file).unwrap();
+    drop(luks);
+    disk.damage(0, 8 << 20);
+    assert!(Luks::load(&disk.path(), KDF).unwrap().is_none());
+    restore(&disk.path(), &file).unwrap();
+    assert_eq!(disk.load().slot_of(&key(1)).unwrap(), Some(0));
+}
+
+#[test]
+fn a_backup_of_another_volume_or_a_damaged_one_is_refused() {
+    let (disk, mut luks) = Disk::formatted(&key(1));
+    let (_other, mut other) = Disk::formatted(&key(1));
+    let file = disk.dir.path().join("backup");
+    backup::write(&mut luks, &file).unwrap();
+    let uuid = luks.uuid().unwrap();
+    assert!(backup::check(&file, KDF, Some(&uuid)).is_ok());
+    let refused = backup::check(&file, KDF, Some(&other.uuid().unwrap())).err().unwrap();
+    assert!(refused.code() == 9 && refused.to_string().contains("another volume"), "{refused}");
+    for bytes in [0, 100, 20_000, 40_000, 15 << 20] {
+        let cut = disk.dir.path().join("cut");
+        fs::write(&cut, &fs::read(&file).unwrap()[..bytes]).unwrap();
+        let refused = backup::check(&cut, KDF, Some(&uuid)).err().unwrap();
+        assert_eq!(refused.code(), 9, "{bytes} bytes: {refused}");
+    }
+}
+
+#[test]
+fn the_kept_backup_is_for_root_alone_and_forgets_retired_keys() {
+    use std::os::unix::fs::PermissionsExt;
+    let (disk, mut luks) = Disk::formatted(&key(1));
+    let folder = disk.dir.path().join("backups");
+    let config = format!("header_backups = {folder:?}");
+    let config = Config::parse(&config).unwrap();
+    let name = Name::try_from("a".to_owned()).unwrap();
+    backup::keep(&config, &name, &mut luks).unwrap();
+    luks.add_slot(&key(1), &key(2), Purpose::Machine, None).unwrap();
+    luks.remove_slot(0).unwrap();
+    let kept = backup::keep(&config, &name, &mut luks).unwrap();
+    assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o177, 0);
+    let mut luks = backup::check(&kept, KDF, None).unwrap();
+    assert_eq!(luks.slot_of(&key(1)).unwrap(), None);
+    assert!(luks.slot_of(&key(2)).unwrap().is_some());
+    assert_eq!(backup::destroy(&config, &name).unwrap(), 1);
+    assert_eq!(backup::kept(&config, &name), []);
+}
