@@ -20,12 +20,13 @@ packages_build=(
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    libcryptsetup-dev libclang-dev
     openssl
 )
 # What its tests need beside that: other people's tools, to check ours against.
 packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
-    openssh-server sshfs
+    openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev
 )
 # What a measurement needs beside the node, in `scripts/bench`.
 packages_bench=()

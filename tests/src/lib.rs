@@ -9,6 +9,7 @@
 //! something was quick.
 
 pub mod clock;
+pub mod guest;
 pub mod http;
 pub mod media;
 pub mod mount;
@@ -22,6 +23,7 @@ pub mod wait;
 pub mod weed;
 
 pub use clock::TestClock;
+pub use guest::Guest;
 pub use node::Node;
 pub use settings::{Environment, Settings};
 pub use stream::{Stream, StreamError};

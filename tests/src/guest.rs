@@ -1,0 +1,316 @@
+//! A machine of its own: User Mode Linux, a whole kernel as a process, with the device mapper that
+//! the host's kernel may lack, and with disks that are files.
+//!
+//! It starts from the host's own root, read-only, runs a script as root, and is off again in some
+//! seconds. Guests run one after another, whichever process starts them: each takes a core and
+//! 256 MiB. [`Running::cut_power`] ends one as a power cut does: what the guest's kernel had not
+//! handed to its disks is lost.
+//!
+//! In the script, `$W` is the guest's folder, shared with the host; `step NAME COMMAND…` runs a
+//! command and keeps its exit code and output for [`Ran::step`]; what is printed to `/dev/console`
+//! is with the host at once, in order, and [`Running::console`] has it.
+
+use std::fmt::Write as _;
+use std::fs::{self, File, Permissions};
+use std::io::Read;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::tools::output;
+
+/// Longest that a guest may run; on a busy machine it is five times slower than on a quiet one.
+const PATIENCE: Duration = Duration::from_secs(600);
+const POLL: Duration = Duration::from_millis(20);
+/// Most that is kept of what a guest prints, in bytes.
+const CONSOLE_BYTES_MAX: usize = 4 << 20;
+
+/// What the kernel starts first. `@W@` is the shared folder.
+const INIT: &str = r#"#!/bin/bash
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run DM_DISABLE_UDEV=1 W=@W@
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mountpoint -q /dev || mount -t devtmpfs dev /dev
+mount -t tmpfs run /run
+mount -t hostfs -o "$W" none "$W"
+ip link set lo up
+# The host has no /lib/modules; the guest's lie elsewhere.
+mkdir -p /run/mods/lib/modules
+ln -s "/usr/lib/uml/modules/$(uname -r)" /run/mods/lib/modules/
+printf '#!/bin/sh\nexec /sbin/modprobe -d /run/mods "$@"\n' >/run/modprobe
+chmod 755 /run/modprobe
+echo /run/modprobe >/proc/sys/kernel/modprobe
+step() {
+    local name=$1 code=0
+    shift
+    "$@" >"$W/steps/$name.out" 2>"$W/steps/$name.err" || code=$?
+    echo $code >"$W/steps/$name.code"
+}
+export -f step
+bash "$W/script" >"$W/out" 2>&1
+echo $? >"$W/code"
+sync
+echo o >/proc/sysrq-trigger
+sleep 600
+"#;
+
+/// A machine that is off, with its disks.
+#[derive(Debug)]
+pub struct Guest {
+    dir: TempDir,
+    disks: Vec<PathBuf>,
+}
+
+/// A machine that runs.
+#[derive(Debug)]
+pub struct Running<'a> {
+    guest: &'a Guest,
+    child: Child,
+    console: Arc<Mutex<Vec<u8>>>,
+    begun: Instant,
+    _alone: Flock<File>,
+}
+
+/// What became of a script.
+#[derive(Debug)]
+pub struct Ran {
+    /// Exit code of the script.
+    pub code: i32,
+    /// What it printed, its errors too.
+    pub output: String,
+    steps: PathBuf,
+}
+
+/// What became of a step.
+#[derive(Debug)]
+pub struct Step {
+    /// Exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Guest {
+    /// A machine without disks.
+    ///
+    /// # Errors
+    /// If its folder cannot be made.
+    pub fn new() -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("hf-guest-").tempdir()?;
+        Ok(Self { dir, disks: Vec::new() })
+    }
+
+    /// The folder that it shares with the host.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Gives it one more disk, which is empty and takes no space: `/dev/ubda`, then `/dev/ubdb`, ….
+    ///
+    /// # Errors
+    /// If the file cannot be made.
+    pub fn add_disk(&mut self, bytes: u64) -> Result<PathBuf> {
+        let path = self.path().join(format!("disk{}", self.disks.len()));
+        File::create(&path)?.set_len(bytes)?;
+        self.disks.push(path.clone());
+        Ok(path)
+    }
+
+    /// Writes a partition table on a disk of a machine that is off, in `sfdisk`'s language.
+    ///
+    /// # Errors
+    /// If `sfdisk` refuses.
+    pub fn partition(disk: &Path, table: &str) -> Result<()> {
+        let script = disk.with_extension("table");
+        fs::write(&script, table)?;
+        let mut sfdisk = Command::new("/usr/sbin/sfdisk");
+        sfdisk.args(["-q", "--no-reread", "--no-tell-kernel"]).arg(disk);
+        output(sfdisk.stdin(File::open(&script)?)).map(drop)
+    }
+
+    /// Starts it, runs a script, and waits until it is off.
+    ///
+    /// # Errors
+    /// If it does not come up, or does not end.
+    pub fn run(&self, script: &str) -> Result<Ran> {
+        self.start(script)?.wait()
+    }
+
+    /// Starts it with a script.
+    ///
+    /// # Errors
+    /// If User Mode Linux is not there.
+    pub fn start(&self, script: &str) -> Result<Running<'_>> {
+        let w = self.path();
+        for old in ["code", "out", "steps"] {
+            let old = w.join(old);
+            if old.is_dir() { fs::remove_dir_all(old)? } else { drop(fs::remove_file(old)) }
+        }
+        fs::create_dir(w.join("steps"))?;
+        fs::write(w.join("script"), script)?;
+        let init = w.join("init");
+        fs::write(&init, INIT.replace("@W@", &w.to_string_lossy()))?;
+        fs::set_permissions(&init, Permissions::from_mode(0o755))?;
+        let alone = alone()?;
+        let mut linux = Command::new("linux.uml");
+        let mut name = String::from("hf");
+        write!(name, "{}", std::process::id())?;
+        linux.arg("mem=256M").arg(format!("umid={name}"));
+        linux.arg(format!("uml_dir={}/uml/", w.display()));
+        for (number, disk) in self.disks.iter().enumerate() {
+            linux.arg(format!("ubd{number}={}", disk.display()));
+        }
+        linux.args(["rootfstype=hostfs", "rootflags=/", "root=/dev/root", "ro", "quiet"]);
+        linux.args(["loglevel=3", "panic=-1", "con=null", "con0=null,fd:1"]);
+        linux.arg(format!("init={}", init.display()));
+        // A group of its own, so that all its processes can be ended at once.
+        linux.env_remove("TMPDIR").stdin(Stdio::null()).process_group(0);
+        let mut child = linux
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("starting linux.uml: is the package user-mode-linux installed?")?;
+        let console = Arc::new(Mutex::new(Vec::new()));
+        let pipe = child.stdout.take().context("no console")?;
+        let heard = Arc::clone(&console);
+        std::thread::spawn(move || listen(pipe, &heard));
+        Ok(Running { guest: self, child, console, begun: Instant::now(), _alone: alone })
+    }
+}
+
+impl Running<'_> {
+    /// What was printed to the console so far.
+    #[must_use]
+    pub fn console(&self) -> String {
+        let console = self.console.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&console).replace('\r', "")
+    }
+
+    /// Waits until the console shows a text.
+    ///
+    /// # Errors
+    /// If the machine is off before, or it takes too long.
+    pub fn wait_for(&mut self, text: &str) -> Result<()> {
+        while !self.console().contains(text) {
+            let ended = self.child.try_wait()?;
+            ensure!(ended.is_none(), "it went off before it showed {text:?}: {}", self.console());
+            ensure!(self.begun.elapsed() < PATIENCE, "{text:?} never came: {}", self.console());
+            std::thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Pulls the plug. Returns what the console had shown.
+    ///
+    /// # Errors
+    /// If it was off already.
+    pub fn cut_power(mut self) -> Result<String> {
+        let ended = self.child.try_wait()?;
+        ensure!(ended.is_none(), "it was off before the power was cut: {}", self.console());
+        self.end()?;
+        // The pipe's last words are there once its reader has seen its end.
+        while Arc::strong_count(&self.console) > 1 {
+            std::thread::sleep(POLL);
+        }
+        Ok(self.console())
+    }
+
+    /// Waits until it is off.
+    ///
+    /// # Errors
+    /// If that takes too long, or the script was not run to its end.
+    pub fn wait(mut self) -> Result<Ran> {
+        while self.child.try_wait()?.is_none() {
+            ensure!(self.begun.elapsed() < PATIENCE, "it never went off: {}", self.console());
+            std::thread::sleep(POLL);
+        }
+        let w = self.guest.path();
+        let output = fs::read(w.join("out")).unwrap_or_default();
+        let output = String::from_utf8_lossy(&output).into_owned();
+        let Ok(code) = fs::read_to_string(w.join("code")) else {
+            bail!("the machine broke down: {}{output}", self.console());
+        };
+        Ok(Ran { code: code.trim().parse()?, output, steps: w.join("steps") })
+    }
+
+    fn end(&mut self) -> Result<()> {
+        // Its main process alone would leave others behind, which hold the disks.
+        let _ = killpg(Pid::from_raw(self.child.id().try_into()?), Signal::SIGKILL);
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+impl Ran {
+    /// What became of a step.
+    ///
+    /// # Errors
+    /// If it was not reached.
+    pub fn step(&self, name: &str) -> Result<Step> {
+        let read = |ending: &str| {
+            let bytes = fs::read(self.steps.join(format!("{name}.{ending}")))
+                .with_context(|| format!("no step {name}: {}", self.output))?;
+            Ok::<_, anyhow::Error>(String::from_utf8_lossy(&bytes).into_owned())
+        };
+        Ok(Step { code: read("code")?.trim().parse()?, out: read("out")?, err: read("err")? })
+    }
+
+    /// Fails unless each of these steps ended with 0.
+    ///
+    /// # Errors
+    /// What the first other one said.
+    pub fn all_well(&self, names: &[&str]) -> Result<()> {
+        for name in names {
+            let step = self.step(name)?;
+            ensure!(step.code == 0, "{name}: {step:?}\n{}", self.output);
+        }
+        Ok(())
+    }
+
+    /// Everything that was printed in it: by the script and by each step.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn everything(&self) -> Result<Vec<u8>> {
+        let mut all = self.output.clone().into_bytes();
+        for entry in fs::read_dir(&self.steps)? {
+            all.extend(fs::read(entry?.path())?);
+        }
+        Ok(all)
+    }
+}
+
+fn listen(mut pipe: impl Read, heard: &Mutex<Vec<u8>>) {
+    let mut buffer = [0; 4096];
+    while let Ok(n @ 1..) = pipe.read(&mut buffer) {
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        if heard.len() < CONSOLE_BYTES_MAX {
+            heard.extend_from_slice(&buffer[..n]);
+        }
+    }
+}
+
+/// Waits until no other guest runs on this machine.
+fn alone() -> Result<Flock<File>> {
+    let path = std::env::temp_dir().join("holdfast-guest.lock");
+    let file = File::options().create(true).append(true).mode(0o666).open(path)?;
+    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e.into())
+}
