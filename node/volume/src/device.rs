@@ -53,6 +53,15 @@ fn is_block_device(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.file_type().is_block_device())
 }
 
+/// How many bytes it has.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn bytes(device: &Path) -> std::io::Result<u64> {
+    use std::io::{Seek, SeekFrom};
+    OpenOptions::new().read(true).open(device)?.seek(SeekFrom::End(0))
+}
+
 /// Whether nothing has it mounted or mapped.
 #[must_use]
 pub fn is_unused(device: &Path) -> bool {

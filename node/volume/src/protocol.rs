@@ -20,6 +20,7 @@
 //! the connection is. The kernel says who is at the other end: root or the service's user.
 
 use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ use crate::volume::Volume;
 pub const REQUEST_BYTES_MAX: usize = 8 << 10;
 /// Longest answer, in bytes.
 pub const ANSWER_BYTES_MAX: usize = 64 << 10;
+/// Most that is read of what a request has too much, in bytes.
+const UNREAD_BYTES_MAX: u64 = 64 << 10;
 /// Longest wait for the other end, for each read and write.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -134,10 +137,11 @@ pub fn serve(config: &Config, mut peer: UnixStream) -> Result<(), Error> {
     peer.set_read_timeout(Some(PATIENCE))
         .and(peer.set_write_timeout(Some(PATIENCE)))
         .map_err(io)?;
-    let answer = is_allowed(config, &peer)
-        .and_then(|()| read_request(&mut peer))
-        .and_then(|request| carry_out(config, &request));
-    write_answer(&mut peer, &answer).map_err(io)?;
+    // Read in any case: what is left unread at the end would reset the connection, answer and all.
+    let (allowed, request) = (is_allowed(config, &peer), read_request(&mut peer));
+    let answer = allowed.and(request).and_then(|request| carry_out(config, &request));
+    write_answer(&mut peer, &answer).and_then(|()| peer.shutdown(Shutdown::Write)).map_err(io)?;
+    let _ = std::io::copy(&mut peer.take(UNREAD_BYTES_MAX), &mut std::io::sink());
     answer.map(drop)
 }
 

@@ -99,12 +99,27 @@ impl<'a> Volume<'a> {
         self.settings.device.find().map_err(problem)
     }
 
+    /// Its block device, if it has a size that dm-crypt can map.
+    fn whole_device(&self) -> Result<PathBuf, Error> {
+        let device = self.device()?;
+        let problem = match device::bytes(&device) {
+            Ok(bytes) if bytes % u64::from(luks::SECTOR_BYTES) == 0 => return Ok(device),
+            Ok(bytes) => format!(
+                "{} has {bytes} bytes, no multiple of {}: its partition has to end a little earlier",
+                device.display(),
+                luks::SECTOR_BYTES
+            ),
+            Err(e) => format!("{}: {e}", device.display()),
+        };
+        Err(Error::Device { volume: self.name().to_string(), problem })
+    }
+
     /// Its header, which has to be one of ours.
     ///
     /// # Errors
     /// If there is none, or another, or it cannot be read.
     pub fn header(&self) -> Result<Luks, Error> {
-        let device = self.device()?;
+        let device = self.whole_device()?;
         let refused = |problem| Error::Refused {
             volume: self.name().to_string(),
             device: device.clone(),
@@ -227,7 +242,7 @@ impl<'a> Volume<'a> {
     /// # Errors
     /// If the device is in use, no source has a key, or a step fails. It can then be repeated.
     pub fn format(&self) -> Result<RecoveryKey, Error> {
-        let device = self.device()?;
+        let device = self.whole_device()?;
         self.must_be_unused(&device)?;
         let (found, missing) = self.keys(&[]);
         let first = found.iter().find_map(|(kind, keys)| Some((*kind, keys.current.clone()?)));

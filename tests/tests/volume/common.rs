@@ -9,11 +9,11 @@ use holdfast_tests::guest::Ran;
 use holdfast_tests::tools::bin_dir;
 
 /// User that the volumes belong to in a guest: a Debian has it always.
-pub const SERVICE_UID: u32 = 65534;
+pub(crate) const SERVICE_UID: u32 = 65534;
 /// Bytes of the disk of a box.
-pub const DISK_BYTES: u64 = 160 << 20;
+pub(crate) const DISK_BYTES: u64 = 160 << 20;
 /// Seed and size of what is written to be looked for.
-pub const KNOWN: &str = "3000000 77";
+pub(crate) const KNOWN: &str = "3000000 77";
 
 /// What each script begins with: the configuration at a place that only root can write, and names.
 const PRELUDE: &str = r#"
@@ -27,19 +27,19 @@ export -f hv guest uuid
 "#;
 
 /// A box with one disk and one volume, `data0`.
-pub struct Machine {
-    pub guest: Guest,
-    pub disk: PathBuf,
+pub(crate) struct Machine {
+    pub(crate) guest: Guest,
+    pub(crate) disk: PathBuf,
 }
 
 impl Machine {
     /// Its disk is empty but for the partition table; the machine's key is a credential.
-    pub fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         Self::with("")
     }
 
     /// As [`Machine::new`], with more lines in the volume's settings.
-    pub fn with(settings: &str) -> Result<Self> {
+    pub(crate) fn with(settings: &str) -> Result<Self> {
         let mut guest = Guest::new()?;
         let disk = guest.add_disk(DISK_BYTES)?;
         Guest::partition(&disk, "label: gpt\nname=holdfast.data0\n")?;
@@ -61,29 +61,29 @@ impl Machine {
     }
 
     /// A file in the folder that the guest shares.
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.guest.path().join(name)
     }
 
     /// Sets a credential to a key that follows from a number.
-    pub fn set_key(&self, credential: &str, number: u8) -> Result<()> {
+    pub(crate) fn set_key(&self, credential: &str, number: u8) -> Result<()> {
         Ok(fs::write(self.path("credentials").join(credential), key(number))?)
     }
 
     /// The script with what it needs before it.
-    pub fn script(script: &str) -> String {
+    pub(crate) fn script(script: &str) -> String {
         format!("export BIN={:?}\n{PRELUDE}\n{script}", bin_dir())
     }
 
     /// Runs a script to its end, which has to be an exit code of 0.
-    pub fn run(&self, script: &str) -> Result<Ran> {
+    pub(crate) fn run(&self, script: &str) -> Result<Ran> {
         let ran = self.guest.run(&Self::script(script))?;
         ensure!(ran.code == 0, "exit code {}: {}", ran.code, ran.output);
         Ok(ran)
     }
 
     /// Formats the volume, and returns the recovery key that was shown.
-    pub fn format(&self) -> Result<String> {
+    pub(crate) fn format(&self) -> Result<String> {
         let ran = self.run("step format hv format data0 --confirm 'format data0'")?;
         ran.all_well(&["format"])?;
         recovery_key(&ran.step("format")?.out)
@@ -91,18 +91,18 @@ impl Machine {
 }
 
 /// A machine's key, as a file has it: text, so that a search finds it.
-pub fn key(number: u8) -> String {
+pub(crate) fn key(number: u8) -> String {
     format!("machine-key-{number:02}-").repeat(4)
 }
 
 /// The recovery key in what was printed.
-pub fn recovery_key(out: &str) -> Result<String> {
+pub(crate) fn recovery_key(out: &str) -> Result<String> {
     let is_key = |line: &&str| line.len() == 80 && line.split('-').count() == 9;
     Ok(out.lines().find(is_key).context("no recovery key was shown")?.to_owned())
 }
 
 /// Whether bytes are anywhere in a file.
-pub fn is_in(file: &Path, bytes: &[u8]) -> Result<bool> {
+pub(crate) fn is_in(file: &Path, bytes: &[u8]) -> Result<bool> {
     let all = fs::read(file)?;
     let first = bytes.first().copied();
     let mut at = 0;

@@ -1,4 +1,8 @@
-//! Volumes in a guest kernel, with the real program: format, open, every verb, and what goes wrong.
+//! Volumes in a guest kernel, with the real program: every verb, and everything that goes wrong.
 
 mod common;
+mod headers;
+mod keys;
+mod power;
+mod variants;
 mod verbs;

@@ -1,19 +1,22 @@
 //! What each verb does.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
+use holdfast_tests::Guest;
+use holdfast_tests::guest::Ran;
+use holdfast_tests::tools::sha256_of;
 
-use crate::common::{KNOWN, Machine, is_in, key};
+use crate::common::{DISK_BYTES, KNOWN, Machine, SERVICE_UID, is_in, key};
 
 #[test]
 fn a_volume_is_made_opened_filled_closed_and_shows_nothing_of_it_on_the_disk() -> Result<()> {
     let machine = Machine::new()?;
-    let before = holdfast_tests::tools::sha256_of(&machine.disk)?;
+    let before = sha256_of(&machine.disk)?;
     let ran =
         machine.run("step dry hv format data0 --dry-run; step none hv format data0 </dev/null")?;
     let (dry, none) = (ran.step("dry")?, ran.step("none")?);
     ensure!(dry.code == 0 && dry.out.contains("format data0"), "{dry:?}");
     ensure!(none.code == 4 && none.err.contains("--confirm 'format data0'"), "{none:?}");
-    ensure!(holdfast_tests::tools::sha256_of(&machine.disk)? == before, "a dry run wrote");
+    ensure!(sha256_of(&machine.disk)? == before, "a dry run wrote");
 
     let recovery = machine.format()?;
     let ran = machine.run(&format!(
@@ -32,7 +35,7 @@ fn a_volume_is_made_opened_filled_closed_and_shows_nothing_of_it_on_the_disk() -
     ran.all_well(&["open", "again", "fill", "status", "close", "closed"])?;
     let options = ran.step("options")?.out;
     ensure!(["nodev", "nosuid", "noexec"].iter().all(|it| options.contains(it)), "{options}");
-    ensure!(ran.step("owner")?.out.trim() == crate::common::SERVICE_UID.to_string());
+    ensure!(ran.step("owner")?.out.trim() == SERVICE_UID.to_string());
     ensure!(ran.step("exec")?.code == 126, "a program on the volume ran");
     ensure!(ran.step("busy")?.code == 8, "{:?}", ran.step("busy")?);
     let status: serde_json::Value = serde_json::from_str(&ran.step("status")?.out)?;
@@ -64,4 +67,174 @@ fn a_volume_is_made_opened_filled_closed_and_shows_nothing_of_it_on_the_disk() -
 fn known_bytes() -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(77);
     std::iter::repeat_with(|| random.u8(..)).take(2000).collect()
+}
+
+#[test]
+fn a_device_that_holds_something_else_is_left_alone_until_that_is_named() -> Result<()> {
+    let machine = Machine::new()?;
+    let ran = machine.run(
+        "mkfs.ext4 -q -L photos /dev/ubda1
+         step open hv open data0
+         step status hv status data0
+         step plain hv format data0 --confirm 'format data0'
+         mkdir -p /run/p; mount /dev/ubda1 /run/p
+         step mounted hv format data0 --confirm 'format data0 and lose ext4 \"photos\"'
+         umount /run/p
+         step named hv format data0 --confirm 'format data0 and lose ext4 \"photos\"'
+         step again hv format data0 --confirm 'format data0'
+         step device hv open /dev/ubda1
+         step other hv format data1 --confirm 'format data1'
+         printf 'label: dos\\n,\\n' | sfdisk -q --wipe always /dev/ubda1 >&2
+         step table hv format data0 --dry-run",
+    )?;
+    ensure!(ran.step("open")?.code == 6, "{:?}", ran.step("open")?);
+    ensure!(ran.step("status")?.out.contains("foreign"), "{:?}", ran.step("status")?);
+    let plain = ran.step("plain")?;
+    ensure!(plain.code == 4 && plain.err.contains("ext4 \"photos\""), "{plain:?}");
+    ensure!(ran.step("mounted")?.code == 8, "{:?}", ran.step("mounted")?);
+    ensure!(ran.step("named")?.code == 0, "{:?}", ran.step("named")?);
+    let again = ran.step("again")?;
+    ensure!(again.code == 4 && again.err.contains("crypto_LUKS"), "{again:?}");
+    ensure!(ran.step("device")?.code == 3 && ran.step("other")?.code == 3, "{ran:?}");
+    ensure!(ran.step("table")?.out.contains("lose dos"), "{:?}", ran.step("table")?);
+    Ok(())
+}
+
+#[test]
+fn a_volume_without_its_device_or_key_is_not_opened_and_says_what_is_missing() -> Result<()> {
+    let mut machine = Machine::new()?;
+    let ran = machine.run(
+        "mv $W/credentials/holdfast-volume.data0 $W/kept
+         step nokey hv format data0 --confirm 'format data0'
+         step untouched test -z \"$(wipefs -n /dev/ubda1)\"
+         head -c 16 /dev/urandom >$W/credentials/holdfast-volume.data0
+         step weak hv format data0 --confirm 'format data0'
+         mv $W/kept $W/credentials/holdfast-volume.data0
+         step format hv format data0 --confirm 'format data0'
+         mv $W/credentials/holdfast-volume.data0 $W/kept
+         step open hv open data0
+         mv $W/kept $W/credentials/holdfast-volume.data0
+         # A header that somebody put there: the machine's key fits, the cipher is none.
+         cryptsetup luksFormat -q --type luks2 -c cipher_null-ecb -s 128 --pbkdf pbkdf2 \\
+             --pbkdf-force-iterations 1000 --sector-size 4096 --key-slot 0 \\
+             --keyslot-cipher aes-xts-plain64 --keyslot-key-size 512 \\
+             /dev/ubda1 $W/credentials/holdfast-volume.data0
+         step fits cryptsetup open --test-passphrase -d $W/credentials/holdfast-volume.data0 /dev/ubda1
+         step null hv open data0
+         sfdisk -q --part-label /dev/ubda 1 other; partx -u /dev/ubda
+         step gone hv open data0",
+    )?;
+    let nokey = ran.step("nokey")?;
+    ensure!(nokey.code == 7 && nokey.err.contains("credential"), "{nokey:?}");
+    ensure!(ran.step("weak")?.code == 7, "{:?}", ran.step("weak")?);
+    ran.all_well(&["untouched", "format", "fits"])?;
+    let open = ran.step("open")?;
+    ensure!(open.code == 7 && open.err.contains("holdfast-volume recover data0"), "{open:?}");
+    let null = ran.step("null")?;
+    ensure!(null.code == 6 && null.err.contains("cipher_null"), "{null:?}");
+    ensure!(ran.step("gone")?.code == 5, "{:?}", ran.step("gone")?);
+
+    // A second disk that claims the same name.
+    Guest::partition(&machine.disk, "label: gpt\nname=holdfast.data0\n")?;
+    let other = machine.guest.add_disk(DISK_BYTES)?;
+    Guest::partition(&other, "label: gpt\nname=holdfast.data0\n")?;
+    let ran = machine.run("step two hv open data0; step status hv status")?;
+    let two = ran.step("two")?;
+    ensure!(two.code == 5 && two.err.contains("2 devices"), "{two:?}");
+    ensure!(ran.step("status")?.code == 1, "{:?}", ran.step("status")?);
+    Ok(())
+}
+
+#[test]
+fn the_service_asks_over_the_socket_and_nobody_else_does() -> Result<()> {
+    let machine = Machine::new()?;
+    let recovery = machine.format()?;
+    let ran = machine.run(&format!(
+        "systemd-socket-activate -E CREDENTIALS_DIRECTORY -E DM_DISABLE_UDEV -l /run/hv.sock \\
+             --accept --inetd $BIN/holdfast-volume --config /run/volume.toml serve >&2 &
+         until [ -S /run/hv.sock ]; do sleep 0.1; done; chmod 666 /run/hv.sock
+         ask() {{ step $1 guest ask /run/hv.sock $2 \"$3\"; }}
+         ask stranger 1000 '\"status\"'
+         ask open {SERVICE_UID} '{{\"open\":{{\"volume\":\"data0\"}}}}'
+         ask status {SERVICE_UID} '\"status\"'
+         ask grow 0 '{{\"grow\":{{\"volume\":\"data0\"}}}}'
+         ask path {SERVICE_UID} '{{\"open\":{{\"volume\":\"/dev/ubda1\"}}}}'
+         ask other {SERVICE_UID} '{{\"open\":{{\"volume\":\"data1\"}}}}'
+         ask verb {SERVICE_UID} '{{\"format\":{{\"volume\":\"data0\"}}}}'
+         ask long {SERVICE_UID} '{}'
+         ask close {SERVICE_UID} '{{\"close\":{{\"volume\":\"data0\"}}}}'
+         mv $W/credentials $W/moved; mkdir $W/credentials; cp $W/moved/* $W/credentials
+         sed -i s/machine/another/g $W/credentials/*
+         ask drifted {SERVICE_UID} '{{\"open\":{{\"volume\":\"data0\"}}}}'
+         ask wrong {SERVICE_UID} '{{\"recover\":{{\"volume\":\"data0\",\"key\":\"{}\"}}}}'
+         ask recover {SERVICE_UID} '{{\"recover\":{{\"volume\":\"data0\",\"key\":\"{recovery}\"}}}}'
+         ask closed {SERVICE_UID} '{{\"close\":{{\"volume\":\"data0\"}}}}'
+         ask enrolled {SERVICE_UID} '{{\"open\":{{\"volume\":\"data0\"}}}}'
+         ask notit {SERVICE_UID} '{{\"erase\":{{\"volume\":\"data0\",\"uuid\":\"1\"}}}}'
+         ask erase {SERVICE_UID} \"{{\\\"erase\\\":{{\\\"volume\\\":\\\"data0\\\",\\\"uuid\\\":\\\"$(uuid)\\\"}}}}\"
+         kill %1",
+        "x".repeat(9000),
+        recovery.replace(['c', 'b'], "d"),
+    ))?;
+    let answer = |name: &str| -> Result<serde_json::Value> {
+        let step = ran.step(name)?;
+        serde_json::from_str(&step.out).with_context(|| format!("{name}: {step:?}"))
+    };
+    for (name, code) in [
+        ("stranger", 2),
+        ("path", 2),
+        ("other", 3),
+        ("verb", 2),
+        ("long", 2),
+        ("drifted", 7),
+        ("wrong", 2),
+        ("notit", 6),
+    ] {
+        ensure!(answer(name)?["error"]["code"] == code, "{name}: {}", answer(name)?);
+    }
+    for name in ["open", "grow", "close", "recover", "closed", "enrolled"] {
+        ensure!(answer(name)?.get("ok").is_some(), "{name}: {}", answer(name)?);
+    }
+    ensure!(answer("status")?["ok"][0]["state"] == "open", "{}", answer("status")?);
+    ensure!(answer("erase")?["ok"]["slots_left"] == 0, "{}", answer("erase")?);
+    Ok(())
+}
+
+#[test]
+fn a_volume_grows_with_its_device_while_it_is_open() -> Result<()> {
+    let machine = Machine::new()?;
+    Guest::partition(&machine.disk, "label: gpt\nsize=64MiB, name=holdfast.data0\n")?;
+    machine.format()?;
+    let size = "stat -f -c %b /run/data0";
+    let ran = machine.run(&format!(
+        "step closed hv grow data0
+         step open hv open data0; step fill guest fill /run/data0/film {KNOWN}
+         step before {size}
+         printf ',100MiB\\n' | sfdisk -q --no-reread --force -N 1 /dev/ubda >&2; partx -u /dev/ubda
+         step grow hv grow data0
+         step after {size}
+         step same guest same /run/data0/film {KNOWN}
+         step close hv close data0"
+    ))?;
+    ran.all_well(&["open", "fill", "grow", "same", "close"])?;
+    ensure!(ran.step("closed")?.code == 8, "{:?}", ran.step("closed")?);
+    let blocks = |ran: &Ran, name: &str| -> Result<u64> { Ok(ran.step(name)?.out.trim().parse()?) };
+    let (before, after) = (blocks(&ran, "before")?, blocks(&ran, "after")?);
+    ensure!(after > before + 30_000_000 / 4096, "{before} blocks, then {after}");
+
+    // The disk itself is replaced by a larger one, with the same bytes at its front.
+    let disk = std::fs::File::options().write(true).open(&machine.disk)?;
+    disk.set_len(2 * DISK_BYTES)?;
+    let ran = machine.run(&format!(
+        "resize() {{ printf ',%s\\n' $1 | sfdisk -q --no-reread --force -N 1 /dev/ubda >&2; partx -u /dev/ubda; }}
+         resize 600001; step odd hv open data0
+         resize 300MiB; step open hv open data0; step grow hv grow data0; step larger {size}
+         step same guest same /run/data0/film {KNOWN}"
+    ))?;
+    ran.all_well(&["open", "grow", "same"])?;
+    let odd = ran.step("odd")?;
+    ensure!(odd.code == 5 && odd.err.contains("no multiple of 4096"), "{odd:?}");
+    let larger = blocks(&ran, "larger")?;
+    ensure!(larger > after + 100_000_000 / 4096, "{after} blocks, then {larger}");
+    Ok(())
 }

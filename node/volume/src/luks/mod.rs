@@ -39,7 +39,8 @@ const ENCRYPTION: &str = "aes-xts-plain64";
 const KEY_BYTES: usize = 64;
 const INTEGRITY: &str = "hmac(sha256)";
 const INTEGRITY_KEY_BYTES: usize = 32;
-const SECTOR_BYTES: u32 = 4096;
+/// Bytes of a sector.
+pub const SECTOR_BYTES: u32 = 4096;
 /// Bytes that are overwritten at once where integrity needs every sector written.
 const WIPE_BYTES: usize = 1 << 20;
 /// Where a header and its copy may begin, in bytes: the copy's place follows the header's size.

@@ -1,0 +1,119 @@
+//! Damaged headers, backups, and erasing.
+
+use anyhow::{Result, ensure};
+use holdfast_tests::tools::sha256_of;
+
+use crate::common::{KNOWN, Machine, is_in};
+
+/// Overwrites 4 KiB of the volume's device, from a KiB on.
+fn damage(kib: u32) -> String {
+    format!(
+        "dd if=/dev/urandom of=/dev/ubda1 bs=1k seek={kib} count=4 conv=notrunc,fsync status=none\n"
+    )
+}
+
+#[test]
+fn a_damaged_header_is_mended_from_its_copy_or_from_a_backup() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.format()?;
+    let (first, second) = (damage(0), damage(16));
+    let ran = machine.run(&format!(
+        "hv open data0; guest fill /run/data0/film {KNOWN}; hv close data0
+         {first} step first hv open data0; hv close data0
+         {second} step second hv open data0; hv close data0
+         {first} {second}
+         step dry hv header restore data0 --dry-run
+         step both hv open data0
+         step status hv status data0
+         step unconfirmed hv header restore data0 </dev/null
+         step restore hv header restore data0 --confirm \"restore data0 $(uuid $W/backups/*.luks2)\"
+         step open hv open data0
+         step same guest same /run/data0/film {KNOWN}
+         step whileopen hv header restore data0 --confirm \"restore data0 $(uuid)\"
+         hv close data0"
+    ))?;
+    ran.all_well(&["first", "second", "dry", "restore", "open", "same"])?;
+    let both = ran.step("both")?;
+    ensure!(matches!(both.code, 6 | 9), "{both:?}");
+    ensure!(ran.step("status")?.code == 1, "{:?}", ran.step("status")?);
+    ensure!(ran.step("dry")?.out.contains("opens that backup: yes"), "{:?}", ran.step("dry")?);
+    ensure!(ran.step("unconfirmed")?.code == 4, "{:?}", ran.step("unconfirmed")?);
+    ensure!(ran.step("whileopen")?.code == 8, "{:?}", ran.step("whileopen")?);
+    Ok(())
+}
+
+#[test]
+fn a_backup_of_another_volume_or_half_a_backup_changes_nothing() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.format()?;
+    let other = Machine::new()?;
+    other.format()?;
+    let entry = std::fs::read_dir(other.path("backups"))?.next();
+    let backup = entry.ok_or_else(|| anyhow::anyhow!("no backup was kept"))??.path();
+    std::fs::copy(&backup, machine.path("other"))?;
+    std::fs::copy(&backup, machine.path("half"))?;
+    std::fs::File::options().write(true).open(machine.path("half"))?.set_len(9_000_000)?;
+    let before = sha256_of(&machine.disk)?;
+    let confirm = "--confirm \"restore data0 $(uuid $W/other)\"";
+    let damage = damage(0) + &damage(16);
+    let ran = machine.run(&format!(
+        "step other hv header restore data0 --file $W/other {confirm}
+         step half hv header restore data0 --file $W/half {confirm}
+         step none hv header restore data0 --file $W/nothing {confirm}
+         step check hv header check data0
+         step open hv open data0 && hv close data0
+         {damage}
+         # Nothing on the disk says whose it is: the kept backup still does.
+         step blind hv header restore data0 --file $W/other {confirm}"
+    ))?;
+    ran.all_well(&["check", "open"])?;
+    for name in ["other", "half", "none", "blind"] {
+        ensure!(ran.step(name)?.code == 9, "{name}: {:?}", ran.step(name)?);
+    }
+    ensure!(ran.step("other")?.err.contains("another volume"), "{:?}", ran.step("other")?);
+    ensure!(before != sha256_of(&machine.disk)?, "the test itself damaged nothing");
+    Ok(())
+}
+
+#[test]
+fn an_erased_volume_has_no_slot_no_key_and_no_bytes_left() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.format()?;
+    let ran = machine.run(&format!(
+        "hv open data0; guest fill /run/data0/film {KNOWN}
+         step old hv header backup data0 --file $W/old
+         uuid=$(uuid)
+         step dry hv erase data0 --dry-run
+         step stillopen guest same /run/data0/film {KNOWN}
+         step wrong hv erase data0 --confirm 'erase data0'
+         step erase hv erase data0 --confirm \"erase data0 $uuid\"
+         step mounted sh -c '! grep data0 /proc/mounts'
+         step backups sh -c '! ls $W/backups/*'
+         step status hv status data0
+         step open hv open data0
+         step empty sh -c 'cmp -n $((8 << 20)) /dev/ubda1 /dev/zero'
+         step twice hv erase data0 --confirm \"erase data0 $uuid\"
+         step restore hv header restore data0 --file $W/old --confirm \"restore data0 $uuid\"
+         step key cryptsetup open --test-passphrase -d $CREDENTIALS_DIRECTORY/holdfast-volume.data0 /dev/ubda1
+         step reopen hv open data0
+         cp --sparse=always /dev/mapper/holdfast-data0 $W/plain"
+    ))?;
+    ran.all_well(&["old", "dry", "stillopen", "erase", "mounted", "backups", "empty"])?;
+    ensure!(ran.step("wrong")?.code == 4 && ran.step("open")?.code == 6, "{ran:?}");
+    ensure!(ran.step("twice")?.code == 4, "{:?}", ran.step("twice")?);
+    ensure!(ran.step("status")?.out.contains("unformatted"), "{:?}", ran.step("status")?);
+    let receipt: serde_json::Value = serde_json::from_str(&ran.step("erase")?.out)?;
+    ensure!(receipt["slots_left"] == 0, "{receipt}");
+    ensure!(receipt["slots_destroyed"].as_array().map(Vec::len) == Some(2), "{receipt}");
+    ensure!(receipt["keys_refused"][0] == "credential", "{receipt}");
+    ensure!(receipt["header_backups_destroyed"] == 1, "{receipt}");
+    ensure!(receipt["discarded"].get("Ok").is_some(), "{receipt}");
+    // What an exported backup can do: with its own day's key it opens what the disk still has. The
+    // discard is what took the bytes from it.
+    ran.all_well(&["restore", "key"])?;
+    ensure!(ran.step("reopen")?.code == 1, "{:?}", ran.step("reopen")?);
+    let mut random = fastrand::Rng::with_seed(77);
+    let known: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(2000).collect();
+    ensure!(!is_in(&machine.path("plain"), &known[1000..1064])?, "the recording is still there");
+    Ok(())
+}
