@@ -56,7 +56,7 @@ impl Machine {
             ),
         )?;
         fs::create_dir(machine.path("credentials"))?;
-        machine.set_key("holdfast-volume.data0", 1)?;
+        machine.set_key("holdfast-volume_data0", 1)?;
         Ok(machine)
     }
 

@@ -94,7 +94,7 @@ fn an_erased_volume_has_no_slot_no_key_and_no_bytes_left() -> Result<()> {
          step empty sh -c 'cmp -n $((8 << 20)) /dev/ubda1 /dev/zero'
          step twice hv erase data0 --confirm \"erase data0 $uuid\"
          step restore hv header restore data0 --file $W/old --confirm \"restore data0 $uuid\"
-         step key cryptsetup open --test-passphrase -d $CREDENTIALS_DIRECTORY/holdfast-volume.data0 /dev/ubda1
+         step key cryptsetup open --test-passphrase -d $CREDENTIALS_DIRECTORY/holdfast-volume_data0 /dev/ubda1
          step reopen hv open data0
          cp --sparse=always /dev/mapper/holdfast-data0 $W/plain"
     ))?;

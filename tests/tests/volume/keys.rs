@@ -25,10 +25,10 @@ fn sources_are_tried_in_their_order_and_a_stick_can_be_pulled_once_it_is_open() 
          step slots hv keys data0
          mount /dev/ubdb1 /run/s; rm /run/s/data0.key; ln -s /etc/shadow /run/s/x 2>/dev/null; umount /run/s
          step without hv open data0
-         cp $W/key $W/credentials/holdfast-volume.data0
+         cp $W/key $W/credentials/holdfast-volume_data0
          step credential hv open data0; hv close data0
          mkfs.ext4 -q /dev/ubdb1; mount /dev/ubdb1 /run/s; ln -s $W/key /run/s/data0.key; umount /run/s
-         rm $W/credentials/holdfast-volume.data0
+         rm $W/credentials/holdfast-volume_data0
          step link hv open data0",
     )?;
     ran.all_well(&["format", "open", "pulled", "close", "credential"])?;
@@ -53,7 +53,7 @@ fn a_person_opens_it_with_the_recovery_key_and_is_told_which_group_is_mistyped()
     fs::write(machine.path("mistyped"), mistyped)?;
     let other = recovery_key(&format!("{}\n", "cccccccc-".repeat(9).trim_end_matches('-')))?;
     fs::write(machine.path("other"), other)?;
-    machine.set_key("holdfast-volume.data0", 9)?;
+    machine.set_key("holdfast-volume_data0", 9)?;
     let ran = machine.run(
         "step drifted hv open data0
          for it in mistyped other recovery; do step $it hv recover data0 <$W/$it; done
@@ -77,7 +77,7 @@ fn a_person_opens_it_with_the_recovery_key_and_is_told_which_group_is_mistyped()
     let slots: serde_json::Value = serde_json::from_str(&ran.step("slots")?.out)?;
     let slots = slots.as_array().map_or(0, Vec::len);
     ensure!(slots == 2, "the machine's old slot is still there: {:?}", ran.step("slots")?);
-    machine.set_key("holdfast-volume.data0", 1)?;
+    machine.set_key("holdfast-volume_data0", 1)?;
     let ran = machine.run("step old hv open data0")?;
     ensure!(ran.step("old")?.code == 7, "the machine's old key opens it");
     Ok(())
@@ -87,7 +87,7 @@ fn a_person_opens_it_with_the_recovery_key_and_is_told_which_group_is_mistyped()
 fn a_replaced_key_opens_no_more_and_the_new_one_does() -> Result<()> {
     let machine = Machine::new()?;
     let recovery = machine.format()?;
-    machine.set_key("holdfast-volume.data0.new", 2)?;
+    machine.set_key("holdfast-volume_data0.new", 2)?;
     fs::write(machine.path("recovery"), recovery)?;
     let ran = machine.run(
         "step dry hv rotate machine data0 --dry-run; step none hv rotate machine data0 </dev/null
@@ -95,8 +95,8 @@ fn a_replaced_key_opens_no_more_and_the_new_one_does() -> Result<()> {
          step machine hv rotate machine data0 --confirm 'rotate machine of data0'
          step both hv open data0; hv close data0
          step check hv header check data0
-         mv $W/credentials/holdfast-volume.data0 $W/old
-         mv $W/credentials/holdfast-volume.data0.new $W/credentials/holdfast-volume.data0
+         mv $W/credentials/holdfast-volume_data0 $W/old
+         mv $W/credentials/holdfast-volume_data0.new $W/credentials/holdfast-volume_data0
          step new hv open data0; hv close data0
          step twice hv rotate machine data0 --confirm 'rotate machine of data0'
          step recovery hv rotate recovery data0 --confirm 'rotate recovery of data0'
@@ -105,7 +105,7 @@ fn a_replaced_key_opens_no_more_and_the_new_one_does() -> Result<()> {
          step newrecovery hv recover data0 <$W/newrecovery; hv close data0
          step last hv keys data0
          step drylast hv keys data0 --remove 0 --dry-run
-         cp $W/old $W/credentials/holdfast-volume.data0
+         cp $W/old $W/credentials/holdfast-volume_data0
          step oldkey hv open data0
          step oldraw cryptsetup open --test-passphrase -d $W/old /dev/ubda1
          step oldbackup cryptsetup open --test-passphrase -d $W/old --header $W/backups/*.luks2 /dev/ubda1",

@@ -4,5 +4,6 @@ mod common;
 mod headers;
 mod keys;
 mod power;
+mod units;
 mod variants;
 mod verbs;

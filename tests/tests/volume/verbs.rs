@@ -104,22 +104,22 @@ fn a_device_that_holds_something_else_is_left_alone_until_that_is_named() -> Res
 fn a_volume_without_its_device_or_key_is_not_opened_and_says_what_is_missing() -> Result<()> {
     let mut machine = Machine::new()?;
     let ran = machine.run(
-        "mv $W/credentials/holdfast-volume.data0 $W/kept
+        "mv $W/credentials/holdfast-volume_data0 $W/kept
          step nokey hv format data0 --confirm 'format data0'
          step untouched test -z \"$(wipefs -n /dev/ubda1)\"
-         head -c 16 /dev/urandom >$W/credentials/holdfast-volume.data0
+         head -c 16 /dev/urandom >$W/credentials/holdfast-volume_data0
          step weak hv format data0 --confirm 'format data0'
-         mv $W/kept $W/credentials/holdfast-volume.data0
+         mv $W/kept $W/credentials/holdfast-volume_data0
          step format hv format data0 --confirm 'format data0'
-         mv $W/credentials/holdfast-volume.data0 $W/kept
+         mv $W/credentials/holdfast-volume_data0 $W/kept
          step open hv open data0
-         mv $W/kept $W/credentials/holdfast-volume.data0
+         mv $W/kept $W/credentials/holdfast-volume_data0
          # A header that somebody put there: the machine's key fits, the cipher is none.
          cryptsetup luksFormat -q --type luks2 -c cipher_null-ecb -s 128 --pbkdf pbkdf2 \\
              --pbkdf-force-iterations 1000 --sector-size 4096 --key-slot 0 \\
              --keyslot-cipher aes-xts-plain64 --keyslot-key-size 512 \\
-             /dev/ubda1 $W/credentials/holdfast-volume.data0
-         step fits cryptsetup open --test-passphrase -d $W/credentials/holdfast-volume.data0 /dev/ubda1
+             /dev/ubda1 $W/credentials/holdfast-volume_data0
+         step fits cryptsetup open --test-passphrase -d $W/credentials/holdfast-volume_data0 /dev/ubda1
          step null hv open data0
          sfdisk -q --part-label /dev/ubda 1 other; partx -u /dev/ubda
          step gone hv open data0",

@@ -1,4 +1,4 @@
-//! A systemd credential: `$CREDENTIALS_DIRECTORY/holdfast-volume.NAME`, which systemd decrypted
+//! A systemd credential: `$CREDENTIALS_DIRECTORY/holdfast-volume_NAME`, which systemd decrypted
 //! (with the TPM, or the host's key) into memory for this unit alone.
 
 use std::path::PathBuf;
@@ -22,6 +22,6 @@ impl Source for Credential {
         let Some(folder) = &self.folder else {
             return Err("systemd gave no credentials (LoadCredential=)".to_owned());
         };
-        read_both(&folder.join(format!("holdfast-volume.{}", asked.volume)))
+        read_both(&folder.join(format!("holdfast-volume_{}", asked.volume)))
     }
 }

@@ -30,7 +30,7 @@ pub const KEY_BYTES_MAX: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
-    /// A file that systemd decrypted for this unit: `holdfast-volume.NAME`.
+    /// A file that systemd decrypted for this unit: `holdfast-volume_NAME`.
     Credential,
     /// A file on the provisioning stick: `NAME.key`.
     Stick,

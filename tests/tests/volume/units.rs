@@ -1,0 +1,143 @@
+//! The unit files and the udev rule, judged by systemd's own tools.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use holdfast_tests::tools::{bin_dir, output, repo};
+use holdfast_tests::{Guest, guest::Ran};
+
+use crate::common::{KNOWN, Machine};
+
+const UNITS: [&str; 3] =
+    ["holdfast-volume@.service", "holdfast-volume-ask@.service", "holdfast-volume-ask.socket"];
+/// Highest exposure that `systemd-analyze security` may find, of 100. Root that mounts and maps
+/// cannot have less than some 40.
+const EXPOSURE_MAX: &str = "45";
+
+fn unit(name: &str) -> Result<String> {
+    let path = repo().join("node/volume/systemd").join(name);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// The units in a folder, with the program where it was built.
+fn installed(folder: &Path) -> Result<()> {
+    let program = bin_dir().join("holdfast-volume").display().to_string();
+    for name in UNITS {
+        fs::write(folder.join(name), unit(name)?.replace("/usr/bin/holdfast-volume", &program))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    installed(folder.path())?;
+    for name in UNITS {
+        let mut verify = Command::new("systemd-analyze");
+        verify.args(["verify", "--man=no"]).arg(folder.path().join(name));
+        let done = verify.output()?;
+        let said = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success() && said.trim().is_empty(), "{name}: {said}");
+    }
+    for name in &UNITS[..2] {
+        let mut security = Command::new("systemd-analyze");
+        security.args(["security", "--offline=true", "--no-pager", "--threshold", EXPOSURE_MAX]);
+        output(security.arg(folder.path().join(name)))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn both_services_are_confined_alike_and_make_no_mount_namespace() -> Result<()> {
+    let confined = |name: &str| -> Result<String> {
+        let text = unit(name)?;
+        let at = text.find("# A mount namespace").context("no confinement")?;
+        Ok(text[at..].to_owned())
+    };
+    let (of, ask) = (confined(UNITS[0])?, confined(UNITS[1])?);
+    ensure!(of == ask, "{UNITS:?} are confined differently");
+    for with_namespace in [
+        "ProtectSystem=",
+        "ProtectHome=",
+        "PrivateTmp=",
+        "PrivateDevices=",
+        "ProtectProc=",
+        "ProtectKernel",
+        "ProtectControlGroups=",
+        "PrivateMounts=",
+        "ReadOnlyPaths=",
+        "BindPaths=",
+    ] {
+        ensure!(!of.contains(&format!("\n{with_namespace}")), "{with_namespace} hides the mount");
+    }
+    let is = |line: &str| of.lines().any(|it| it == line);
+    ensure!(is("RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_ALG") && is("LimitCORE=0"), "{of}");
+    Ok(())
+}
+
+#[test]
+fn the_capabilities_of_the_units_suffice_for_every_verb() -> Result<()> {
+    let text = unit(UNITS[0])?;
+    let set = text.lines().find_map(|it| it.strip_prefix("CapabilityBoundingSet="));
+    let set = set.context("no CapabilityBoundingSet")?.to_lowercase().replace("cap_", "+");
+    // Without udev, as in the guest, libdevmapper makes the nodes itself.
+    let set = format!("-all,{},+mknod", set.replace(' ', ","));
+    let machine = Machine::new()?;
+    let ran = machine.run(&format!(
+        "confined() {{ setpriv --bounding-set={set} --inh-caps=-all --no-new-privs \\
+             $BIN/holdfast-volume --config /run/volume.toml \"$@\"; }}
+         step caps setpriv --bounding-set={set} --inh-caps=-all grep CapEff /proc/self/status
+         step format confined format data0 --confirm 'format data0'
+         step open confined open data0
+         step fill guest fill /run/data0/film {KNOWN}
+         step grow confined grow data0
+         step status confined status data0
+         step keys confined keys data0
+         step check confined header check data0
+         step rotate confined rotate recovery data0 --confirm 'rotate recovery of data0'
+         step close confined close data0
+         step erase confined erase data0 --confirm \"erase data0 $(uuid)\""
+    ))?;
+    ran.all_well(&["format", "open", "fill", "grow", "status", "keys", "check", "rotate"])?;
+    ran.all_well(&["close", "erase"])?;
+    let caps = ran.step("caps")?.out;
+    ensure!(!caps.contains("1ffffffffff"), "nothing was taken away: {caps}");
+    Ok(())
+}
+
+#[test]
+fn udev_starts_a_volume_by_the_type_and_label_of_its_partition() -> Result<()> {
+    let rules = repo().join("udev/90-holdfast-volume.rules");
+    let rules_text = fs::read_to_string(&rules)?;
+    let guid = rules_text.split('"').find(|it| it.len() == 36).context("no type in the rules")?;
+    let mut guest = Guest::new()?;
+    let disk = guest.add_disk(40 << 20)?;
+    let table = format!(
+        "label: gpt\n\
+         size=8MiB, type={guid}, name=holdfast.data0\n\
+         size=8MiB, type=linux, name=holdfast.data0\n\
+         size=8MiB, type={guid}, name=other\n\
+         type={guid}, name=\"holdfast.x y.service\"\n"
+    );
+    Guest::partition(&disk, &table)?;
+    fs::copy(&rules, guest.path().join("90-holdfast-volume.rules"))?;
+    let ran: Ran = guest.run(
+        "mkdir -p /run/udev/rules.d; cp $W/90-holdfast-volume.rules /run/udev/rules.d
+         for n in 1 2 3 4; do step $n udevadm test /sys/class/block/ubda$n; done",
+    )?;
+    let wants = |name: &str| -> Result<Option<String>> {
+        let step = ran.step(name)?;
+        let all = format!("{}{}", step.out, step.err);
+        ensure!(all.contains("ID_PART_ENTRY_TYPE="), "udev saw no partition: {all}");
+        ensure!(!all.contains("90-holdfast-volume.rules:"), "a rule is wrong: {all}");
+        Ok(all.lines().find_map(|it| it.strip_prefix("SYSTEMD_WANTS=")).map(str::to_owned))
+    };
+    ensure!(wants("1")?.as_deref() == Some("holdfast-volume@holdfast.data0.service"), "{ran:?}");
+    ensure!(wants("2")?.is_none(), "{:?}", wants("2")?);
+    ensure!(wants("3")?.is_none(), "{:?}", wants("3")?);
+    let odd = wants("4")?.unwrap_or_default();
+    ensure!(odd.split_whitespace().count() <= 1, "a label named a unit of its own: {odd}");
+    Ok(())
+}
