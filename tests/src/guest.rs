@@ -40,7 +40,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run DM_DISABLE_UDEV=1 W=@W@
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs dev /dev
-mount -t tmpfs run /run
+mount -t tmpfs -o mode=755 run /run
 mount -t hostfs -o "$W" none "$W"
 ip link set lo up
 # The host has no /lib/modules; the guest's lie elsewhere.

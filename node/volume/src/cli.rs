@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::confirm::Confirmation;
 use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
+use crate::luks::Closing;
 use crate::status::Status;
 use crate::volume::Volume;
 use crate::{backup, device, state, status};
@@ -163,7 +164,11 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         let input = input.map_err(|e| Error::failed("taking the socket", e))?;
         return crate::protocol::serve(&config, input.into());
     }
-    let _lock = state::lock()?;
+    // How things are can be asked while another is at work, for hours with integrity.
+    let _lock = match arguments.command {
+        Command::Status { .. } => None,
+        _ => Some(state::lock()?),
+    };
     let volume = |name: &str| Ok::<_, Error>(Volume::new(&config, config.volume(name)?));
     match arguments.command {
         Command::Serve => Ok(()),
@@ -176,7 +181,9 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
             }
             Ok(())
         }
-        Command::Close { volume: name, force } => volume(&name)?.close(force),
+        Command::Close { volume: name, force } => {
+            volume(&name)?.close(if force { Closing::Later } else { Closing::Gently })
+        }
         Command::Grow { volume: name } => volume(&name)?.grow(),
         Command::Format(it) => format(&volume(&it.volume)?, &it.how.into()),
         Command::Keys { volume: name, remove, how } => keys(&volume(&name)?, remove, &how.into()),

@@ -11,7 +11,7 @@
 //! [[volumes]]
 //! name = "data0"
 //! device = { partition_label = "holdfast.data0" }
-//! mount = "/var/lib/holdfast/volumes/data0"
+//! mount = "/srv/holdfast/data0"
 //! keys = ["credential", "stick"]         # tried in this order
 //! integrity = false
 //! discards = false

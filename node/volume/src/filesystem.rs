@@ -1,7 +1,7 @@
 //! ext4 on an opened volume: made for large files, checked, mounted so that nothing on it runs.
 
 use std::fs::{self, DirBuilder};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -42,6 +42,7 @@ pub fn mount(device: &Path, folder: &Path) -> Result<(), Error> {
         return Err(Error::failed(format!("checking {}", device.display()), by_hand));
     }
     let doing = || format!("mounting {} at {}", device.display(), folder.display());
+    is_safe(folder).map_err(|why| Error::failed(doing(), why))?;
     let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
     made.map_err(|e| Error::failed(doing(), e))?;
     let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
@@ -49,12 +50,30 @@ pub fn mount(device: &Path, folder: &Path) -> Result<(), Error> {
         .map_err(|e| Error::failed(doing(), e))
 }
 
-/// Unmounts. By force it happens once the last file is closed, and the folder is free at once.
+/// Whether only root can say where a folder is: no link on its way, and nothing that others own or
+/// write. Else the service, once taken over, could have its volume mounted over `/etc`.
+fn is_safe(folder: &Path) -> Result<(), String> {
+    let there = folder.ancestors().find(|it| it.symlink_metadata().is_ok()).unwrap_or(folder);
+    let real = there.canonicalize().map_err(|e| e.to_string())?;
+    if real != there {
+        return Err(format!("there is a link on the way; it leads to {}", real.display()));
+    }
+    // The folder itself is covered by what is mounted there.
+    for above in there.ancestors().skip(usize::from(there == folder)) {
+        let meta = above.symlink_metadata().map_err(|e| e.to_string())?;
+        if meta.uid() != 0 || meta.mode() & 0o022 != 0 {
+            return Err(format!("others than root can change {}", above.display()));
+        }
+    }
+    Ok(())
+}
+
+/// Unmounts. If lazily, the folder is free at once, the file system once its last file is closed.
 ///
 /// # Errors
 /// `None` if it is in use; else why not.
-pub fn unmount(folder: &Path, by_force: bool) -> Result<(), Option<Error>> {
-    let flags = if by_force { MntFlags::MNT_DETACH } else { MntFlags::UMOUNT_NOFOLLOW };
+pub fn unmount(folder: &Path, lazily: bool) -> Result<(), Option<Error>> {
+    let flags = if lazily { MntFlags::MNT_DETACH } else { MntFlags::UMOUNT_NOFOLLOW };
     umount2(folder, flags).map_err(|e| match e {
         Errno::EBUSY => None,
         e => Some(Error::failed(format!("unmounting {}", folder.display()), e)),

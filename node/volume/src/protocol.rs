@@ -32,6 +32,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, Name};
 use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
+use crate::luks::Closing;
 use crate::volume::Volume;
 
 /// Longest request, in bytes.
@@ -157,7 +158,10 @@ fn is_allowed(config: &Config, peer: &UnixStream) -> Result<(), Error> {
 }
 
 fn carry_out(config: &Config, request: &Request) -> Result<Value, Error> {
-    let _lock = crate::state::lock()?;
+    let _lock = match request {
+        Request::Status => None,
+        _ => Some(crate::state::lock()?),
+    };
     let volume = |name: &Name| {
         let settings = config.volume(name.as_str())?;
         Ok::<_, Error>(Volume::new(config, settings))
@@ -165,7 +169,7 @@ fn carry_out(config: &Config, request: &Request) -> Result<Value, Error> {
     match request {
         Request::Status => Ok(json!(crate::status::all(config))),
         Request::Open(it) => volume(&it.volume)?.open().map(|_| Value::Null),
-        Request::Close(it) => volume(&it.volume)?.close(false).map(|()| Value::Null),
+        Request::Close(it) => volume(&it.volume)?.close(Closing::Gently).map(|()| Value::Null),
         Request::Grow(it) => volume(&it.volume)?.grow().map(|_| Value::Null),
         Request::Recover(it) => {
             let key = RecoveryKey::parse(it.key.bytes())

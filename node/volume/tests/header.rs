@@ -1,5 +1,7 @@
 //! Headers on plain files: what is written, read by cryptsetup, changed, damaged, backed up.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;

@@ -86,7 +86,11 @@ fn an_erased_volume_has_no_slot_no_key_and_no_bytes_left() -> Result<()> {
          step dry hv erase data0 --dry-run
          step stillopen guest same /run/data0/film {KNOWN}
          step wrong hv erase data0 --confirm 'erase data0'
+         exec 9</run/data0/film
          step erase hv erase data0 --confirm \"erase data0 $uuid\"
+         step table dmsetup table holdfast-data0
+         echo 3 >/proc/sys/vm/drop_caches
+         step held sh -c 'cat <&9 | cmp -n 100 - /dev/zero'; exec 9<&-
          step mounted sh -c '! grep data0 /proc/mounts'
          step backups sh -c '! ls $W/backups/*'
          step status hv status data0
@@ -99,6 +103,8 @@ fn an_erased_volume_has_no_slot_no_key_and_no_bytes_left() -> Result<()> {
          cp --sparse=always /dev/mapper/holdfast-data0 $W/plain"
     ))?;
     ran.all_well(&["old", "dry", "stillopen", "erase", "mounted", "backups", "empty"])?;
+    let held = ran.step("held")?;
+    ensure!(held.err.contains("Input/output error"), "{held:?} {:?}", ran.step("table")?);
     ensure!(ran.step("wrong")?.code == 4 && ran.step("open")?.code == 6, "{ran:?}");
     ensure!(ran.step("twice")?.code == 4, "{:?}", ran.step("twice")?);
     ensure!(ran.step("status")?.out.contains("unformatted"), "{:?}", ran.step("status")?);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::common::Machine;
 
@@ -10,10 +10,12 @@ use crate::common::Machine;
 const CUTS: u32 = 10;
 /// The power goes at a random instant of this span after the first file was acknowledged.
 const SPAN_MS: std::ops::Range<u64> = 0..1500;
+/// The same after the first key began to be replaced, which takes a second or two.
+const KEYS_SPAN_MS: std::ops::Range<u64> = 0..6000;
 
 #[test]
 fn what_was_acknowledged_is_there_after_every_power_cut() -> Result<()> {
-    let cuts = std::env::var("HOLDFAST_TEST_CUTS").map_or(Ok(CUTS), |it| it.parse())?;
+    let cuts = cuts()?;
     let machine = Machine::new()?;
     machine.format()?;
     let mut acknowledged_in_all = 0;
@@ -39,6 +41,44 @@ fn what_was_acknowledged_is_there_after_every_power_cut() -> Result<()> {
     }
     println!("{cuts} power cuts, {acknowledged_in_all} files acknowledged, none lost");
     Ok(())
+}
+
+#[test]
+fn a_power_cut_while_keys_are_replaced_leaves_a_volume_that_opens() -> Result<()> {
+    let cuts = cuts()?.div_ceil(2);
+    let machine = Machine::new()?;
+    machine.format()?;
+    for cut in 0..cuts {
+        let mut running = machine.guest.start(&Machine::script(
+            "echo begun >/dev/console
+             while hv rotate recovery data0 --confirm 'rotate recovery of data0'; do
+                 cp $CREDENTIALS_DIRECTORY/holdfast-volume_data0 /run/key
+                 tr 0-9 1-90 </run/key >$CREDENTIALS_DIRECTORY/holdfast-volume_data0.new
+                 sync; hv rotate machine data0 --confirm 'rotate machine of data0' || break
+                 mv $CREDENTIALS_DIRECTORY/holdfast-volume_data0{.new,}; sync
+             done; echo failed >/dev/console",
+        ))?;
+        running.wait_for("begun")?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(KEYS_SPAN_MS)));
+        let console = running.cut_power()?;
+        ensure!(!console.contains("failed"), "a key could not be replaced");
+        let ran = machine.run(
+            "step open hv open data0; step close hv close data0
+             step backup hv header backup data0; step check hv header check data0
+             step rotate hv rotate recovery data0 --confirm 'rotate recovery of data0'
+             step keys hv keys data0",
+        )?;
+        let well = ran.all_well(&["open", "close", "backup", "check", "rotate", "keys"]);
+        well.with_context(|| format!("cut {cut}"))?;
+        let slots: Vec<serde_json::Value> = serde_json::from_str(&ran.step("keys")?.out)?;
+        let recovery = slots.iter().filter(|it| it["purpose"] == "recovery").count();
+        ensure!(recovery == 1 && slots.len() <= 4, "cut {cut}: {slots:?}");
+    }
+    Ok(())
+}
+
+fn cuts() -> Result<u32> {
+    Ok(std::env::var("HOLDFAST_TEST_CUTS").map_or(Ok(CUTS), |it| it.parse())?)
 }
 
 /// How many files were acknowledged: the last line that came whole, plus one.

@@ -114,6 +114,10 @@ fn a_volume_without_its_device_or_key_is_not_opened_and_says_what_is_missing() -
          mv $W/credentials/holdfast-volume_data0 $W/kept
          step open hv open data0
          mv $W/kept $W/credentials/holdfast-volume_data0
+         ln -s /etc /run/link; sed -i s,/run/data0,/run/link/x, /run/volume.toml
+         step link hv open data0; hv close data0
+         mkdir -p /run/theirs; chown 65534 /run/theirs; sed -i s,/run/link/x,/run/theirs/x, /run/volume.toml
+         step theirs hv open data0; hv close data0; sed -i s,/run/theirs/x,/run/data0, /run/volume.toml
          # A header that somebody put there: the machine's key fits, the cipher is none.
          cryptsetup luksFormat -q --type luks2 -c cipher_null-ecb -s 128 --pbkdf pbkdf2 \\
              --pbkdf-force-iterations 1000 --sector-size 4096 --key-slot 0 \\
@@ -126,6 +130,9 @@ fn a_volume_without_its_device_or_key_is_not_opened_and_says_what_is_missing() -
     )?;
     let nokey = ran.step("nokey")?;
     ensure!(nokey.code == 7 && nokey.err.contains("credential"), "{nokey:?}");
+    let (link, theirs) = (ran.step("link")?, ran.step("theirs")?);
+    ensure!(link.code == 1 && link.err.contains("a link on the way"), "{link:?}");
+    ensure!(theirs.code == 1 && theirs.err.contains("others than root"), "{theirs:?}");
     ensure!(ran.step("weak")?.code == 7, "{:?}", ran.step("weak")?);
     ran.all_well(&["untouched", "format", "fits"])?;
     let open = ran.step("open")?;

@@ -10,11 +10,10 @@
 //! A `CryptDevice` is not `Send` and is made for each operation anew, which also reads the header
 //! anew: reading mends the one of the two copies that is damaged.
 
+mod judge;
 mod said;
 pub mod slots;
 
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use libcryptsetup_rs::consts::flags::{
@@ -28,11 +27,13 @@ use libcryptsetup_rs::{
     LibcryptErr,
 };
 use nix::errno::Errno;
-use serde::Serialize;
 use serde_json::Value;
 
+use crate::children;
 use crate::error::Error;
 use crate::keys::Secret;
+
+pub use judge::Description;
 
 const CIPHER: (&str, &str) = ("aes", "xts-plain64");
 const ENCRYPTION: &str = "aes-xts-plain64";
@@ -43,10 +44,6 @@ const INTEGRITY_KEY_BYTES: usize = 32;
 pub const SECTOR_BYTES: u32 = 4096;
 /// Bytes that are overwritten at once where integrity needs every sector written.
 const WIPE_BYTES: usize = 1 << 20;
-/// Where a header and its copy may begin, in bytes: the copy's place follows the header's size.
-const PLACES: [u64; 10] =
-    [0, 0x4000, 0x8000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000, 0x10_0000, 0x20_0000, 0x40_0000];
-
 /// What each slot's key derivation costs. Pinned, because libcryptsetup would measure the machine
 /// and take half of a small box's memory. It is a second wall only: every key that is put into a
 /// slot has 256 bits of randomness.
@@ -81,21 +78,6 @@ impl Treatment {
     }
 }
 
-/// What a header says of its volume; no key material.
-#[derive(Debug, Clone, Serialize)]
-pub struct Description {
-    /// The header's UUID.
-    pub uuid: String,
-    /// Cipher and mode.
-    pub cipher: String,
-    /// Bits of the volume's key, the integrity's included.
-    pub key_bits: usize,
-    /// Bytes of a sector.
-    pub sector_bytes: u64,
-    /// Integrity's algorithm, if any.
-    pub integrity: Option<String>,
-}
-
 /// The header of a device, or of a backup file.
 pub struct Luks {
     crypt: CryptDevice,
@@ -109,7 +91,7 @@ impl Luks {
     /// # Errors
     /// If there is one that cannot be read, nor its copy.
     pub fn load(path: &Path, kdf: Kdf) -> Result<Option<Self>, Error> {
-        if !has_signature(path)? {
+        if !judge::has_signature(path)? {
             return Ok(None);
         }
         let mut crypt = init(path)?;
@@ -183,54 +165,6 @@ impl Luks {
         uuid.map(|it| it.to_string()).map_err(|e| failed(&self.path, "reading", e))
     }
 
-    /// What the header says.
-    ///
-    /// # Errors
-    /// If it cannot be read.
-    pub fn describe(&mut self) -> Result<Description, Error> {
-        let json = self.json()?;
-        let segment = &json["segments"]["0"];
-        let text = |value: &Value| value.as_str().map(str::to_owned);
-        Ok(Description {
-            uuid: self.uuid()?,
-            cipher: text(&segment["encryption"]).unwrap_or_default(),
-            key_bits: usize::try_from(self.crypt.status_handle().get_volume_key_size())
-                .unwrap_or_default()
-                * 8,
-            sector_bytes: segment["sector_size"].as_u64().unwrap_or_default(),
-            integrity: text(&segment["integrity"]["type"]),
-        })
-    }
-
-    /// Whether the header says what [`Luks::format`] writes.
-    ///
-    /// # Errors
-    /// What it says instead, in words.
-    pub fn is_ours(&mut self, integrity: bool) -> Result<(), String> {
-        let json = self.json().map_err(|e| e.to_string())?;
-        let here = self.describe().map_err(|e| e.to_string())?;
-        let is = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
-        let segments = json["segments"].as_object().map_or(0, serde_json::Map::len);
-        is("has not one segment", segments == 1)?;
-        is("has a segment in the clear", json["segments"]["0"]["type"] == "crypt")?;
-        let cipher = format!("has the cipher {:?}, not {ENCRYPTION}", here.cipher);
-        is(&cipher, here.cipher == ENCRYPTION)?;
-        let wanted = integrity.then(|| INTEGRITY.to_owned());
-        let other =
-            format!("has integrity {:?}; the configuration says {wanted:?}", here.integrity);
-        is(&other, here.integrity == wanted)?;
-        let bits = 8 * (KEY_BYTES + if integrity { INTEGRITY_KEY_BYTES } else { 0 });
-        is("has a key of another length", here.key_bits == bits)?;
-        is("has sectors of another size", here.sector_bytes == u64::from(SECTOR_BYTES))?;
-        let slots = json["keyslots"].as_object().into_iter().flatten();
-        for (number, slot) in slots {
-            let is_sealed = slot["area"]["encryption"] == ENCRYPTION;
-            is(&format!("has key slot {number} with another cipher"), is_sealed)?;
-        }
-        let requires = json["config"]["requirements"]["mandatory"].as_array();
-        is("is in the middle of a re-encryption", requires.is_none_or(Vec::is_empty))
-    }
-
     /// The slot that a key opens; the device is not opened.
     ///
     /// # Errors
@@ -302,19 +236,6 @@ impl Luks {
         grown.map_err(|e| failed(&self.path, "growing", e))
     }
 
-    /// Bytes that header, copy and key slots take at the front of the device.
-    ///
-    /// # Errors
-    /// If the header cannot be read.
-    pub fn header_bytes(&mut self) -> Result<u64, Error> {
-        let json = self.json()?;
-        // LUKS2 writes these numbers as text.
-        let member = |name: &str| {
-            json["config"][name].as_str().and_then(|it| it.parse::<u64>().ok()).unwrap_or_default()
-        };
-        Ok(2 * (4096 + member("json_size")) + member("keyslots_size"))
-    }
-
     /// Puts the header into a new file.
     ///
     /// # Errors
@@ -340,12 +261,31 @@ pub fn restore(device: &Path, file: &Path) -> Result<(), Error> {
     done.map_err(|e| failed(device, "restoring the header of", e))
 }
 
-/// Closes an opened volume. Later, once nobody uses it, if by force.
+/// How an open volume is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// Only if nobody uses it.
+    Gently,
+    /// Out of its folder at once, closed once nobody uses it any more: for a disk that vanished.
+    Later,
+    /// Every read and write fails from now on, what was not synced is lost: before erasing.
+    AtOnce,
+}
+
+/// Closes an opened volume.
 ///
 /// # Errors
 /// `None` if it is in use; else why not.
-pub fn close(mapped: &str, by_force: bool) -> Result<(), Option<Error>> {
-    let flags = if by_force { CryptDeactivate::DEFERRED } else { CryptDeactivate::empty() };
+pub fn close(mapped: &str, how: Closing) -> Result<(), Option<Error>> {
+    let flags = match how {
+        Closing::Gently => CryptDeactivate::empty(),
+        Closing::Later | Closing::AtOnce => CryptDeactivate::DEFERRED,
+    };
+    if how == Closing::AtOnce {
+        // Puts the error target in the place of the table, and with it the key out of the kernel.
+        // libcryptsetup's own way of forcing stops at a mounted file system.
+        children::run("dmsetup", ["wipe_table", "--nolockfs", "--noudevsync", mapped])?;
+    }
     let path = Path::new("/dev/mapper").join(mapped);
     let name = CryptInit::init_by_name_and_header(mapped, None);
     let closed = name.and_then(|mut it| it.activate_handle().deactivate(mapped, flags));
@@ -364,16 +304,6 @@ pub fn is_open(mapped: &str) -> bool {
     said::listen();
     let status = libcryptsetup_rs::status(None, mapped);
     matches!(status, Ok(CryptStatusInfo::Active | CryptStatusInfo::Busy))
-}
-
-/// Whether a LUKS2 header or its copy begins anywhere on a device. A whole one or not.
-fn has_signature(path: &Path) -> Result<bool, Error> {
-    let file = File::open(path).map_err(|e| Error::failed(path.display().to_string(), e))?;
-    Ok(PLACES.iter().any(|place| {
-        let mut magic = [0; 6];
-        let read = file.read_exact_at(&mut magic, *place);
-        read.is_ok() && matches!(&magic, b"LUKS\xba\xbe" | b"SKUL\xba\xbe")
-    }))
 }
 
 fn init(path: &Path) -> Result<CryptDevice, Error> {

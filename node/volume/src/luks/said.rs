@@ -14,6 +14,7 @@ thread_local! {
 
 c_logging_callback!(heard, (), hear);
 
+#[expect(clippy::needless_pass_by_value, reason = "the macro calls it so")]
 fn hear(level: CryptLogLevel, message: &str, _: Option<&mut ()>) {
     if level != CryptLogLevel::Error {
         return;

@@ -1,0 +1,103 @@
+//! What is on a device, as its header says it, and whether that is what we write.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::{ENCRYPTION, INTEGRITY, INTEGRITY_KEY_BYTES, KEY_BYTES, Luks, SECTOR_BYTES};
+use crate::error::Error;
+
+/// Where a header and its copy may begin, in bytes: the copy's place follows the header's size.
+const PLACES: [u64; 10] =
+    [0, 0x4000, 0x8000, 0x1_0000, 0x2_0000, 0x4_0000, 0x8_0000, 0x10_0000, 0x20_0000, 0x40_0000];
+
+/// What a header says of its volume; no key material.
+#[derive(Debug, Clone, Serialize)]
+pub struct Description {
+    /// The header's UUID.
+    pub uuid: String,
+    /// Cipher and mode.
+    pub cipher: String,
+    /// Bits of the volume's key, the integrity's included.
+    pub key_bits: usize,
+    /// Bytes of a sector.
+    pub sector_bytes: u64,
+    /// Integrity's algorithm, if any.
+    pub integrity: Option<String>,
+}
+
+impl Luks {
+    /// What the header says.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn describe(&mut self) -> Result<Description, Error> {
+        let json = self.json()?;
+        let segment = &json["segments"]["0"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        Ok(Description {
+            uuid: self.uuid()?,
+            cipher: text(&segment["encryption"]).unwrap_or_default(),
+            key_bits: usize::try_from(self.crypt.status_handle().get_volume_key_size())
+                .unwrap_or_default()
+                * 8,
+            sector_bytes: segment["sector_size"].as_u64().unwrap_or_default(),
+            integrity: text(&segment["integrity"]["type"]),
+        })
+    }
+
+    /// Whether the header says what [`Luks::format`] writes.
+    ///
+    /// # Errors
+    /// What it says instead, in words.
+    pub fn is_ours(&mut self, integrity: bool) -> Result<(), String> {
+        let json = self.json().map_err(|e| e.to_string())?;
+        let here = self.describe().map_err(|e| e.to_string())?;
+        let is = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
+        let segments = json["segments"].as_object().map_or(0, serde_json::Map::len);
+        is("has not one segment", segments == 1)?;
+        is("has a segment in the clear", json["segments"]["0"]["type"] == "crypt")?;
+        let cipher = format!("has the cipher {:?}, not {ENCRYPTION}", here.cipher);
+        is(&cipher, here.cipher == ENCRYPTION)?;
+        let wanted = integrity.then(|| INTEGRITY.to_owned());
+        let other =
+            format!("has integrity {:?}; the configuration says {wanted:?}", here.integrity);
+        is(&other, here.integrity == wanted)?;
+        let bits = 8 * (KEY_BYTES + if integrity { INTEGRITY_KEY_BYTES } else { 0 });
+        is("has a key of another length", here.key_bits == bits)?;
+        is("has sectors of another size", here.sector_bytes == u64::from(SECTOR_BYTES))?;
+        let slots = json["keyslots"].as_object().into_iter().flatten();
+        for (number, slot) in slots {
+            let is_sealed = slot["area"]["encryption"] == ENCRYPTION;
+            is(&format!("has key slot {number} with another cipher"), is_sealed)?;
+        }
+        let requires = json["config"]["requirements"]["mandatory"].as_array();
+        is("is in the middle of a re-encryption", requires.is_none_or(Vec::is_empty))
+    }
+
+    /// Bytes that header, copy and key slots take at the front of the device.
+    ///
+    /// # Errors
+    /// If the header cannot be read.
+    pub fn header_bytes(&mut self) -> Result<u64, Error> {
+        let json = self.json()?;
+        // LUKS2 writes these numbers as text.
+        let member = |name: &str| {
+            json["config"][name].as_str().and_then(|it| it.parse::<u64>().ok()).unwrap_or_default()
+        };
+        Ok(2 * (4096 + member("json_size")) + member("keyslots_size"))
+    }
+}
+
+/// Whether a LUKS2 header or its copy begins anywhere on a device. A whole one or not.
+pub(super) fn has_signature(path: &Path) -> Result<bool, Error> {
+    let file = File::open(path).map_err(|e| Error::failed(path.display().to_string(), e))?;
+    Ok(PLACES.iter().any(|place| {
+        let mut magic = [0; 6];
+        let read = file.read_exact_at(&mut magic, *place);
+        read.is_ok() && matches!(&magic, b"LUKS\xba\xbe" | b"SKUL\xba\xbe")
+    }))
+}

@@ -1,0 +1,113 @@
+//! Making a volume unreadable for ever, and proving it.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Volume;
+use crate::config::Name;
+use crate::error::Error;
+use crate::keys::{Found, SourceKind};
+use crate::luks::slots::Slot;
+use crate::luks::{Closing, Luks};
+use crate::{backup, children, device, state};
+
+/// Proof of an erasure, as far as this program can give it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Receipt {
+    /// The volume's name.
+    pub volume: Name,
+    /// The UUID its header had.
+    pub uuid: String,
+    /// The device it was on.
+    pub device: PathBuf,
+    /// When its last key slot was gone.
+    pub erased_at: jiff::Timestamp,
+    /// The slots that were destroyed.
+    pub slots_destroyed: Vec<Slot>,
+    /// Slots found in use afterwards: always 0, or there is no receipt.
+    pub slots_left: usize,
+    /// Keys that were tried afterwards and opened nothing, by where they came from.
+    pub keys_refused: Vec<String>,
+    /// Bytes at the front that were overwritten.
+    pub overwritten_bytes: u64,
+    /// Kept header backups that were overwritten and removed.
+    pub header_backups_destroyed: usize,
+    /// Whether the device took a discard of all its blocks; if not, why.
+    pub discarded: Result<(), String>,
+}
+
+impl Volume<'_> {
+    /// Destroys every key slot, proves it, overwrites the header, discards the device, destroys the
+    /// kept header backups. Some seconds, however large the disk is. A volume that is open is
+    /// closed at once: what is on it is lost either way.
+    ///
+    /// # Errors
+    /// If the UUID is not the header's, or something is left.
+    pub fn erase(&self, uuid: &str) -> Result<Receipt, Error> {
+        let device = self.device()?;
+        let refused = |problem: String| Error::Refused {
+            volume: self.name().to_string(),
+            device: device.clone(),
+            problem,
+        };
+        let Some(mut luks) = Luks::load(&device, self.kdf())? else {
+            return Err(refused("has no LUKS2 header; there is nothing to erase".to_owned()));
+        };
+        let has = luks.uuid()?;
+        if has != uuid {
+            return Err(refused(format!("has the UUID {has}, not {uuid}. Nothing was changed")));
+        }
+        let (keys, _) = self.keys(&luks.tokens()?);
+        let overwritten_bytes = luks.header_bytes()?;
+        let slots_destroyed = luks.slots()?;
+        self.close(Closing::AtOnce)?;
+        for slot in luks.numbers_in_use() {
+            luks.remove_slot(slot)?;
+        }
+        drop(luks);
+        let keys_refused = self.must_be_erased(&device, &keys)?;
+        let erased_at = state::now();
+        let header_backups_destroyed = backup::destroy(self.config, self.name())?;
+        device::overwrite(&device, overwritten_bytes)?;
+        Ok(Receipt {
+            volume: self.name().clone(),
+            uuid: has,
+            erased_at,
+            slots_destroyed,
+            slots_left: 0,
+            keys_refused,
+            overwritten_bytes,
+            header_backups_destroyed,
+            discarded: children::run("blkdiscard", ["-f".as_ref(), device.as_os_str()])
+                .map(drop)
+                .map_err(|e| e.to_string()),
+            device,
+        })
+    }
+
+    /// Reads the header anew: no slot is left, and what opened it opens it no more.
+    fn must_be_erased(
+        &self,
+        device: &Path,
+        keys: &[(SourceKind, Found)],
+    ) -> Result<Vec<String>, Error> {
+        let left = |left: String| Error::Left { volume: self.name().to_string(), left };
+        let luks = Luks::load(device, self.kdf())?;
+        let mut luks = luks.ok_or_else(|| left("its header vanished".to_owned()))?;
+        let slots = luks.numbers_in_use();
+        if !slots.is_empty() {
+            return Err(left(format!("key slots {slots:?}")));
+        }
+        let mut refused = Vec::new();
+        for (kind, found) in keys {
+            for key in found.each() {
+                if luks.slot_of(key)?.is_some() {
+                    return Err(left(format!("the key of {} opens it", kind.as_str())));
+                }
+                refused.push(kind.as_str().to_owned());
+            }
+        }
+        Ok(refused)
+    }
+}

@@ -1,0 +1,123 @@
+//! Replacing keys, and headers. A new key is in its slot and proven before an old one goes.
+
+use std::path::Path;
+
+use super::Volume;
+use crate::backup;
+use crate::config::DeviceName;
+use crate::error::Error;
+use crate::keys::{Purpose, RecoveryKey, Secret, SourceKind};
+use crate::luks::{self, Luks};
+
+impl Volume<'_> {
+    pub(super) fn enrol(&self, luks: &mut Luks, by: &Secret) -> Result<Option<u32>, Error> {
+        let (found, _) = self.keys(&luks.tokens()?);
+        let first = found.iter().find_map(|(kind, keys)| Some((*kind, keys.each().last()?)));
+        let Some((kind, key)) = first else { return Ok(None) };
+        if luks.slot_of(key)?.is_some() {
+            return Ok(None);
+        }
+        self.replace(luks, by, key, Purpose::Machine, Some(kind)).map(Some)
+    }
+
+    /// Puts `KEY.new` of the first source that has one in the place of the machine's old key.
+    ///
+    /// # Errors
+    /// If there is no new key, or the old one opens nothing.
+    pub fn rotate_machine(&self) -> Result<u32, Error> {
+        let mut luks = self.header()?;
+        let (_, by, _) = self.machine_key(&mut luks)?;
+        let (found, _) = self.keys(&luks.tokens()?);
+        let next = found.iter().find_map(|(kind, keys)| Some((*kind, keys.next.as_ref()?)));
+        let (kind, next) = next.ok_or_else(|| Error::NoKey {
+            volume: self.name().to_string(),
+            tried: "Nothing was changed: no source has a new key beside the old, with the ending \
+                    .new"
+                .to_owned(),
+        })?;
+        self.replace(&mut luks, &by, next, Purpose::Machine, Some(kind))
+    }
+
+    /// Makes a new recovery key in the place of the old.
+    ///
+    /// # Errors
+    /// If the machine has no key to do it with.
+    pub fn rotate_recovery(&self) -> Result<RecoveryKey, Error> {
+        let mut luks = self.header()?;
+        let (_, by, _) = self.machine_key(&mut luks)?;
+        let recovery = RecoveryKey::generate()?;
+        self.replace(&mut luks, &by, &recovery.passphrase(), Purpose::Recovery, None)?;
+        Ok(recovery)
+    }
+
+    /// Adds a slot, and only once it is proven to open takes away the others of its purpose.
+    fn replace(
+        &self,
+        luks: &mut Luks,
+        by: &Secret,
+        key: &Secret,
+        purpose: Purpose,
+        source: Option<SourceKind>,
+    ) -> Result<u32, Error> {
+        let number = match luks.slot_of(key)? {
+            // A rotation that was cut off after it had added the slot.
+            Some(number) => number,
+            None => luks.add_slot(by, key, purpose, source)?,
+        };
+        for old in luks.slots()? {
+            if old.purpose == purpose && old.number != number {
+                luks.remove_slot(old.number)?;
+            }
+        }
+        backup::keep(self.config, self.name(), luks)?;
+        Ok(number)
+    }
+
+    /// Destroys one slot. Never the last by which the volume can be opened.
+    ///
+    /// # Errors
+    /// If it is not in use, or the last.
+    pub fn remove_slot(&self, number: u32) -> Result<(), Error> {
+        let mut luks = self.header()?;
+        let slots = luks.slots()?;
+        let problem = if !slots.iter().any(|slot| slot.number == number) {
+            "is not in use"
+        } else if slots.len() == 1 {
+            "is the last: without it nothing opens the volume"
+        } else {
+            luks.remove_slot(number)?;
+            return backup::keep(self.config, self.name(), &mut luks).map(drop);
+        };
+        Err(Error::failed(format!("volume {}: key slot {number}", self.name()), problem))
+    }
+
+    /// Puts a header backup back. A header that can be read is kept beside the backups first.
+    ///
+    /// # Errors
+    /// If the backup is damaged or another volume's, or the volume is open.
+    pub fn restore(&self, file: &Path) -> Result<(), Error> {
+        let device = self.device()?;
+        self.must_be_unused(&device)?;
+        backup::check(file, self.kdf(), self.known_uuid()?.as_deref())?;
+        if let Ok(Some(mut luks)) = Luks::load(&device, self.kdf()) {
+            backup::keep(self.config, self.name(), &mut luks)?;
+        }
+        luks::restore(&device, file)
+    }
+
+    /// The UUID that the volume's header has or should have: the header's own, else the
+    /// configuration's, else that of the one kept backup.
+    ///
+    /// # Errors
+    /// If the device is missing.
+    pub fn known_uuid(&self) -> Result<Option<String>, Error> {
+        if let Ok(Some(mut luks)) = Luks::load(&self.device()?, self.kdf()) {
+            return luks.uuid().map(Some);
+        }
+        if let DeviceName::Uuid(uuid) = &self.settings.device {
+            return Ok(Some(uuid.to_lowercase()));
+        }
+        let kept = backup::kept(self.config, self.name());
+        Ok(if let [(_, uuid)] = kept.as_slice() { Some(uuid.clone()) } else { None })
+    }
+}
