@@ -20,9 +20,10 @@ packages_build=(
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
     gstreamer1.0-plugins-ugly gstreamer1.0-libav
-    libcryptsetup-dev libclang-dev
     openssl
 )
+# What holdfast-volume needs to be built beside that; trying Holdfast out does not.
+packages_volume=(libcryptsetup-dev libclang-dev)
 # What its tests need beside that: other people's tools, to check ours against.
 packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
