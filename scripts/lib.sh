@@ -27,8 +27,10 @@ packages_volume=(libcryptsetup-dev libclang-dev)
 # What its tests need beside that: other people's tools, to check ours against.
 packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
-    openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev
+    openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev systemd
 )
+# systemd-cryptenroll has a package of its own from Debian 13 on.
+[ "$(cut -d . -f 1 /etc/debian_version 2>/dev/null)" = 12 ] || packages_test+=(systemd-cryptsetup)
 # What a measurement needs beside the node, in `scripts/bench`.
 packages_bench=()
 

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
 use crate::luks::Closing;
 use crate::status::Status;
-use crate::volume::Volume;
+use crate::volume::{UNKNOWN, Volume};
 use crate::{backup, device, state, status};
 
 const AFTER: &str = "\
@@ -297,7 +297,7 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
 
 fn erase(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
     let (device, name) = (volume.device()?, volume.name());
-    let uuid = volume.known_uuid()?.unwrap_or_else(|| "(no header)".to_owned());
+    let uuid = volume.known_uuid()?.unwrap_or_else(|| UNKNOWN.to_owned());
     let would = format!("Everything on {} would be unreadable for ever.", device.display());
     if how.asks(&would, &format!("erase {name} {uuid}"))? {
         print_json(&volume.erase(&uuid)?)?;

@@ -151,6 +151,21 @@ fn one_damaged_header_is_mended_from_the_other_and_two_are_refused() {
 }
 
 #[test]
+fn a_file_system_over_an_old_header_is_not_mended_away() {
+    let (disk, _) = Disk::formatted(&key(1));
+    let other = Disk::new();
+    let made = Command::new("/usr/sbin/mkfs.ext4").args(["-q", "-F"]).arg(other.path()).status();
+    assert!(made.unwrap().success());
+    // The old header's copy, at 16 KiB, is whole.
+    let front = fs::read(other.path()).unwrap()[..0x4000].to_vec();
+    let file = File::options().write(true).open(disk.path()).unwrap();
+    file.write_all_at(&front, 0).unwrap();
+    let before = fs::read(disk.path()).unwrap();
+    assert!(Luks::load(&disk.path(), KDF).is_err());
+    assert!(fs::read(disk.path()).unwrap() == before, "the file system was overwritten");
+}
+
+#[test]
 fn a_backup_brings_a_lost_header_back() {
     let (disk, mut luks) = Disk::formatted(&key(1));
     let file = disk.dir.path().join("backup");

@@ -15,6 +15,7 @@ fn with_integrity_a_changed_sector_is_an_error_and_never_a_changed_recording() -
     let ran = machine.run(&format!(
         "step open hv open data0
          step status hv status data0
+         step table dmsetup table holdfast-data0
          step fill guest fill /run/data0/film {KNOWN}
          step same guest same /run/data0/film {KNOWN}
          step close hv close data0
@@ -29,6 +30,8 @@ fn with_integrity_a_changed_sector_is_an_error_and_never_a_changed_recording() -
     ensure!(status[0]["header"]["integrity"] == "hmac(sha256)", "{status}");
     ensure!(status[0]["header"]["key_bits"] == 768, "{status}");
     ensure!(status[0]["kernel"]["is_as_header"] == true, "{status}");
+    let table = ran.step("table")?.out;
+    ensure!(table.contains("no_read_workqueue no_write_workqueue"), "{table}");
     ensure!(ran.step("changed")?.code != 0, "changed bytes were read");
     ensure!(ran.step("log")?.out.contains("INTEGRITY AEAD ERROR"), "{:?}", ran.step("log")?);
     Ok(())
@@ -44,12 +47,16 @@ fn discards_reach_the_disk_only_where_they_are_allowed() -> Result<()> {
              step fill guest fill /run/data0/film {}; sync; step before stat -c %b $W/disk0
              rm /run/data0/film; sync
              step trim fstrim /run/data0
-             step close hv close data0",
+             step close hv close data0
+             sed -i 's/^discards = .*/discards = true/' /run/volume.toml; hv open data0
+             step later hv status data0; hv close data0",
             KNOWN.replace("3000000", "40000000"),
         ))?;
         ran.all_well(&["open", "status", "fill", "close"])?;
         let status: serde_json::Value = serde_json::from_str(&ran.step("status")?.out)?;
         ensure!(status[0]["kernel"]["discards"] == is_allowed, "{status}");
+        let later: serde_json::Value = serde_json::from_str(&ran.step("later")?.out)?;
+        ensure!(later[0]["kernel"]["discards"] == true, "a later setting was not heeded: {later}");
         ensure!((ran.step("trim")?.code == 0) == is_allowed, "{:?}", ran.step("trim")?);
         let bytes = machine.disk.metadata()?.blocks() * 512;
         ensure!((bytes < 40_000_000) == is_allowed, "{settings}: the disk takes {bytes} bytes");

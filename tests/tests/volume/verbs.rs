@@ -27,12 +27,18 @@ fn a_volume_is_made_opened_filled_closed_and_shows_nothing_of_it_on_the_disk() -
          step owner stat -c %u /run/data0
          step status hv status data0
          cp /bin/true /run/data0/true; chmod 755 /run/data0/true; step exec /run/data0/true
-         exec 9</run/data0/film; step busy hv close data0; exec 9<&-
+         exec 9</run/data0/film; step busy hv close data0
+         step force hv close --force data0
+         step free sh -c '! grep /run/data0 /proc/self/mounts'
+         exec 9<&-; until ! dmsetup info holdfast-data0; do sleep 0.1; done
+         step reopen hv open data0
          step close hv close data0
          step closed hv status
          step dmesg dmesg"
     ))?;
-    ran.all_well(&["open", "again", "fill", "status", "close", "closed"])?;
+    ran.all_well(&[
+        "open", "again", "fill", "status", "force", "free", "reopen", "close", "closed",
+    ])?;
     let options = ran.step("options")?.out;
     ensure!(["nodev", "nosuid", "noexec"].iter().all(|it| options.contains(it)), "{options}");
     ensure!(ran.step("owner")?.out.trim() == SERVICE_UID.to_string());

@@ -12,6 +12,11 @@ use crate::luks::slots::Slot;
 use crate::luks::{Closing, Luks};
 use crate::{backup, children, device, state};
 
+/// What has to be said for the UUID of a header that cannot be read, and that no backup tells.
+pub const UNKNOWN: &str = "unknown";
+/// Bytes at the front of a volume that `Luks::format` gives to header and slots.
+const HEADER_BYTES: u64 = 16 << 20;
+
 /// Proof of an erasure, as far as this program can give it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Receipt {
@@ -21,9 +26,9 @@ pub struct Receipt {
     pub uuid: String,
     /// The device it was on.
     pub device: PathBuf,
-    /// When its last key slot was gone.
+    /// When its key slots and header were gone.
     pub erased_at: jiff::Timestamp,
-    /// The slots that were destroyed.
+    /// The slots that were destroyed; none where the header could not be read any more.
     pub slots_destroyed: Vec<Slot>,
     /// Slots found in use afterwards: always 0, or there is no receipt.
     pub slots_left: usize,
@@ -51,25 +56,38 @@ impl Volume<'_> {
             device: device.clone(),
             problem,
         };
-        let Some(mut luks) = Luks::load(&device, self.kdf())? else {
-            return Err(refused("has no LUKS2 header; there is nothing to erase".to_owned()));
+        let luks = match Luks::load(&device, self.kdf()) {
+            Ok(None) => {
+                return Err(refused("has no LUKS2 header; there is nothing to erase".to_owned()));
+            }
+            // Slots that nobody finds can still be put together with a header backup.
+            Err(Error::Header { .. }) => None,
+            other => other?,
         };
-        let has = luks.uuid()?;
+        let has = self.known_uuid()?.unwrap_or_else(|| UNKNOWN.to_owned());
         if has != uuid {
             return Err(refused(format!("has the UUID {has}, not {uuid}. Nothing was changed")));
         }
-        let (keys, _) = self.keys(&luks.tokens()?);
-        let overwritten_bytes = luks.header_bytes()?;
-        let slots_destroyed = luks.slots()?;
         self.close(Closing::AtOnce)?;
-        for slot in luks.numbers_in_use() {
-            luks.remove_slot(slot)?;
+        let mut overwritten_bytes = HEADER_BYTES;
+        let (mut slots_destroyed, mut keys_refused) = (Vec::new(), Vec::new());
+        if let Some(mut luks) = luks {
+            overwritten_bytes = luks.header_bytes()?;
+            slots_destroyed = luks.slots()?;
+            let (keys, _) = self.keys(&luks.tokens()?);
+            for slot in luks.numbers_in_use() {
+                luks.remove_slot(slot)?;
+            }
+            drop(luks);
+            keys_refused = self.must_have_no_key(&device, &keys)?;
         }
-        drop(luks);
-        let keys_refused = self.must_be_erased(&device, &keys)?;
-        let erased_at = state::now();
         let header_backups_destroyed = backup::destroy(self.config, self.name())?;
         device::overwrite(&device, overwritten_bytes)?;
+        if !matches!(Luks::load(&device, self.kdf()), Ok(None)) {
+            let left = "a header is left".to_owned();
+            return Err(Error::Left { volume: self.name().to_string(), left });
+        }
+        let erased_at = state::now();
         Ok(Receipt {
             volume: self.name().clone(),
             uuid: has,
@@ -87,7 +105,7 @@ impl Volume<'_> {
     }
 
     /// Reads the header anew: no slot is left, and what opened it opens it no more.
-    fn must_be_erased(
+    fn must_have_no_key(
         &self,
         device: &Path,
         keys: &[(SourceKind, Found)],

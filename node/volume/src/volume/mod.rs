@@ -6,7 +6,7 @@ mod rotate;
 
 use std::path::{Path, PathBuf};
 
-pub use erase::Receipt;
+pub use erase::{Receipt, UNKNOWN};
 
 use crate::config::{Config, Name, VolumeSettings};
 use crate::error::Error;
