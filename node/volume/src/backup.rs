@@ -93,12 +93,15 @@ pub fn check(file: &Path, kdf: Kdf, uuid: Option<&str>) -> Result<Luks, Error> {
     }
 }
 
-/// Overwrites and removes every kept backup of a volume; how many there were.
+/// Overwrites and removes the kept backup of one header, or of every one that a volume of this name
+/// had, where that is not known; how many there were. Another disk that was in the same bay keeps
+/// its own.
 ///
 /// # Errors
 /// If one stays.
-pub fn destroy(config: &Config, name: &Name) -> Result<usize, Error> {
-    let kept = kept(config, name);
+pub fn destroy(config: &Config, name: &Name, uuid: Option<&str>) -> Result<usize, Error> {
+    let mut kept = kept(config, name);
+    kept.retain(|(_, of)| uuid.is_none_or(|uuid| uuid == of));
     for (file, _) in &kept {
         let failed = |e| Error::failed(format!("destroying {}", file.display()), e);
         overwrite(file).map_err(failed)?;

@@ -56,15 +56,17 @@ impl Volume<'_> {
             device: device.clone(),
             problem,
         };
+        let known = self.known_uuid()?;
         let luks = match Luks::load(&device, self.kdf()) {
+            // Slots that nobody finds can still be put together with a header backup.
+            Err(Error::Header { .. }) => None,
+            Ok(None) if known.is_some() && device::contents(&device)?.is_empty() => None,
             Ok(None) => {
                 return Err(refused("has no LUKS2 header; there is nothing to erase".to_owned()));
             }
-            // Slots that nobody finds can still be put together with a header backup.
-            Err(Error::Header { .. }) => None,
             other => other?,
         };
-        let has = self.known_uuid()?.unwrap_or_else(|| UNKNOWN.to_owned());
+        let has = known.unwrap_or_else(|| UNKNOWN.to_owned());
         if has != uuid {
             return Err(refused(format!("has the UUID {has}, not {uuid}. Nothing was changed")));
         }
@@ -81,7 +83,8 @@ impl Volume<'_> {
             drop(luks);
             keys_refused = self.must_have_no_key(&device, &keys)?;
         }
-        let header_backups_destroyed = backup::destroy(self.config, self.name())?;
+        let of = Some(has.as_str()).filter(|it| *it != UNKNOWN);
+        let header_backups_destroyed = backup::destroy(self.config, self.name(), of)?;
         device::overwrite(&device, overwritten_bytes)?;
         if !matches!(Luks::load(&device, self.kdf()), Ok(None)) {
             let left = "a header is left".to_owned();

@@ -232,7 +232,12 @@ impl<'a> Volume<'a> {
         let recovery = RecoveryKey::generate()?;
         let settings = self.settings;
         let label = self.name().mapped();
+        let before = Luks::load(&device, self.kdf()).ok().flatten();
+        let before = before.and_then(|mut luks| luks.uuid().ok());
         let mut luks = Luks::format(&device, &label, settings.integrity, self.kdf(), &key)?;
+        if let Some(uuid) = before {
+            backup::destroy(self.config, self.name(), Some(&uuid))?;
+        }
         luks.name_slot(0, Purpose::Machine, Some(kind))?;
         luks.add_slot(&key, &recovery.passphrase(), Purpose::Recovery, None)?;
         let treatment = Treatment { discards: settings.discards, workqueues: settings.workqueues };
