@@ -88,6 +88,9 @@ fn a_device_that_holds_something_else_is_left_alone_until_that_is_named() -> Res
          umount /run/p
          step named hv format data0 --confirm 'format data0 and lose ext4 \"photos\"'
          step again hv format data0 --confirm 'format data0'
+         phrase=$(hv format data0 --dry-run | grep -o -e \"--confirm '.*'\" | cut -d \"'\" -f 2)
+         step anew hv format data0 --confirm \"$phrase\"
+         step backups ls $W/backups
          step device hv open /dev/ubda1
          step other hv format data1 --confirm 'format data1'
          printf 'label: dos\\n,\\n' | sfdisk -q --wipe always /dev/ubda1 >&2
@@ -101,6 +104,9 @@ fn a_device_that_holds_something_else_is_left_alone_until_that_is_named() -> Res
     ensure!(ran.step("named")?.code == 0, "{:?}", ran.step("named")?);
     let again = ran.step("again")?;
     ensure!(again.code == 4 && again.err.contains("crypto_LUKS"), "{again:?}");
+    ran.all_well(&["anew"])?;
+    let backups = ran.step("backups")?.out;
+    ensure!(backups.lines().count() == 1, "the old volume's backup is still there: {backups}");
     ensure!(ran.step("device")?.code == 3 && ran.step("other")?.code == 3, "{ran:?}");
     ensure!(ran.step("table")?.out.contains("lose dos"), "{:?}", ran.step("table")?);
     Ok(())
