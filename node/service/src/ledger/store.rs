@@ -217,6 +217,7 @@ pub(super) fn claim(
         events.insert(0, Event::Interrupted(lane));
     }
     let (before, effects) = advance(&mut entry, &events, now);
+    note_instant(write, now)?;
     let change = Change { before: Some(&before), after: &entry.recording, events: &events, now };
     observe(write, observers, &change)?;
     let recording = entry.recording.clone();

@@ -5,7 +5,7 @@ use std::path::Path;
 use holdfast_core::job::Outputs;
 use holdfast_core::push_order::Success;
 use holdfast_core::recording::{Event, Metadata, Policy, Recording, Source};
-use holdfast_core::{RecordingId, step};
+use holdfast_core::{Lane, RecordingId, step};
 use jiff::{SignedDuration, Timestamp};
 
 use super::chance::Chance;
@@ -117,4 +117,19 @@ async fn a_hold_whose_lifting_was_not_committed_is_still_in_the_folder() {
     node.step(id, Event::HoldLifted { by: "x".into() }).await.unwrap();
     let noted = Recording::from_json(&disk.bytes_of(&manifest).unwrap()).unwrap();
     assert!(noted.hold.is_none());
+}
+
+#[tokio::test]
+async fn what_was_claimed_is_recorded_so_that_a_clock_before_it_is_wrong() {
+    let (disk, began) = (disk(), at("2026-01-01T00:00:00Z"));
+    let ledger = ledger(&disk, began);
+    let new = recording(began);
+    let stopped = Event::Stopped { bytes: 1, sha256: "x".into(), container: None };
+    let saved = step(&step(&new, stopped, began).0, Event::Saved, began).0;
+    ledger.insert(saved).await.unwrap();
+    let later = began + SignedDuration::from_hours(2);
+    let lease_until = later + SignedDuration::from_mins(1);
+    let claimed = ledger.claim(Lane::Process, later, lease_until).await.unwrap();
+    assert!(claimed.is_some());
+    assert_eq!(ledger.latest_instant().unwrap(), later);
 }
