@@ -165,7 +165,9 @@ fn start_workers(
     start(&workers, node, jobs, transcoder);
     let pushes_max = node.config.deliver.pushes_max;
     if pushes_max == 0 {
-        tracing::warn!("deliver.pushes_max is 0: nothing is pushed until it is raised");
+        tracing::warn!(
+            "deliver.pushes_max is 0: nothing is pushed until it is raised, nor deleted from our own storage"
+        );
     }
     start(&workers, node, pushes_max, &Arc::new(Deliverer::new(Arc::clone(node))));
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));

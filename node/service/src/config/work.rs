@@ -78,8 +78,8 @@ impl Default for Transcode {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deliver {
-    /// Recordings pushed at once. 0 pushes nothing, while a storage is moved say; the rules go on
-    /// counting.
+    /// Recordings pushed at once. 0 pushes nothing and deletes nothing from our own storage, while
+    /// one is moved say; the rules go on counting.
     pub pushes_max: usize,
     /// How fast, over all destinations together, by weekday and time of day in the node's zone:
     /// `mon-fri 08:00-18:00 5 MiB/s`. The first line that fits holds.

@@ -1,9 +1,11 @@
 //! What pushes left half-done at destinations and will not come back for: an upload that was begun for
 //! a recording which has been deleted since, or whose attempts are used up.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_core::attempts::Fault;
 use holdfast_core::push_order;
 use holdfast_core::recording::State;
 
@@ -32,6 +34,8 @@ pub async fn run(node: Arc<Node>) {
 /// One round. What cannot be taken back now is tried again in the next one, for as long as the
 /// recording has its entry.
 async fn round(node: &Node) -> Result<(), LedgerError> {
+    // Each of their memos could take as long to fail.
+    let mut silent = HashSet::new();
     for (of, left) in memo::all(&node.ledger, MEMOS_MAX)? {
         if node.stop.is_cancelled() {
             break;
@@ -41,11 +45,17 @@ async fn round(node: &Node) -> Result<(), LedgerError> {
             continue;
         }
         let Of { recording, destination, kind } = &of;
+        if silent.contains(destination) && fate == Fate::GivenUp {
+            continue;
+        }
         if let Some(place) = node.settings.destination(destination)
             && let Err(error) = place.abandon(&left).await
         {
             let kind = kind.as_str();
             tracing::warn!(%recording, destination, kind, %error, "an upload was left half-done there");
+            if error.fault == Fault::Networks {
+                silent.insert(destination.clone());
+            }
             if fate == Fate::GivenUp {
                 continue;
             }

@@ -72,29 +72,48 @@ impl Job {
         }
         is_open.tell();
         let temporary = temporary(name);
-        let place = self.place(&source, &folder, name)?;
-        let Place::At { name: chosen, replaces } = place else {
-            let Place::There(chosen) = place else { return Err(Error::Crashed) };
+        // Before anything is copied: a name that is taken may mean that nothing is.
+        if let Place::There(chosen) = self.place(&source, &folder, name)? {
             folder.remove(&temporary)?;
             return Ok(below(folders, &chosen));
-        };
+        }
         let (target, start) = self.target(&source, &folder, &temporary)?;
         let path = folder.path.join(&temporary);
         let pair = self.pair(&source, &target, &path);
-        let result = pair.copy(start, self.bytes).and_then(|()| {
-            if folder.rename(&temporary, &chosen, &target, replaces)? {
-                return Ok(());
-            }
-            // It came while this was copied.
-            Err(self.exists(&folder, &chosen))
-        });
+        let copied = pair.copy(start, self.bytes);
+        let result = copied.and_then(|()| self.give_name(&source, &folder, &temporary, &target));
         if let Err(error) = &result
             && !(self.bytes >= RESUMED_BYTES_MIN && error.leaves_part())
         {
             // What is left over takes space and is of no use.
             drop(folder.remove(&temporary));
         }
-        result.map(|()| below(folders, &chosen))
+        result.map(|chosen| below(folders, &chosen))
+    }
+
+    /// Gives the copy its name; answers which. Another file may have come there meanwhile.
+    fn give_name(
+        &self,
+        source: &File,
+        folder: &Folder,
+        temporary: &str,
+        target: &File,
+    ) -> Result<String, Error> {
+        let (name, _) = self.parts.split_last().ok_or(Error::Crashed)?;
+        for _ in 0..NUMBER_MAX {
+            match self.place(source, folder, name)? {
+                Place::There(chosen) => {
+                    folder.remove(temporary)?;
+                    return Ok(chosen);
+                }
+                Place::At { name: chosen, replaces } => {
+                    if folder.rename(temporary, &chosen, target, replaces)? {
+                        return Ok(chosen);
+                    }
+                }
+            }
+        }
+        Err(self.exists(folder, name))
     }
 
     fn open_source(&self) -> Result<File, Error> {
@@ -130,7 +149,9 @@ impl Job {
             let chosen = numbered(name, number);
             let found = folder.look(&chosen)?;
             if matches!(found, Found::Nothing) {
-                return Ok(Place::At { name: chosen, replaces: false });
+                // What comes there meanwhile is replaced as well, where that is wanted.
+                let replaces = self.existing == Existing::Overwrite;
+                return Ok(Place::At { name: chosen, replaces });
             }
             if matches!(found, Found::File(bytes) if bytes == self.bytes)
                 && self.is_same(source, folder, &chosen)?
@@ -184,10 +205,16 @@ impl Job {
             && (1..=self.bytes).contains(&found)
         {
             let (file, path) = (folder.reopen(name)?, folder.path.join(name));
-            let start = start(&self.pair(source, &file, &path), found)?;
+            let pair = self.pair(source, &file, &path);
+            let start = start(&pair, found)?;
             if start > 0 {
                 tracing::debug!(path = %path.display(), start, "going on with what is there");
                 file.set_len(start).map_err(|error| Error::target("write", &path, error))?;
+                // So that what is not synced never grows beyond what is read back.
+                if let Err(error) = pair.sync_data() {
+                    drop(folder.remove(name));
+                    return Err(error);
+                }
                 return Ok((file, start));
             }
         }
@@ -230,11 +257,12 @@ impl Root {
     }
 
     /// Opens a file for a moment: what hangs or is not mounted is told from what is gone.
-    pub(super) fn touch(&self, path: &Path) -> Result<(), Error> {
-        self.open()?;
-        match File::open(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            opened => opened.map(drop).map_err(|error| Error::target("read", path, error)),
+    pub(super) fn touch(&self, parts: &[String]) -> Result<(), Error> {
+        let Some((folder, name)) = self.folder_of(parts)? else { return Ok(()) };
+        match folder.look(name)? {
+            Found::File(_) => folder.open(name).map(drop),
+            // Whoever reads it finds out what it is, and doesn't wait for it.
+            Found::Nothing | Found::Other => Ok(()),
         }
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Pair<'a> {
 impl Pair<'_> {
     /// Copies `from..bytes`, durably. The vault's file has `bytes` bytes.
     pub(super) fn copy(&self, from: u64, bytes: u64) -> Result<(), Error> {
-        let failed = |error| Error::target("write", self.target_path, error);
+        let failed = |error| Error::target("look at", self.target_path, error);
         let mut copier = Copier { pair: self, bytes, buffer: Vec::new() };
         self.progress.start_at(from);
         let (mut offset, mut synced) = (from, from);
@@ -43,19 +43,28 @@ impl Pair<'_> {
             let _ = self.progress.leave_blocking(end - offset);
             copier.copy(offset, end)?;
             if end >= synced + STEP_BYTES {
-                self.target.sync_data().map_err(failed)?;
+                self.sync_data()?;
                 synced = end;
             }
             self.progress.moved(end - offset);
             offset = end;
         }
-        self.target.sync_all().map_err(failed)?;
+        self.target.sync_all().map_err(|source| self.unsynced(source))?;
         let found = self.target.metadata().map_err(failed)?.len();
         if found != bytes {
             let path = self.target_path.into();
             return Err(Error::TargetBytes { path, expected: bytes, found });
         }
         self.check_stopped()
+    }
+
+    /// Puts the copy's bytes so far onto its disk.
+    pub(super) fn sync_data(&self) -> Result<(), Error> {
+        self.target.sync_data().map_err(|source| self.unsynced(source))
+    }
+
+    fn unsynced(&self, source: io::Error) -> Error {
+        Error::Unsynced { path: self.target_path.into(), source }
     }
 
     /// The first byte in a range of the vault's file that the copy has not, if there is one.

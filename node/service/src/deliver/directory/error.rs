@@ -40,6 +40,9 @@ pub(super) enum Error {
     /// Something below the directory failed.
     #[error("cannot {verb} {path}: {source}")]
     Target { verb: &'static str, path: PathBuf, source: io::Error },
+    /// What was written did not get onto the disk.
+    #[error("cannot sync {path}: {source}")]
+    Unsynced { path: PathBuf, source: io::Error },
     /// A symbolic link stands where a folder should.
     #[error("{path} is a symbolic link, and links are not followed; put a real folder there")]
     Link { path: PathBuf },
@@ -102,7 +105,8 @@ impl Error {
     }
 
     /// Whether what was copied so far is worth going on with: its file system is well, but does not
-    /// answer now, or nobody waits any more.
+    /// answer now, or nobody waits any more. After a sync that failed it is not: what was lost may
+    /// still read well, from the page cache, and no later sync would tell.
     pub(super) fn leaves_part(&self) -> bool {
         match self {
             Self::Stopped => true,
@@ -134,7 +138,7 @@ impl Error {
             | Self::Hangs { .. }
             | Self::Waits => (Fault::Networks, ""),
             Self::Root { source } => judge_root(source),
-            Self::Target { source, .. } => judge(source),
+            Self::Target { source, .. } | Self::Unsynced { source, .. } => judge(source),
         };
         let root = root.display();
         let sentence = if advice.is_empty() {

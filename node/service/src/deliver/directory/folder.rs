@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, RenameFlags, open, openat, renameat, renameat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat, mkdirat};
-use nix::unistd::{UnlinkatFlags, unlinkat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::error::Error;
 
@@ -149,9 +149,12 @@ impl Folder {
         } else {
             match renameat2(&self.handle, from, &self.handle, to, RenameFlags::RENAME_NOREPLACE) {
                 Err(Errno::EEXIST) => return Ok(false),
-                // Not every network file system can; it was looked just before.
+                // Not every network file system can.
                 Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
-                    renameat(&self.handle, from, &self.handle, to)
+                    match self.rename_by_link(from, to)? {
+                        true => Ok(()),
+                        false => return Ok(false),
+                    }
                 }
                 renamed => renamed,
             }
@@ -166,6 +169,21 @@ impl Folder {
             return Err(Error::TargetBytes { path, expected: wanted.len(), found: found_bytes });
         }
         Ok(true)
+    }
+
+    /// Gives a file another name that nobody has, by a second name for a moment: that is refused where
+    /// the name is taken, also by file servers. Where there are no links, it is looked just before.
+    fn rename_by_link(&self, from: &str, to: &str) -> Result<bool, Error> {
+        let failed = |errno| Error::target("replace", &self.path.join(to), errno);
+        match linkat(&self.handle, from, &self.handle, to, AtFlags::empty()) {
+            Ok(()) => self.remove(from).map(|()| true),
+            Err(Errno::EEXIST) => Ok(false),
+            Err(_) if !matches!(self.look(to)?, Found::Nothing) => Ok(false),
+            Err(_) => {
+                let renamed = renameat(&self.handle, from, &self.handle, to);
+                renamed.map(|()| true).map_err(failed)
+            }
+        }
     }
 
     /// Some network and user-space file systems cannot sync a folder, and say so; with them the
@@ -187,4 +205,25 @@ impl Folder {
 
 fn kind(status: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_taken_is_not_given_where_only_links_tell() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::root(dir.path(), None).unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("part"), "ours").unwrap();
+        fs::write(path("taken"), "theirs").unwrap();
+        assert!(!folder.rename_by_link("part", "taken").unwrap());
+        assert_eq!(fs::read(path("taken")).unwrap(), b"theirs");
+        assert!(folder.rename_by_link("part", "free").unwrap());
+        assert_eq!(fs::read(path("free")).unwrap(), b"ours");
+        assert!(!path("part").exists());
+    }
 }

@@ -7,7 +7,8 @@
 //! - The directory itself must exist and is never made. Either it lies inside of a mount and vanishes
 //!   with it, or the mount point is named in the settings and looked for: pushes fail instead of
 //!   filling the disk underneath.
-//! - Every call may hang for ever. It does so on a thread that can be left behind (see `threads`).
+//! - Every call may hang for ever. It does so on a thread that can be left behind (see `threads`), but
+//!   for those that read a file which was opened well a moment before.
 //! - No symbolic link below the directory is followed.
 //! - Two pushes of one name take turns, also where the first one's future has been dropped.
 
@@ -15,6 +16,8 @@ mod client;
 mod copy;
 mod error;
 mod folder;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use std::path::Path;
@@ -25,7 +28,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::client::Root;
 use self::error::Error;
@@ -34,6 +37,9 @@ use super::progress::{Progress, Stalled};
 use super::turns::{Turn, Turns};
 use super::{Destination, FileToPush, PushError, Reading, names};
 use crate::config::{DirectoryDestination, Existing};
+
+/// Most files that are opened at once to be read.
+const READINGS_MAX: usize = 8;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +67,8 @@ pub struct Directory {
     existing: Existing,
     turns: Turns,
     threads: Threads,
+    /// Held by those that open a file to be read, hanging ones too.
+    readings: Arc<Semaphore>,
     limits: Limits,
 }
 
@@ -94,6 +102,7 @@ impl Directory {
             existing,
             turns: Turns::default(),
             threads: Threads::default(),
+            readings: Arc::new(Semaphore::new(READINGS_MAX)),
             limits,
         };
         let Root { path, mount_point } = &directory.root;
@@ -184,11 +193,18 @@ impl Directory {
     }
 
     async fn open(&self, location: &str) -> Result<Reading, Error> {
-        let path = self.root.path.join(self.below(location)?);
-        let (root, wanted) = (self.root.clone(), path.clone());
-        let turn = Turn::of_nobody();
-        self.call(&Progress::default(), turn, move |_| root.touch(&wanted)).await?;
-        Ok(Reading::Path(path))
+        let below = self.below(location)?;
+        let (root, parts) = (self.root.clone(), parts(below)?);
+        let wait_ms = self.limits.open_ms_max;
+        let place = Arc::clone(&self.readings).acquire_owned();
+        let place = tokio::time::timeout(Duration::from_millis(wait_ms), place).await;
+        let place = place.map_err(|_| Error::Unanswered { wait_ms })?;
+        let touch = move |_: Opened| {
+            let _until_it_ends = place;
+            root.touch(&parts)
+        };
+        self.call(&Progress::default(), Turn::of_nobody(), touch).await?;
+        Ok(Reading::Path(self.root.path.join(below)))
     }
 
     /// What a location that this destination once answered with is called below the root.

@@ -2,8 +2,9 @@
 //!
 //! A call that hangs cannot be ended, only left behind. So these are threads of their own: neither the
 //! runtime's, of which there is a limited number for the whole node, nor waited for when the node
-//! ends. At most as many as pushes are under way, and [`Limits::left_max`](super::Limits) that were
-//! left behind: beyond that nothing is begun.
+//! ends. At most as many as pushes are under way, as many as may look at what is to be read
+//! ([`READINGS_MAX`](super::READINGS_MAX)), and [`Limits::left_max`](super::Limits) that were left
+//! behind before anything else is begun.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -212,7 +212,7 @@ fn median(rounds: &[Round]) -> Round {
     }
 }
 
-/// That the server has all of it, and whole; it is deleted there.
+/// That the server has as many files and bytes; they are deleted there.
 async fn check(cargo: &Cargo, server: &Server) -> Result<()> {
     let (bytes, files) = server.take().await?;
     ensure!(

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use nix::unistd::Pid;
 
-use super::Round;
 use super::server::{Protocol, Server};
+use super::{PATIENCE, Round};
 use crate::process::{cpu_seconds_of_children, memory_kib};
 
 /// How often a sender's memory is looked at.
@@ -58,19 +58,23 @@ impl Peer {
 
 fn run(mut command: Command) -> Result<Round> {
     let (cpu, begun) = (cpu_seconds_of_children()?, Instant::now());
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let complaints = tempfile::NamedTempFile::new()?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints.reopen()?);
     let mut child = command.spawn().with_context(|| format!("running {command:?}"))?;
     let pid = Pid::from_raw(child.id().try_into()?);
     let mut peak_kib = 0;
     while child.try_wait()?.is_none() {
+        if begun.elapsed() > PATIENCE {
+            child.kill()?;
+        }
         // It may have ended meanwhile.
         peak_kib = memory_kib(pid, "VmHWM").unwrap_or(0).max(peak_kib);
         std::thread::sleep(LOOK_EVERY);
     }
     let wall_s = begun.elapsed().as_secs_f64();
-    let output = child.wait_with_output()?;
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{command:?}: {}: {complaint}", output.status);
+    let status = child.wait()?;
+    let complaint = std::fs::read_to_string(complaints.path())?;
+    ensure!(status.success(), "{command:?}: {status}: {complaint}");
     Ok(Round { wall_s, cpu_s: cpu_seconds_of_children()? - cpu, peak_kib })
 }
 
