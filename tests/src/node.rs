@@ -304,11 +304,11 @@ impl Drop for Node {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-        println!("--- the node's log, last {} of {} lines", shown.len(), lines.len());
-        println!("{}\n---", shown.join("\n"));
+        eprintln!("--- the node's log, last {} of {} lines", shown.len(), lines.len());
+        eprintln!("{}\n---", shown.join("\n"));
         if std::env::var_os("HOLDFAST_TEST_KEEP").is_some() {
             self.dir.disable_cleanup(true);
-            println!("kept {}", self.dir.path().display());
+            eprintln!("kept {}", self.dir.path().display());
         }
     }
 }
