@@ -60,7 +60,7 @@ async fn round(node: &Node) -> Result<(), LedgerError> {
                 continue;
             }
         }
-        Memo::of(&node.ledger, of).clear().await?;
+        Memo::of(&node.ledger, of).clear_if_still(left).await?;
     }
     Ok(())
 }

@@ -97,6 +97,34 @@ impl Memo {
         self.replace(None).await
     }
 
+    /// The same, unless it has become another since it was read: a push by hand may have begun meanwhile.
+    ///
+    /// # Errors
+    /// [`LedgerError`] where the memo is still there.
+    pub(super) async fn clear_if_still(&self, read: Vec<u8>) -> Result<(), LedgerError> {
+        match &self.0 {
+            Kept::Memory(kept) => {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.as_ref() == Some(&read) {
+                    *kept = None;
+                }
+                Ok(())
+            }
+            Kept::Ledger { ledger, of } => {
+                let of = of.clone();
+                let clearing = ledger.write(move |write| {
+                    let mut table = write.open_table(MEMOS)?;
+                    let is_same = table.get(of.key())?.is_some_and(|kept| kept.value() == read);
+                    if is_same {
+                        table.remove(of.key())?;
+                    }
+                    Ok(())
+                });
+                clearing.await
+            }
+        }
+    }
+
     async fn replace(&self, bytes: Option<Vec<u8>>) -> Result<(), LedgerError> {
         match &self.0 {
             Kept::Memory(kept) => {
@@ -195,6 +223,11 @@ mod tests {
         assert_eq!(memo.read::<String>().as_deref(), Some("upload 7"));
         assert_eq!(memo.read::<u64>(), None, "what is not understood is as good as none");
         assert_eq!(all(&ledger, 10).unwrap().len(), 2);
+        memo.clear_if_still(b"\"upload 6\"".to_vec()).await.unwrap();
+        assert_eq!(memo.read::<String>().as_deref(), Some("upload 7"), "it is another by now");
+        memo.clear_if_still(b"\"upload 7\"".to_vec()).await.unwrap();
+        assert_eq!(memo.read::<String>(), None);
+        memo.write(&"upload 9").await.unwrap();
         memo.clear().await.unwrap();
         let left = all(&ledger, 10).unwrap();
         assert_eq!(left, [(of(FileKind::Raw), b"\"upload 8\"".to_vec())]);

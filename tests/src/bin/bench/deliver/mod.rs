@@ -29,7 +29,7 @@ const MIB: usize = 1 << 20;
 /// Round trip of the long line.
 const ROUND_TRIP: Duration = Duration::from_millis(50);
 /// How often it is looked whether the node is done.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Longest wait for one round.
 const PATIENCE: Duration = Duration::from_secs(900);
 const DESTINATION: &str = "there";
