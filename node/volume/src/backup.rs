@@ -1,7 +1,9 @@
 //! Header backups: the 16 MiB without which a volume is noise.
 //!
 //! One is kept for each volume, in `header_backups`, as `NAME.UUID.luks2`, for root alone, and made anew
-//! after each change of a slot, so that no kept one opens with a key that was retired. It holds the
+//! after each change of a slot, so that no kept one opens with a key that was retired. It is replaced
+//! only by one that a key was seen to open: a header whose slots are damaged looks whole. The
+//! header that a restored one replaced is beside it as `NAME.UUID.before`, until a key changes. It holds the
 //! slots as the disk does, wrapped by their keys, and nothing in the clear: it is worth as much as
 //! the disk's own first 16 MiB, and is not encrypted once more. But it opens the volume with the
 //! keys of its own day: whoever exports one has to keep it as well as those keys, and destroy it
@@ -15,11 +17,16 @@ use nix::libc;
 
 use crate::config::{Config, Name};
 use crate::error::Error;
+use crate::keys::Secret;
 use crate::luks::{Kdf, Luks};
 use crate::state;
 
 /// Ending of the kept files.
 const ENDING: &str = "luks2";
+/// Ending of one that is being written.
+const NEW: &str = "new";
+/// Ending of a header that was replaced by a restored one.
+const BEFORE: &str = "before";
 
 /// Where the backup of a volume is kept.
 #[must_use]
@@ -42,21 +49,70 @@ pub fn kept(config: &Config, name: &Name) -> Vec<(PathBuf, String)> {
         .collect()
 }
 
-/// Makes the kept backup anew.
+/// How a new backup is known to be better than the one that is kept.
+#[derive(Debug, Clone, Copy)]
+pub enum Proof<'a> {
+    /// This key has to open the new one.
+    OpensWith(&'a Secret),
+    /// A person confirmed that none may.
+    Confirmed,
+}
+
+/// Makes the kept backup anew. Where none is kept yet, any is better, and is not tried.
 ///
 /// # Errors
-/// If it cannot be written; the old one is there still.
-pub fn keep(config: &Config, name: &Name, luks: &mut Luks) -> Result<PathBuf, Error> {
-    state::folder(&config.header_backups)?;
+/// If it cannot be written, or not be opened; the old one is there still.
+pub fn keep(
+    config: &Config,
+    name: &Name,
+    luks: &mut Luks,
+    proof: Proof<'_>,
+) -> Result<PathBuf, Error> {
     let path = path(config, name, &luks.uuid()?);
-    let new = path.with_extension("new");
+    let new = written(config, luks, &path)?;
+    if let (true, Proof::OpensWith(key)) = (path.exists(), proof) {
+        let opens = check(&new, Kdf::default(), None).and_then(|mut it| it.slot_of(key));
+        if !matches!(opens, Ok(Some(_))) {
+            state::remove(&new);
+            let problem = format!(
+                "no key opens the header as it is now, so the kept backup stays as it was{}",
+                opens.err().map_or(String::new(), |e| format!(": {e}"))
+            );
+            return Err(Error::Header { what: path, problem });
+        }
+    }
+    put(config, &new, &path)?;
+    Ok(path)
+}
+
+/// Keeps a header that is about to be replaced. One that an earlier restoring kept stays: it is
+/// older, and what this one would replace may be half of a backup.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn keep_before(config: &Config, name: &Name, luks: &mut Luks) -> Result<PathBuf, Error> {
+    let before = path(config, name, &luks.uuid()?).with_extension(BEFORE);
+    if !before.exists() {
+        let new = written(config, luks, &before)?;
+        put(config, &new, &before)?;
+    }
+    Ok(before)
+}
+
+/// Writes a backup beside its place.
+fn written(config: &Config, luks: &mut Luks, path: &Path) -> Result<PathBuf, Error> {
+    state::folder(&config.header_backups)?;
+    let new = path.with_extension(NEW);
     state::remove(&new);
     write(luks, &new)?;
+    Ok(new)
+}
+
+fn put(config: &Config, new: &Path, path: &Path) -> Result<(), Error> {
     let doing = || format!("keeping the header backup {}", path.display());
     #[expect(clippy::disallowed_methods, reason = "a header backup, no recording")]
-    fs::rename(&new, &path).map_err(|e| Error::failed(doing(), e))?;
-    sync(&config.header_backups).map_err(|e| Error::failed(doing(), e))?;
-    Ok(path)
+    fs::rename(new, path).map_err(|e| Error::failed(doing(), e))?;
+    sync(&config.header_backups).map_err(|e| Error::failed(doing(), e))
 }
 
 /// Writes a backup to a file that must not be there yet, and reads it back.

@@ -316,8 +316,7 @@ fn header(
     match (action, file) {
         (HeaderAction::Backup, Some(file)) => backup::write(&mut volume.header()?, &file),
         (HeaderAction::Backup, None) => {
-            let path = backup::keep(volume.config, volume.name(), &mut volume.header()?)?;
-            println!("{}", path.display());
+            println!("{}", back_up(volume, how)?.display());
             Ok(())
         }
         (HeaderAction::Check, file) => {
@@ -339,9 +338,28 @@ fn header(
                 if opens { "yes" } else { "NO" },
             );
             if how.asks(&would, &format!("restore {} {of}", volume.name()))? {
-                volume.restore(&file)?;
+                match volume.restore(&file)? {
+                    Some(path) => println!("the kept backup is made anew: {}", path.display()),
+                    None => {
+                        println!("no key of the machine's opens it; the kept backup is the old");
+                    }
+                }
             }
             Ok(())
         }
     }
+}
+
+/// Makes the kept backup anew; one that no key of the machine's opens replaces another only if a
+/// person says so.
+fn back_up(volume: &Volume<'_>, how: &Confirmation) -> Result<PathBuf, Error> {
+    let refused = match volume.keep_backup(false) {
+        Err(e @ (Error::NoKey { .. } | Error::Header { .. })) => e,
+        kept => return kept,
+    };
+    let would = format!("{refused}\nThe kept backup would be replaced by one that may be damaged.");
+    if how.asks(&would, &format!("back up {} unproven", volume.name()))? {
+        return volume.keep_backup(true);
+    }
+    Err(refused)
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use holdfast_volume::backup;
+use holdfast_volume::backup::{self, Proof};
 use holdfast_volume::config::{Config, Name};
 use holdfast_volume::keys::{Purpose, RecoveryKey, Secret, SourceKind};
 use holdfast_volume::luks::{Kdf, Luks, restore};
@@ -203,10 +203,10 @@ fn the_kept_backup_is_for_root_alone_and_forgets_retired_keys() {
     let config = format!("header_backups = {folder:?}");
     let config = Config::parse(&config).unwrap();
     let name = Name::try_from("a".to_owned()).unwrap();
-    backup::keep(&config, &name, &mut luks).unwrap();
+    backup::keep(&config, &name, &mut luks, Proof::OpensWith(&key(1))).unwrap();
     luks.add_slot(&key(1), &key(2), Purpose::Machine, None).unwrap();
     luks.remove_slot(0).unwrap();
-    let kept = backup::keep(&config, &name, &mut luks).unwrap();
+    let kept = backup::keep(&config, &name, &mut luks, Proof::OpensWith(&key(2))).unwrap();
     assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o177, 0);
     let mut luks = backup::check(&kept, KDF, None).unwrap();
     assert_eq!(luks.slot_of(&key(1)).unwrap(), None);
@@ -215,4 +215,32 @@ fn the_kept_backup_is_for_root_alone_and_forgets_retired_keys() {
     assert_eq!(backup::destroy(&config, &name, Some("another")).unwrap(), 0);
     assert_eq!(backup::destroy(&config, &name, Some(&uuid)).unwrap(), 1);
     assert_eq!(backup::kept(&config, &name), []);
+}
+
+#[test]
+fn a_good_backup_is_never_replaced_by_a_header_whose_slots_are_damaged() {
+    let (disk, mut luks) = Disk::formatted(&key(1));
+    let config = format!("header_backups = {:?}", disk.dir.path().join("backups"));
+    let config = Config::parse(&config).unwrap();
+    let name = Name::try_from("a".to_owned()).unwrap();
+    let kept = backup::keep(&config, &name, &mut luks, Proof::OpensWith(&key(1))).unwrap();
+    let good = fs::read(&kept).unwrap();
+    // The first slot's area begins at 32 KiB; both copies of the JSON stay whole.
+    disk.damage(0x8000, 256 << 10);
+    let mut damaged = disk.load();
+    assert_eq!(damaged.slot_of(&key(1)).unwrap(), None);
+    let refused = backup::keep(&config, &name, &mut damaged, Proof::OpensWith(&key(1)));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.code(), 9, "{refused}");
+    let before = backup::keep_before(&config, &name, &mut damaged).unwrap();
+    assert!(fs::read(&kept).unwrap() == good, "the good backup was replaced");
+    assert!(fs::read(&before).unwrap() != good);
+    assert_eq!(fs::read_dir(&config.header_backups).unwrap().count(), 2, "one is half made");
+    restore(&disk.path(), &kept).unwrap();
+    assert_eq!(disk.load().slot_of(&key(1)).unwrap(), Some(0));
+    // What a first restoring kept is not lost to a second.
+    backup::keep_before(&config, &name, &mut disk.load()).unwrap();
+    assert!(fs::read(&before).unwrap() != good);
+    let confirmed = backup::keep(&config, &name, &mut disk.load(), Proof::Confirmed);
+    assert_eq!(confirmed.unwrap(), kept);
 }

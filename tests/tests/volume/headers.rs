@@ -47,6 +47,35 @@ fn a_damaged_header_is_mended_from_its_copy_or_from_a_backup() -> Result<()> {
 }
 
 #[test]
+fn slots_that_are_damaged_under_whole_headers_come_back_from_the_kept_backup() -> Result<()> {
+    let machine = Machine::new()?;
+    machine.format()?;
+    // The areas of both slots; both copies of the JSON end at 32 KiB.
+    let ran = machine.run(&format!(
+        "hv open data0; guest fill /run/data0/film {KNOWN}; hv close data0
+         cp $W/backups/*.luks2 $W/good
+         dd if=/dev/urandom of=/dev/ubda1 bs=1k seek=32 count=600 conv=notrunc,fsync status=none
+         step damaged hv open data0
+         step backup hv header backup data0 </dev/null
+         step untouched cmp $W/good $W/backups/*.luks2
+         step restore hv header restore data0 --confirm \"restore data0 $(uuid)\"
+         step open hv open data0; step same guest same /run/data0/film {KNOWN}; hv close data0
+         step check hv header check data0
+         step before ls $W/backups
+         # An exported one that is put back is kept anew.
+         rm $W/backups/*.luks2
+         step file hv header restore data0 --file $W/good --confirm \"restore data0 $(uuid)\"
+         step anew hv header check data0"
+    ))?;
+    ran.all_well(&["untouched", "restore", "open", "same", "check", "file", "anew"])?;
+    ensure!(ran.step("damaged")?.code == 7, "{:?}", ran.step("damaged")?);
+    let backup = ran.step("backup")?;
+    ensure!(backup.code == 4 && backup.err.contains("back up data0 unproven"), "{backup:?}");
+    ensure!(ran.step("before")?.out.contains(".before"), "{:?}", ran.step("before")?);
+    Ok(())
+}
+
+#[test]
 fn a_backup_of_another_volume_or_half_a_backup_changes_nothing() -> Result<()> {
     let machine = Machine::new()?;
     machine.format()?;

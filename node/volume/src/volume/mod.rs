@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 
 pub use erase::{Receipt, UNKNOWN};
 
+use crate::backup::{self, Proof};
 use crate::config::{Config, Name, VolumeSettings};
 use crate::error::Error;
 use crate::keys::{Asked, Found, Purpose, RecoveryKey, Secret, SourceKind};
 use crate::luks::{Closing, Kdf, Luks, Treatment};
-use crate::{backup, device, filesystem, luks, state};
+use crate::{device, filesystem, luks, state};
 
 /// A volume that the configuration names.
 #[derive(Debug)]
@@ -250,7 +251,7 @@ impl<'a> Volume<'a> {
         // Whether or not it was made, the volume does not stay open.
         self.close(Closing::Gently)?;
         made?;
-        backup::keep(self.config, self.name(), &mut luks)?;
+        backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
         Ok(recovery)
     }
 

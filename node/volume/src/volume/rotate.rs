@@ -1,9 +1,9 @@
 //! Replacing keys, and headers. A new key is in its slot and proven before an old one goes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Volume;
-use crate::backup;
+use crate::backup::{self, Proof};
 use crate::config::DeviceName;
 use crate::error::Error;
 use crate::keys::{Purpose, RecoveryKey, Secret, SourceKind};
@@ -69,11 +69,13 @@ impl Volume<'_> {
                 luks.remove_slot(old.number)?;
             }
         }
-        backup::keep(self.config, self.name(), luks)?;
+        let opens = if purpose == Purpose::Machine { key } else { by };
+        backup::keep(self.config, self.name(), luks, Proof::OpensWith(opens))?;
         Ok(number)
     }
 
-    /// Destroys one slot. Never the last by which the volume can be opened.
+    /// Destroys one slot. Never the last by which the machine opens the volume: without it neither the
+    /// header nor its backup could be proven any more.
     ///
     /// # Errors
     /// If it is not in use, or the last.
@@ -85,24 +87,51 @@ impl Volume<'_> {
         } else if slots.len() == 1 {
             "is the last: without it nothing opens the volume"
         } else {
-            luks.remove_slot(number)?;
-            return backup::keep(self.config, self.name(), &mut luks).map(drop);
+            let (_, key, by) = self.machine_key(&mut luks)?;
+            if by != number {
+                luks.remove_slot(number)?;
+                let proof = Proof::OpensWith(&key);
+                return backup::keep(self.config, self.name(), &mut luks, proof).map(drop);
+            }
+            "is the one that the machine's key opens; replace that key with rotate machine, or with \
+             recover --enrol"
         };
         Err(Error::failed(format!("volume {}: key slot {number}", self.name()), problem))
     }
 
-    /// Puts a header backup back. A header that can be read is kept beside the backups first.
+    /// Makes the kept header backup anew. Unless it is confirmed, one of the machine's keys has to open
+    /// it, if it replaces another.
+    ///
+    /// # Errors
+    /// If no key opens it, or it cannot be written.
+    pub fn keep_backup(&self, is_confirmed: bool) -> Result<PathBuf, Error> {
+        let mut luks = self.header()?;
+        let has_none = !backup::path(self.config, self.name(), &luks.uuid()?).exists();
+        if is_confirmed || has_none {
+            return backup::keep(self.config, self.name(), &mut luks, Proof::Confirmed);
+        }
+        let (_, key, _) = self.machine_key(&mut luks)?;
+        backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))
+    }
+
+    /// Puts a header backup back, and makes the kept one anew from it. A header that can be read is
+    /// kept first, under another name. `None` if the kept backup stayed as it was, because no key of
+    /// the machine's opens what was put back.
     ///
     /// # Errors
     /// If the backup is damaged or another volume's, or the volume is open.
-    pub fn restore(&self, file: &Path) -> Result<(), Error> {
+    pub fn restore(&self, file: &Path) -> Result<Option<PathBuf>, Error> {
         let device = self.device()?;
         self.must_be_unused(&device)?;
         backup::check(file, self.kdf(), self.known_uuid()?.as_deref())?;
         if let Ok(Some(mut luks)) = Luks::load(&device, self.kdf()) {
-            backup::keep(self.config, self.name(), &mut luks)?;
+            backup::keep_before(self.config, self.name(), &mut luks)?;
         }
-        luks::restore(&device, file)
+        luks::restore(&device, file)?;
+        match self.keep_backup(false) {
+            Err(Error::NoKey { .. }) => Ok(None),
+            kept => kept.map(Some),
+        }
     }
 
     /// The UUID that the volume's header has or should have: the header's own, else the
