@@ -9,6 +9,7 @@
 //! keys of its own day: whoever exports one has to keep it as well as those keys, and destroy it
 //! when they are retired.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,13 @@ pub fn kept(config: &Config, name: &Name) -> Vec<(PathBuf, String)> {
             Some((entry.path(), uuid.to_owned()))
         })
         .collect()
+}
+
+/// The UUIDs of the kept backups of a volume, each once.
+#[must_use]
+pub fn uuids(config: &Config, name: &Name) -> Vec<String> {
+    let uuids: BTreeSet<_> = kept(config, name).into_iter().map(|(_, uuid)| uuid).collect();
+    uuids.into_iter().collect()
 }
 
 /// How a new backup is known to be better than the one that is kept.

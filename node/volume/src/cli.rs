@@ -9,12 +9,13 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::config::Config;
 use crate::confirm::Confirmation;
+use crate::device::Shown;
 use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
-use crate::luks::Closing;
+use crate::luks::{Closing, Luks};
 use crate::status::Status;
 use crate::volume::{UNKNOWN, Volume};
-use crate::{backup, device, state, status};
+use crate::{backup, state, status};
 
 const AFTER: &str = "\
 Exit status: 0 done; 1 failed; 2 called wrongly; 3 wrong configuration, or no such volume; \
@@ -211,16 +212,19 @@ fn print_json(it: &impl serde::Serialize) -> Result<(), Error> {
 }
 
 fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
-    let (device, name) = (volume.device()?, volume.name());
-    let holds = device::contents(&device)?.join(", ");
-    let (would, phrase) = if holds.is_empty() {
-        (
-            format!("{} shows nothing that would be lost.", device.display()),
-            format!("format {name}"),
-        )
+    let (shown, name) = (Shown::of(&volume.device()?)?, volume.name());
+    let mut lost = shown.contents();
+    // What shows nothing, or something else, can be a volume whose header was overwritten.
+    if !matches!(Luks::load(&shown.path, volume.kdf()), Ok(Some(_))) {
+        let kept = backup::uuids(volume.config, name);
+        lost.extend(kept.into_iter().map(|uuid| format!("volume {uuid}")));
+    }
+    let (device, lost) = (shown.path.display(), lost.join(", "));
+    let (would, phrase) = if lost.is_empty() {
+        (format!("{device} shows nothing that would be lost."), format!("format {name}"))
     } else {
-        let lost = format!("{} holds {holds}, which would be lost.", device.display());
-        (lost, format!("format {name} and lose {holds}"))
+        let would = format!("{device} holds, or may hold: {lost}. It would be lost.");
+        (would, format!("format {name} and lose {lost}"))
     };
     if how.asks(&would, &phrase)? {
         show_recovery(&volume.format()?)?;
@@ -330,14 +334,21 @@ fn header(
             let file = file.unwrap_or(kept);
             let mut luks = backup::check(&file, volume.kdf(), uuid.as_deref())?;
             let (of, opens) = (luks.uuid()?, volume.machine_key(&mut luks).is_ok());
+            let shown = Shown::of(&volume.device()?)?;
+            let lost = shown.contents_beside(&of).join(", ");
+            let (lost, and) = if lost.is_empty() {
+                (String::new(), String::new())
+            } else {
+                (format!(" It holds {lost}, which would be lost."), format!(" and lose {lost}"))
+            };
             let would = format!(
-                "The header of {} would be replaced by {}. The machine's key opens that backup: {}. \
-                 Keys that were retired since it was made would open the volume again.",
-                volume.device()?.display(),
+                "The header of {} would be replaced by {}.{lost} The machine's key opens that backup: \
+                 {}. Keys that were retired since it was made would open the volume again.",
+                shown.path.display(),
                 file.display(),
                 if opens { "yes" } else { "NO" },
             );
-            if how.asks(&would, &format!("restore {} {of}", volume.name()))? {
+            if how.asks(&would, &format!("restore {} {of}{and}", volume.name()))? {
                 match volume.restore(&file)? {
                     Some(path) => println!("the kept backup is made anew: {}", path.display()),
                     None => {

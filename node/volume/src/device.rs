@@ -74,12 +74,61 @@ struct Signatures {
     signatures: Vec<Signature>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Signature {
     #[serde(rename = "type")]
     kind: String,
     label: Option<String>,
     uuid: Option<String>,
+}
+
+/// A device as it was when a person was shown it: to be compared with what has its name later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// Its node.
+    pub path: PathBuf,
+    number: u64,
+    /// Its size, in bytes.
+    pub bytes: u64,
+    /// The UUID of its partition; empty if it is none.
+    pub partition: String,
+    signatures: Vec<Signature>,
+}
+
+impl Shown {
+    /// Looks at a device.
+    ///
+    /// # Errors
+    /// If it cannot be looked at.
+    pub fn of(device: &Path) -> Result<Self, Error> {
+        use std::os::unix::fs::MetadataExt;
+        let doing = |e| Error::failed(format!("looking at {}", device.display()), e);
+        let arguments = ["-c", "/dev/null", "-p", "-s", "PART_ENTRY_UUID", "-o", "value"];
+        let arguments = arguments.into_iter().map(AsRef::as_ref).chain([device.as_os_str()]);
+        // It fails where there is nothing to tell.
+        let partition = children::output("blkid", arguments)?;
+        Ok(Self {
+            path: device.to_owned(),
+            number: device.metadata().map_err(doing)?.rdev(),
+            bytes: bytes(device).map_err(doing)?,
+            partition: String::from_utf8_lossy(&partition.stdout).trim().to_owned(),
+            signatures: signatures(device)?,
+        })
+    }
+
+    /// What it holds, as [`contents`] says it.
+    #[must_use]
+    pub fn contents(&self) -> Vec<String> {
+        named(&self.signatures)
+    }
+
+    /// What it holds beside the header with this UUID.
+    #[must_use]
+    pub fn contents_beside(&self, uuid: &str) -> Vec<String> {
+        let is_it = |it: &&Signature| it.kind == "crypto_LUKS" && it.uuid.as_deref() == Some(uuid);
+        let others: Vec<_> = self.signatures.iter().filter(|it| !is_it(it)).cloned().collect();
+        named(&others)
+    }
 }
 
 /// The file systems, partition tables, RAID members and the like that a device shows, each with
@@ -88,6 +137,10 @@ struct Signature {
 /// # Errors
 /// If it cannot be looked at.
 pub fn contents(device: &Path) -> Result<Vec<String>, Error> {
+    signatures(device).map(|found| named(&found))
+}
+
+fn signatures(device: &Path) -> Result<Vec<Signature>, Error> {
     let arguments = ["--no-act".as_ref(), "--json".as_ref(), device.as_os_str()];
     let json = children::run("wipefs", arguments)?;
     if json.trim().is_empty() {
@@ -95,18 +148,19 @@ pub fn contents(device: &Path) -> Result<Vec<String>, Error> {
     }
     let found: Signatures = serde_json::from_str(&json)
         .map_err(|e| Error::failed(format!("looking at {}", device.display()), e))?;
-    let mut names: Vec<String> = found
-        .signatures
-        .into_iter()
-        .map(|it| match it.label.or(it.uuid) {
-            // A label is somebody else's text: it must not paint the terminal.
-            Some(name) => format!("{} {:?}", it.kind, name.replace('\'', "_")),
-            None => it.kind,
-        })
-        .collect();
+    Ok(found.signatures)
+}
+
+fn named(signatures: &[Signature]) -> Vec<String> {
+    let name = |it: &Signature| match it.label.as_ref().or(it.uuid.as_ref()) {
+        // A label is somebody else's text: it must not paint the terminal.
+        Some(name) => format!("{} {:?}", it.kind, name.replace('\'', "_")),
+        None => it.kind.clone(),
+    };
+    let mut names: Vec<String> = signatures.iter().map(name).collect();
     names.sort();
     names.dedup();
-    Ok(names)
+    names
 }
 
 /// Overwrites the front of a device, past the kernel's cache.

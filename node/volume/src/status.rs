@@ -87,6 +87,9 @@ fn look(volume: &Volume<'_>, status: &mut Status) -> Result<(), String> {
     status.state = "damaged";
     let Some(mut luks) = Luks::load(&device, volume.kdf()).map_err(|e| e.to_string())? else {
         let holds = crate::device::contents(&device).map_err(|e| e.to_string())?;
+        if let Some(lost) = volume.lost_header(&device).map_err(|e| e.to_string())? {
+            return Err(lost);
+        }
         if holds.is_empty() {
             status.state = "unformatted";
             return Err(format!("empty; holdfast-volume format {}", volume.name()));

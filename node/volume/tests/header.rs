@@ -151,6 +151,19 @@ fn one_damaged_header_is_mended_from_the_other_and_two_are_refused() {
 }
 
 #[test]
+fn a_luks1_header_over_an_old_one_is_somebody_elses() {
+    let (disk, _) = Disk::formatted(&key(1));
+    let format =
+        ["luksFormat", "-q", "--type", "luks1", "--pbkdf-force-iterations", "1000", "-d", "-"];
+    let made = cryptsetup(&format, &disk, key(2).bytes());
+    assert!(made.status.success(), "{made:?}");
+    // A copy of the old header, where LUKS1 has only unused slots.
+    let file = File::options().write(true).open(disk.path()).unwrap();
+    file.write_all_at(b"SKUL\xba\xbe\0\x02", 0x4000).unwrap();
+    assert!(Luks::load(&disk.path(), KDF).unwrap().is_none());
+}
+
+#[test]
 fn a_file_system_over_an_old_header_is_not_mended_away() {
     let (disk, _) = Disk::formatted(&key(1));
     let other = Disk::new();

@@ -25,12 +25,16 @@ fn a_damaged_header_is_mended_from_its_copy_or_from_a_backup() -> Result<()> {
          step dry hv header restore data0 --dry-run
          step both hv open data0
          step status hv status data0
+         step format hv format data0 --confirm 'format data0'
          step unconfirmed hv header restore data0 </dev/null
          step restore hv header restore data0 --confirm \"restore data0 $(uuid $W/backups/*.luks2)\"
          step open hv open data0
          step same guest same /run/data0/film {KNOWN}
          step whileopen hv header restore data0 --confirm \"restore data0 $(uuid)\"
          hv close data0
+         mkfs.ext4 -q -F -L photos /dev/ubda1 20M
+         step over hv header restore data0 --confirm \"restore data0 $(uuid $W/backups/*.luks2)\"
+         wipefs -qa /dev/ubda1
          # Too late for mending: what is left of it can still be erased.
          {first} {second}
          step erase hv erase data0 --confirm \"erase data0 $(uuid $W/backups/*.luks2)\"
@@ -38,8 +42,14 @@ fn a_damaged_header_is_mended_from_its_copy_or_from_a_backup() -> Result<()> {
     ))?;
     ran.all_well(&["first", "second", "dry", "restore", "open", "same", "erase", "empty"])?;
     let both = ran.step("both")?;
-    ensure!(matches!(both.code, 6 | 9), "{both:?}");
-    ensure!(ran.step("status")?.code == 1, "{:?}", ran.step("status")?);
+    ensure!(both.code == 9 && both.err.contains("header restore data0"), "{both:?}");
+    let status = ran.step("status")?;
+    ensure!(status.code == 1 && status.out.contains("\"damaged\""), "{status:?}");
+    ensure!(status.out.contains("header restore data0"), "{status:?}");
+    let format = ran.step("format")?;
+    ensure!(format.code == 4 && format.err.contains("and lose volume "), "{format:?}");
+    let over = ran.step("over")?;
+    ensure!(over.code == 4 && over.err.contains("and lose ext4 \"photos\""), "{over:?}");
     ensure!(ran.step("dry")?.out.contains("opens that backup: yes"), "{:?}", ran.step("dry")?);
     ensure!(ran.step("unconfirmed")?.code == 4, "{:?}", ran.step("unconfirmed")?);
     ensure!(ran.step("whileopen")?.code == 8, "{:?}", ran.step("whileopen")?);

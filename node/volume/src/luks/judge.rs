@@ -92,12 +92,24 @@ impl Luks {
     }
 }
 
-/// Whether a LUKS2 header or its copy begins anywhere on a device. A whole one or not.
+/// Whether a LUKS2 header or its copy begins anywhere on a device. A whole one or not; but where a
+/// LUKS1 header begins the device, what follows is left from before it.
 pub(super) fn has_signature(path: &Path) -> Result<bool, Error> {
-    let file = File::open(path).map_err(|e| Error::failed(path.display().to_string(), e))?;
-    Ok(PLACES.iter().any(|place| {
-        let mut magic = [0; 6];
-        let read = file.read_exact_at(&mut magic, *place);
-        read.is_ok() && matches!(&magic, b"LUKS\xba\xbe" | b"SKUL\xba\xbe")
-    }))
+    let failed = |e| Error::failed(format!("reading {}", path.display()), e);
+    let file = File::open(path).map_err(failed)?;
+    for place in PLACES {
+        let mut begin = [0; 8];
+        match file.read_exact_at(&mut begin, place) {
+            Ok(()) => {}
+            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(false),
+            Err(e) => return Err(failed(e)),
+        }
+        if place == 0 && begin == *b"LUKS\xba\xbe\0\x01" {
+            return Ok(false);
+        }
+        if begin.starts_with(b"LUKS\xba\xbe") || begin.starts_with(b"SKUL\xba\xbe") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -86,23 +86,27 @@ pub struct Luks {
 }
 
 impl Luks {
-    /// Reads a header. `None` where there is none at all.
+    /// Reads a header. `None` where there is none at all, or one of LUKS1.
     ///
     /// # Errors
-    /// If there is one that cannot be read, nor its copy.
+    /// [`Error::Header`] if there is one that makes no sense, nor does its copy.
     pub fn load(path: &Path, kdf: Kdf) -> Result<Option<Self>, Error> {
         if !judge::has_signature(path)? {
             return Ok(None);
         }
         let mut crypt = init(path)?;
         let loaded = crypt.context_handle().load::<()>(Some(EncryptionFormat::Luks2), None);
-        loaded.map_err(|_| Error::Header {
-            what: path.to_owned(),
-            problem: format!(
-                "neither the LUKS2 header nor its copy can be read. {}\nNothing was changed. \
-                 `holdfast-volume header restore` puts a backup back",
-                said::taken()
-            ),
+        loaded.map_err(|e| match errno(&e) {
+            Some(Errno::EINVAL) => Error::Header {
+                what: path.to_owned(),
+                problem: format!(
+                    "neither the LUKS2 header nor its copy can be read. {}\nNothing was changed. \
+                     `holdfast-volume header restore` puts a backup back",
+                    said::taken()
+                ),
+            },
+            // The disk, or too little memory: nothing that a backup would mend.
+            _ => failed(path, "reading the header of", e),
         })?;
         Ok(Some(Self { crypt, path: path.to_owned(), kdf }))
     }

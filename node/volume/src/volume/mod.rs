@@ -98,17 +98,38 @@ impl<'a> Volume<'a> {
     /// If there is none, or another, or it cannot be read.
     pub fn header(&self) -> Result<Luks, Error> {
         let device = self.whole_device()?;
-        let refused = |problem| Error::Refused {
+        let refused = |problem: String| Error::Refused {
             volume: self.name().to_string(),
             device: device.clone(),
             problem,
         };
         let Some(mut luks) = Luks::load(&device, self.kdf())? else {
+            if let Some(problem) = self.lost_header(&device)? {
+                return Err(Error::Header { what: device, problem });
+            }
             return Err(refused("is not formatted as a volume".to_owned()));
         };
         let ours = luks.is_ours(self.settings.integrity);
         ours.map_err(|what| refused(format!("{what}: it is not as this program makes it")))?;
         Ok(luks)
+    }
+
+    /// What to say of a device that shows nothing, while a header backup of a volume of this name is
+    /// kept: its header may have been wiped, and formatting would be the end of it.
+    ///
+    /// # Errors
+    /// If the device cannot be looked at.
+    pub fn lost_header(&self, device: &Path) -> Result<Option<String>, Error> {
+        let kept = backup::uuids(self.config, self.name());
+        if kept.is_empty() || !device::contents(device)?.is_empty() {
+            return Ok(None);
+        }
+        let (name, kept) = (self.name(), kept.join(", "));
+        Ok(Some(format!(
+            "shows nothing, but a header backup of volume {name} is kept (UUID {kept}). If this is its \
+             disk, the header was wiped, and what is on it comes back with: holdfast-volume header \
+             restore {name}. If it is another disk: holdfast-volume format {name}"
+        )))
     }
 
     /// The keys of the sources, in their order; and why others have none.

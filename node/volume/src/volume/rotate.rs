@@ -146,7 +146,7 @@ impl Volume<'_> {
         if let DeviceName::Uuid(uuid) = &self.settings.device {
             return Ok(Some(uuid.to_lowercase()));
         }
-        let kept = backup::kept(self.config, self.name());
-        Ok(if let [(_, uuid)] = kept.as_slice() { Some(uuid.clone()) } else { None })
+        let kept = backup::uuids(self.config, self.name());
+        Ok(if let [uuid] = kept.as_slice() { Some(uuid.clone()) } else { None })
     }
 }
