@@ -39,13 +39,18 @@ pub fn path(config: &Config, name: &Name, uuid: &str) -> PathBuf {
 /// several until it is erased.
 #[must_use]
 pub fn kept(config: &Config, name: &Name) -> Vec<(PathBuf, String)> {
+    named(config, name, &[ENDING])
+}
+
+/// The files `NAME.UUID.ENDING` beside the kept backups, with their UUIDs.
+pub(crate) fn named(config: &Config, name: &Name, endings: &[&str]) -> Vec<(PathBuf, String)> {
     let prefix = format!("{name}.");
     let entries = fs::read_dir(&config.header_backups).into_iter().flatten().flatten();
     entries
         .filter_map(|entry| {
             let file = entry.file_name().into_string().ok()?;
-            let uuid = file.strip_prefix(&prefix)?.strip_suffix(ENDING)?.strip_suffix('.')?;
-            Some((entry.path(), uuid.to_owned()))
+            let (uuid, ending) = file.strip_prefix(&prefix)?.rsplit_once('.')?;
+            endings.contains(&ending).then(|| (entry.path(), uuid.to_owned()))
         })
         .collect()
 }
@@ -157,15 +162,14 @@ pub fn check(file: &Path, kdf: Kdf, uuid: Option<&str>) -> Result<Luks, Error> {
     }
 }
 
-/// Overwrites and removes the kept backup of one header, or of every one that a volume of this name
-/// had, where that is not known; how many there were. Another disk that was in the same bay keeps
-/// its own.
+/// Overwrites and removes the kept backup of one header; how many there were. Another disk that was
+/// in the same bay keeps its own.
 ///
 /// # Errors
 /// If one stays.
-pub fn destroy(config: &Config, name: &Name, uuid: Option<&str>) -> Result<usize, Error> {
+pub fn destroy(config: &Config, name: &Name, uuid: &str) -> Result<usize, Error> {
     let mut kept = kept(config, name);
-    kept.retain(|(_, of)| uuid.is_none_or(|uuid| uuid == of));
+    kept.retain(|(_, of)| uuid == of);
     for (file, _) in &kept {
         let failed = |e| Error::failed(format!("destroying {}", file.display()), e);
         overwrite(file).map_err(failed)?;
@@ -187,7 +191,7 @@ fn overwrite(file: &Path) -> std::io::Result<()> {
     open.sync_all()
 }
 
-fn sync(path: &Path) -> std::io::Result<()> {
+pub(crate) fn sync(path: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     let mut options = fs::OpenOptions::new();
     options.read(true).custom_flags(libc::O_NOFOLLOW).open(path).and_then(|it: File| it.sync_all())

@@ -14,8 +14,8 @@ use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
 use crate::luks::{Closing, Luks};
 use crate::status::Status;
-use crate::volume::{UNKNOWN, Volume};
-use crate::{backup, state, status};
+use crate::volume::Volume;
+use crate::{backup, erasing, state, status};
 
 const AFTER: &str = "\
 Exit status: 0 done; 1 failed; 2 called wrongly; 3 wrong configuration, or no such volume; \
@@ -300,11 +300,13 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
 }
 
 fn erase(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
-    let (device, name) = (volume.device()?, volume.name());
-    let uuid = volume.known_uuid()?.unwrap_or_else(|| UNKNOWN.to_owned());
-    let would = format!("Everything on {} would be unreadable for ever.", device.display());
+    let (shown, name) = (Shown::of(&volume.device()?)?, volume.name());
+    let (_, uuid) = volume.to_erase(&shown)?;
+    let would = format!("Everything on {} would be unreadable for ever.", shown.path.display());
     if how.asks(&would, &format!("erase {name} {uuid}"))? {
-        print_json(&volume.erase(&uuid)?)?;
+        let receipt = volume.erase(&uuid)?;
+        print_json(&receipt)?;
+        erasing::end(volume.config, name, &receipt.uuid);
     }
     Ok(())
 }

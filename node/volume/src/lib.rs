@@ -18,6 +18,7 @@ pub mod cli;
 pub mod config;
 pub mod confirm;
 pub mod device;
+pub mod erasing;
 pub mod error;
 pub mod filesystem;
 pub mod harden;

@@ -140,8 +140,22 @@ pub fn serve(config: &Config, mut peer: UnixStream) -> Result<(), Error> {
         .map_err(io)?;
     // Read in any case: what is left unread at the end would reset the connection, answer and all.
     let (allowed, request) = (is_allowed(config, &peer), read_request(&mut peer));
-    let answer = allowed.and(request).and_then(|request| carry_out(config, &request));
+    let (answer, erased) = match allowed.and(request) {
+        Err(e) => (Err(e), None),
+        Ok(request) => {
+            let answer = carry_out(config, &request);
+            let erased = if let (Request::Erase(it), true) = (request, answer.is_ok()) {
+                Some(it)
+            } else {
+                None
+            };
+            (answer, erased)
+        }
+    };
     write_answer(&mut peer, &answer).and_then(|()| peer.shutdown(Shutdown::Write)).map_err(io)?;
+    if let Some(it) = erased {
+        crate::erasing::end(config, &it.volume, &it.uuid);
+    }
     let _ = std::io::copy(&mut peer.take(UNREAD_BYTES_MAX), &mut std::io::sink());
     answer.map(drop)
 }

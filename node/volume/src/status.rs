@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::config::{Config, Name};
+use crate::device::Shown;
 use crate::luks::slots::Slot;
 use crate::luks::{Description, Luks};
 use crate::state::Opened;
 use crate::volume::Volume;
-use crate::{backup, children, filesystem, state};
+use crate::{backup, children, erasing, filesystem, state};
 
 /// How one volume is.
 #[derive(Debug, Serialize)]
@@ -86,7 +87,12 @@ fn look(volume: &Volume<'_>, status: &mut Status) -> Result<(), String> {
     status.device = Some(device.clone());
     status.state = "damaged";
     let Some(mut luks) = Luks::load(&device, volume.kdf()).map_err(|e| e.to_string())? else {
-        let holds = crate::device::contents(&device).map_err(|e| e.to_string())?;
+        let shown = Shown::of(&device).map_err(|e| e.to_string())?;
+        let holds = shown.contents();
+        if erasing::begun(volume.config, volume.name(), &shown).is_some() {
+            let name = volume.name();
+            return Err(format!("its erasure was cut off; repeat holdfast-volume erase {name}"));
+        }
         if let Some(lost) = volume.lost_header(&device).map_err(|e| e.to_string())? {
             return Err(lost);
         }

@@ -225,8 +225,8 @@ fn the_kept_backup_is_for_root_alone_and_forgets_retired_keys() {
     assert_eq!(luks.slot_of(&key(1)).unwrap(), None);
     assert!(luks.slot_of(&key(2)).unwrap().is_some());
     let uuid = luks.uuid().unwrap();
-    assert_eq!(backup::destroy(&config, &name, Some("another")).unwrap(), 0);
-    assert_eq!(backup::destroy(&config, &name, Some(&uuid)).unwrap(), 1);
+    assert_eq!(backup::destroy(&config, &name, "another").unwrap(), 0);
+    assert_eq!(backup::destroy(&config, &name, &uuid).unwrap(), 1);
     assert_eq!(backup::kept(&config, &name), []);
 }
 

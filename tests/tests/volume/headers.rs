@@ -35,12 +35,19 @@ fn a_damaged_header_is_mended_from_its_copy_or_from_a_backup() -> Result<()> {
          mkfs.ext4 -q -F -L photos /dev/ubda1 20M
          step over hv header restore data0 --confirm \"restore data0 $(uuid $W/backups/*.luks2)\"
          wipefs -qa /dev/ubda1
-         # Too late for mending: what is left of it can still be erased.
+         # Nothing on the disk says any more that the backup is this disk's; and with the backup it
+         # could be read after an erasure.
          {first} {second}
-         step erase hv erase data0 --confirm \"erase data0 $(uuid $W/backups/*.luks2)\"
+         uuid=$(uuid $W/backups/*.luks2)
+         step blank hv erase data0 --confirm \"erase data0 $uuid\"
+         step kept hv header check data0
+         hv header restore data0 --confirm \"restore data0 $uuid\"
+         step erase hv erase data0 --confirm \"erase data0 $uuid\"
          step empty sh -c 'cmp -n $((16 << 20)) /dev/ubda1 /dev/zero'"
     ))?;
-    ran.all_well(&["first", "second", "dry", "restore", "open", "same", "erase", "empty"])?;
+    ran.all_well(&["first", "second", "dry", "restore", "open", "same", "kept", "erase", "empty"])?;
+    let blank = ran.step("blank")?;
+    ensure!(blank.code == 9 && blank.err.contains("header restore data0"), "{blank:?}");
     let both = ran.step("both")?;
     ensure!(both.code == 9 && both.err.contains("header restore data0"), "{both:?}");
     let status = ran.step("status")?;
@@ -149,7 +156,8 @@ fn an_erased_volume_has_no_slot_no_key_and_no_bytes_left() -> Result<()> {
     let held = ran.step("held")?;
     ensure!(held.err.contains("Input/output error"), "{held:?} {:?}", ran.step("table")?);
     ensure!(ran.step("wrong")?.code == 4 && ran.step("open")?.code == 6, "{ran:?}");
-    ensure!(ran.step("twice")?.code == 4, "{:?}", ran.step("twice")?);
+    let twice = ran.step("twice")?;
+    ensure!(twice.code == 6 && twice.err.contains("nothing to erase"), "{twice:?}");
     ensure!(ran.step("status")?.out.contains("unformatted"), "{:?}", ran.step("status")?);
     let receipt: serde_json::Value = serde_json::from_str(&ran.step("erase")?.out)?;
     ensure!(receipt["slots_left"] == 0, "{receipt}");
@@ -164,5 +172,52 @@ fn an_erased_volume_has_no_slot_no_key_and_no_bytes_left() -> Result<()> {
     let mut random = fastrand::Rng::with_seed(77);
     let known: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(2000).collect();
     ensure!(!is_in(&machine.path("plain"), &known[1000..1064])?, "the recording is still there");
+    Ok(())
+}
+
+#[test]
+fn a_blank_disk_in_the_place_of_another_gets_no_receipt_and_leaves_the_others_backup() -> Result<()>
+{
+    let drawer = Machine::new()?;
+    drawer.format()?;
+    let entry = std::fs::read_dir(drawer.path("backups"))?.next();
+    let entry = entry.ok_or_else(|| anyhow::anyhow!("no backup was kept"))??;
+    let machine = Machine::new()?;
+    std::fs::create_dir(machine.path("backups"))?;
+    std::fs::copy(entry.path(), machine.path("backups").join(entry.file_name()))?;
+    let before = sha256_of(&machine.disk)?;
+    let ran = machine.run(
+        "uuid=$(uuid $W/backups/*.luks2)
+         step erase hv erase data0 --confirm \"erase data0 $uuid\"
+         step unknown hv erase data0 --confirm 'erase data0 unknown'
+         step status hv status data0
+         step plain hv format data0 --confirm 'format data0'",
+    )?;
+    for name in ["erase", "unknown"] {
+        let step = ran.step(name)?;
+        ensure!(step.code == 9 && step.out.is_empty(), "{name}: {step:?}");
+    }
+    ensure!(ran.step("status")?.out.contains("\"damaged\""), "{:?}", ran.step("status")?);
+    ensure!(ran.step("plain")?.code == 4, "{:?}", ran.step("plain")?);
+    ensure!(sha256_of(&machine.disk)? == before, "a disk that was refused was written to");
+    let ran = machine.run(
+        "kept=$(ls $W/backups); uuid=$(uuid $W/backups/*.luks2)
+         step format hv format data0 --confirm \"format data0 and lose volume $uuid\"
+         step erase hv erase data0 --confirm \"erase data0 $(uuid)\"
+         step still test -s $W/backups/$kept
+         step one sh -c 'ls $W/backups | wc -l'
+         cryptsetup luksFormat -q --type luks1 --pbkdf-force-iterations 1000 \
+             /dev/ubda1 $CREDENTIALS_DIRECTORY/holdfast-volume_data0
+         step luks1 hv erase data0 --confirm \"erase data0 $(uuid)\"
+         step foreign hv status data0
+         step test cryptsetup open --test-passphrase \
+             -d $CREDENTIALS_DIRECTORY/holdfast-volume_data0 /dev/ubda1",
+    )?;
+    ran.all_well(&["format", "erase", "still", "test"])?;
+    let receipt: serde_json::Value = serde_json::from_str(&ran.step("erase")?.out)?;
+    ensure!(receipt["header_backups_destroyed"] == 1, "{receipt}");
+    ensure!(ran.step("one")?.out.trim() == "1", "{:?}", ran.step("one")?);
+    ensure!(ran.step("luks1")?.code == 6, "{:?}", ran.step("luks1")?);
+    ensure!(ran.step("foreign")?.out.contains("\"foreign\""), "{:?}", ran.step("foreign")?);
     Ok(())
 }

@@ -12,6 +12,8 @@ const CUTS: u32 = 10;
 const SPAN_MS: std::ops::Range<u64> = 0..1500;
 /// The same after the first key began to be replaced, which takes a second or two.
 const KEYS_SPAN_MS: std::ops::Range<u64> = 0..6000;
+/// The same after an erasure began.
+const ERASE_SPAN_MS: std::ops::Range<u64> = 0..2000;
 
 #[test]
 fn what_was_acknowledged_is_there_after_every_power_cut() -> Result<()> {
@@ -73,6 +75,33 @@ fn a_power_cut_while_keys_are_replaced_leaves_a_volume_that_opens() -> Result<()
         let slots: Vec<serde_json::Value> = serde_json::from_str(&ran.step("keys")?.out)?;
         let recovery = slots.iter().filter(|it| it["purpose"] == "recovery").count();
         ensure!(recovery == 1 && slots.len() <= 4, "cut {cut}: {slots:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn an_erasure_that_the_power_cut_off_is_ended_with_a_receipt_for_the_same_volume() -> Result<()> {
+    let machine = Machine::new()?;
+    for cut in 0..cuts()?.div_ceil(3) {
+        machine.format()?;
+        let uuid = machine.run("step uuid uuid")?.step("uuid")?.out.trim().to_owned();
+        let mut running = machine.guest.start(&Machine::script(&format!(
+            "echo begun >/dev/console
+             hv erase data0 --confirm 'erase data0 {uuid}' >/dev/console; sleep 60"
+        )))?;
+        running.wait_for("begun")?;
+        std::thread::sleep(Duration::from_millis(fastrand::u64(ERASE_SPAN_MS)));
+        let has_receipt = running.cut_power()?.contains("discarded");
+        let ran = machine.run(&format!(
+            "step again hv erase data0 --confirm 'erase data0 {uuid}'
+             step gone sh -c '! ls $W/backups/*'
+             step empty cmp -n $((16 << 20)) /dev/ubda1 /dev/zero"
+        ))?;
+        ran.all_well(&["gone", "empty"]).with_context(|| format!("cut {cut}"))?;
+        let again = ran.step("again")?;
+        if !has_receipt || again.code == 0 {
+            ensure!(again.code == 0 && again.out.contains(&uuid), "cut {cut}: {again:?}");
+        }
     }
     Ok(())
 }

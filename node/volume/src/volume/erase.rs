@@ -6,13 +6,14 @@ use serde::Serialize;
 
 use super::Volume;
 use crate::config::Name;
+use crate::device::Shown;
 use crate::error::Error;
 use crate::keys::{Found, SourceKind};
 use crate::luks::slots::Slot;
 use crate::luks::{Closing, Luks};
-use crate::{backup, children, device, state};
+use crate::{backup, children, device, erasing, state};
 
-/// What has to be said for the UUID of a header that cannot be read, and that no backup tells.
+/// What has to be said for the UUID of a header that cannot be read.
 pub const UNKNOWN: &str = "unknown";
 /// Bytes at the front of a volume that `Luks::format` gives to header and slots.
 const HEADER_BYTES: u64 = 16 << 20;
@@ -22,7 +23,7 @@ const HEADER_BYTES: u64 = 16 << 20;
 pub struct Receipt {
     /// The volume's name.
     pub volume: Name,
-    /// The UUID its header had.
+    /// The UUID that was read from its header, now or when the erasure was begun.
     pub uuid: String,
     /// The device it was on.
     pub device: PathBuf,
@@ -43,32 +44,69 @@ pub struct Receipt {
 }
 
 impl Volume<'_> {
+    /// The header that is to be erased, if it can be read, and its UUID: read from this device, now or
+    /// when its erasure was begun. No backup tells it, for that may be another disk's.
+    ///
+    /// # Errors
+    /// If there is nothing to erase, or a backup has to be restored first.
+    pub fn to_erase(&self, shown: &Shown) -> Result<(Option<Luks>, String), Error> {
+        let begun = erasing::begun(self.config, self.name(), shown);
+        let loaded = Luks::load(&shown.path, self.kdf());
+        if let (Ok(None), Some(uuid), []) = (&loaded, &begun, shown.contents().as_slice()) {
+            return Ok((None, uuid.clone()));
+        }
+        match (loaded, begun) {
+            (Ok(Some(mut luks)), _) => {
+                let uuid = luks.uuid()?;
+                Ok((Some(luks), uuid))
+            }
+            (Err(Error::Header { .. }), Some(uuid)) => Ok((None, uuid)),
+            (Err(Error::Header { what, problem }), None) => {
+                let kept = backup::uuids(self.config, self.name()).join(", ");
+                if kept.is_empty() {
+                    // Slots that nobody finds can still be put together with an exported backup.
+                    return Ok((None, UNKNOWN.to_owned()));
+                }
+                let problem = format!(
+                    "{problem}. With that backup ({kept}) and its key the disk could be read even after \
+                     an erasure: restore it, then erase"
+                );
+                Err(Error::Header { what, problem })
+            }
+            (Ok(None), _) => {
+                if let Some(problem) = self.lost_header(&shown.path)? {
+                    return Err(Error::Header { what: shown.path.clone(), problem });
+                }
+                Err(Error::Refused {
+                    volume: self.name().to_string(),
+                    device: shown.path.clone(),
+                    problem: "has no LUKS2 header; there is nothing to erase".to_owned(),
+                })
+            }
+            (Err(e), _) => Err(e),
+        }
+    }
+
     /// Destroys every key slot, proves it, overwrites the header, discards the device, destroys the
     /// kept header backups. Some seconds, however large the disk is. A volume that is open is
-    /// closed at once: what is on it is lost either way.
+    /// closed at once: what is on it is lost either way. It can be repeated until
+    /// [`erasing::end`] is told that the receipt is handed over.
     ///
     /// # Errors
     /// If the UUID is not the header's, or something is left.
     pub fn erase(&self, uuid: &str) -> Result<Receipt, Error> {
-        let device = self.device()?;
-        let refused = |problem: String| Error::Refused {
-            volume: self.name().to_string(),
-            device: device.clone(),
-            problem,
-        };
-        let known = self.known_uuid()?;
-        let luks = match Luks::load(&device, self.kdf()) {
-            // Slots that nobody finds can still be put together with a header backup.
-            Err(Error::Header { .. }) => None,
-            Ok(None) if known.is_some() && device::contents(&device)?.is_empty() => None,
-            Ok(None) => {
-                return Err(refused("has no LUKS2 header; there is nothing to erase".to_owned()));
-            }
-            other => other?,
-        };
-        let has = known.unwrap_or_else(|| UNKNOWN.to_owned());
+        let shown = Shown::of(&self.device()?)?;
+        let device = shown.path.clone();
+        let (luks, has) = self.to_erase(&shown)?;
         if has != uuid {
-            return Err(refused(format!("has the UUID {has}, not {uuid}. Nothing was changed")));
+            return Err(Error::Refused {
+                volume: self.name().to_string(),
+                device,
+                problem: format!("has the UUID {has}, not {uuid}. Nothing was changed"),
+            });
+        }
+        if luks.is_some() {
+            erasing::begin(self.config, self.name(), &shown, uuid)?;
         }
         self.close(Closing::AtOnce)?;
         let mut overwritten_bytes = HEADER_BYTES;
@@ -83,8 +121,7 @@ impl Volume<'_> {
             drop(luks);
             keys_refused = self.must_have_no_key(&device, &keys)?;
         }
-        let of = Some(has.as_str()).filter(|it| *it != UNKNOWN);
-        let header_backups_destroyed = backup::destroy(self.config, self.name(), of)?;
+        let header_backups_destroyed = backup::destroy(self.config, self.name(), &has)?;
         device::overwrite(&device, overwritten_bytes)?;
         if !matches!(Luks::load(&device, self.kdf()), Ok(None)) {
             let left = "a header is left".to_owned();

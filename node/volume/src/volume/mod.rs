@@ -10,10 +10,11 @@ pub use erase::{Receipt, UNKNOWN};
 
 use crate::backup::{self, Proof};
 use crate::config::{Config, Name, VolumeSettings};
+use crate::device::Shown;
 use crate::error::Error;
 use crate::keys::{Asked, Found, Purpose, RecoveryKey, Secret, SourceKind};
 use crate::luks::{Closing, Kdf, Luks, Treatment};
-use crate::{device, filesystem, luks, state};
+use crate::{device, erasing, filesystem, luks, state};
 
 /// A volume that the configuration names.
 #[derive(Debug)]
@@ -254,11 +255,15 @@ impl<'a> Volume<'a> {
         let recovery = RecoveryKey::generate()?;
         let settings = self.settings;
         let label = self.name().mapped();
+        let begun = erasing::begun(self.config, self.name(), &Shown::of(&device)?);
         let before = Luks::load(&device, self.kdf()).ok().flatten();
         let before = before.and_then(|mut luks| luks.uuid().ok());
         let mut luks = Luks::format(&device, &label, settings.integrity, self.kdf(), &key)?;
         if let Some(uuid) = before {
-            backup::destroy(self.config, self.name(), Some(&uuid))?;
+            backup::destroy(self.config, self.name(), &uuid)?;
+        }
+        if let Some(uuid) = begun {
+            erasing::end(self.config, self.name(), &uuid);
         }
         luks.name_slot(0, Purpose::Machine, Some(kind))?;
         luks.add_slot(&key, &recovery.passphrase(), Purpose::Recovery, None)?;
