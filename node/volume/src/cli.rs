@@ -9,7 +9,6 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 
 use crate::config::Config;
 use crate::confirm::Confirmation;
-use crate::device::Shown;
 use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
 use crate::luks::{Closing, Luks};
@@ -165,17 +164,15 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         let input = input.map_err(|e| Error::failed("taking the socket", e))?;
         return crate::protocol::serve(&config, input.into());
     }
-    // How things are can be asked while another is at work, for hours with integrity.
-    let _lock = match arguments.command {
-        Command::Status { .. } => None,
-        _ => Some(state::lock()?),
-    };
+    // How things are can be asked while another is at work, for hours with integrity. What a person
+    // has to confirm takes the lock after that: nobody's box waits for somebody who thinks.
     let volume = |name: &str| Ok::<_, Error>(Volume::new(&config, config.volume(name)?));
     match arguments.command {
         Command::Serve => Ok(()),
         Command::Status { volume: None } => show(&status::all(&config)),
         Command::Status { volume: Some(name) } => show(&[status::one(&volume(&name)?)]),
         Command::Open { volume: name } => {
+            let _lock = state::lock()?;
             match volume(&name)?.open()? {
                 Some(by) => println!("volume {name} is open, by {by}"),
                 None => println!("volume {name} was open already"),
@@ -183,9 +180,13 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
             Ok(())
         }
         Command::Close { volume: name, force } => {
+            let _lock = state::lock()?;
             volume(&name)?.close(if force { Closing::Later } else { Closing::Gently })
         }
-        Command::Grow { volume: name } => volume(&name)?.grow(),
+        Command::Grow { volume: name } => {
+            let _lock = state::lock()?;
+            volume(&name)?.grow()
+        }
         Command::Format(it) => format(&volume(&it.volume)?, &it.how.into()),
         Command::Keys { volume: name, remove, how } => keys(&volume(&name)?, remove, &how.into()),
         Command::Recover { volume: name, enrol } => recover(&volume(&name)?, enrol),
@@ -212,7 +213,7 @@ fn print_json(it: &impl serde::Serialize) -> Result<(), Error> {
 }
 
 fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
-    let (shown, name) = (Shown::of(&volume.device()?)?, volume.name());
+    let (shown, name) = (volume.shown()?, volume.name());
     let mut lost = shown.contents();
     // What shows nothing, or something else, can be a volume whose header was overwritten.
     if !matches!(Luks::load(&shown.path, volume.kdf()), Ok(Some(_))) {
@@ -227,7 +228,8 @@ fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
         (would, format!("format {name} and lose {lost}"))
     };
     if how.asks(&would, &phrase)? {
-        show_recovery(&volume.format()?)?;
+        let _lock = state::lock()?;
+        show_recovery(&volume.format(&shown)?)?;
     }
     Ok(())
 }
@@ -245,13 +247,23 @@ fn keys(volume: &Volume<'_>, remove: Option<u32>, how: &Confirmation) -> Result<
     let purpose = purpose.unwrap_or_else(|| "unused".to_owned());
     let would = format!("Key slot {number} ({purpose}) would be destroyed; its key opens no more.");
     let phrase = format!("remove {purpose} slot {number} of {}", volume.name());
-    if how.asks(&would, &phrase)? { volume.remove_slot(number) } else { Ok(()) }
+    if !how.asks(&would, &phrase)? {
+        return Ok(());
+    }
+    let _lock = state::lock()?;
+    let now = volume.header()?.slots()?;
+    if now != slots {
+        let doing = format!("volume {}: key slot {number}", volume.name());
+        return Err(Error::failed(doing, "the slots changed meanwhile; begin again"));
+    }
+    volume.remove_slot(number)
 }
 
 fn recover(volume: &Volume<'_>, enrol: bool) -> Result<(), Error> {
     let typed = typed_secret("Recovery key: ")?;
     let key = RecoveryKey::parse(typed.bytes())
         .map_err(|e| Error::NoKey { volume: volume.name().to_string(), tried: e.to_string() })?;
+    let _lock = state::lock()?;
     let slot = volume.recover(&key, enrol)?;
     println!("volume {} is open, by its recovery key", volume.name());
     if let Some(slot) = slot {
@@ -289,6 +301,7 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
     if !how.asks(&would, &format!("rotate {kind} of {name}"))? {
         return Ok(());
     }
+    let _lock = state::lock()?;
     match key {
         Rotated::Machine => {
             let slot = volume.rotate_machine()?;
@@ -300,11 +313,12 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
 }
 
 fn erase(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
-    let (shown, name) = (Shown::of(&volume.device()?)?, volume.name());
+    let (shown, name) = (volume.shown()?, volume.name());
     let (_, uuid) = volume.to_erase(&shown)?;
     let would = format!("Everything on {} would be unreadable for ever.", shown.path.display());
     if how.asks(&would, &format!("erase {name} {uuid}"))? {
-        let receipt = volume.erase(&uuid)?;
+        let _lock = state::lock()?;
+        let receipt = volume.erase(&uuid, &shown)?;
         print_json(&receipt)?;
         erasing::end(volume.config, name, &receipt.uuid);
     }
@@ -336,7 +350,7 @@ fn header(
             let file = file.unwrap_or(kept);
             let mut luks = backup::check(&file, volume.kdf(), uuid.as_deref())?;
             let (of, opens) = (luks.uuid()?, volume.machine_key(&mut luks).is_ok());
-            let shown = Shown::of(&volume.device()?)?;
+            let shown = volume.shown()?;
             let lost = shown.contents_beside(&of).join(", ");
             let (lost, and) = if lost.is_empty() {
                 (String::new(), String::new())
@@ -351,7 +365,8 @@ fn header(
                 if opens { "yes" } else { "NO" },
             );
             if how.asks(&would, &format!("restore {} {of}{and}", volume.name()))? {
-                match volume.restore(&file)? {
+                let _lock = state::lock()?;
+                match volume.restore(&file, &shown)? {
                     Some(path) => println!("the kept backup is made anew: {}", path.display()),
                     None => {
                         println!("no key of the machine's opens it; the kept backup is the old");
@@ -366,12 +381,15 @@ fn header(
 /// Makes the kept backup anew; one that no key of the machine's opens replaces another only if a
 /// person says so.
 fn back_up(volume: &Volume<'_>, how: &Confirmation) -> Result<PathBuf, Error> {
+    let lock = state::lock()?;
     let refused = match volume.keep_backup(false) {
         Err(e @ (Error::NoKey { .. } | Error::Header { .. })) => e,
         kept => return kept,
     };
+    drop(lock);
     let would = format!("{refused}\nThe kept backup would be replaced by one that may be damaged.");
     if how.asks(&would, &format!("back up {} unproven", volume.name()))? {
+        let _lock = state::lock()?;
         return volume.keep_backup(true);
     }
     Err(refused)

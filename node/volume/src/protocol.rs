@@ -190,7 +190,10 @@ fn carry_out(config: &Config, request: &Request) -> Result<Value, Error> {
                 .map_err(|e| Error::Request(format!("the recovery key: {e}")))?;
             volume(&it.volume)?.recover(&key, true).map(|_| Value::Null)
         }
-        Request::Erase(it) => volume(&it.volume)?.erase(&it.uuid).map(|receipt| json!(receipt)),
+        Request::Erase(it) => {
+            let volume = volume(&it.volume)?;
+            volume.erase(&it.uuid, &volume.shown()?).map(|receipt| json!(receipt))
+        }
     }
 }
 

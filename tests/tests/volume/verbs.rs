@@ -113,6 +113,46 @@ fn a_device_that_holds_something_else_is_left_alone_until_that_is_named() -> Res
 }
 
 #[test]
+fn what_changes_while_a_person_types_is_not_harmed_and_nobody_waits_for_the_person() -> Result<()> {
+    let machine = Machine::new()?;
+    let ran = machine.run(
+        "mkdir -p /dev/pts; mount -t devpts devpts /dev/pts
+         cat >/run/typist <<'END'
+from os import execvp, read, waitpid, waitstatus_to_exitcode, write
+from pty import fork as pty_fork
+from subprocess import call
+from sys import argv, exit
+pid, terminal = pty_fork()
+if pid == 0:
+    execvp(argv[3], argv[3:])
+said = b''
+while not said.endswith(b'> '):
+    said += read(terminal, 1000)
+assert call(['bash', '-c', argv[1]]) == 0
+write(terminal, argv[2].encode() + b'\\n')
+try:
+    while True:
+        said += read(terminal, 1000)
+except OSError:
+    pass
+print(said.decode())
+exit(waitstatus_to_exitcode(waitpid(pid, 0)[1]))
+END
+         hv=\"$BIN/holdfast-volume --config /run/volume.toml\"
+         step format python3 /run/typist 'mkfs.ext4 -q -L photos /dev/ubda1' 'format data0' \\
+             $hv format data0
+         step photos sh -c 'blkid -c /dev/null -p /dev/ubda1 | grep photos'
+         wipefs -qa /dev/ubda1
+         step made python3 /run/typist true 'format data0' $hv format data0
+         step erase python3 /run/typist 'hv open data0 && hv close data0' \"erase data0 $(uuid)\" \\
+             $hv erase data0",
+    )?;
+    let format = ran.step("format")?;
+    ensure!(format.code == 6 && format.out.contains("is not the device"), "{format:?}");
+    ran.all_well(&["photos", "made", "erase"])
+}
+
+#[test]
 fn a_volume_without_its_device_or_key_is_not_opened_and_says_what_is_missing() -> Result<()> {
     let mut machine = Machine::new()?;
     let ran = machine.run(

@@ -93,11 +93,11 @@ impl Volume<'_> {
     /// [`erasing::end`] is told that the receipt is handed over.
     ///
     /// # Errors
-    /// If the UUID is not the header's, or something is left.
-    pub fn erase(&self, uuid: &str) -> Result<Receipt, Error> {
-        let shown = Shown::of(&self.device()?)?;
+    /// If the UUID is not the header's, the device not as it was shown, or something is left.
+    pub fn erase(&self, uuid: &str, shown: &Shown) -> Result<Receipt, Error> {
+        self.must_be_as(shown)?;
         let device = shown.path.clone();
-        let (luks, has) = self.to_erase(&shown)?;
+        let (luks, has) = self.to_erase(shown)?;
         if has != uuid {
             return Err(Error::Refused {
                 volume: self.name().to_string(),
@@ -106,7 +106,7 @@ impl Volume<'_> {
             });
         }
         if luks.is_some() {
-            erasing::begin(self.config, self.name(), &shown, uuid)?;
+            erasing::begin(self.config, self.name(), shown, uuid)?;
         }
         self.close(Closing::AtOnce)?;
         let mut overwritten_bytes = HEADER_BYTES;

@@ -78,6 +78,31 @@ impl<'a> Volume<'a> {
         self.settings.device.find().map_err(problem)
     }
 
+    /// Its block device, and what it holds, as a person is to be shown it.
+    ///
+    /// # Errors
+    /// If there is none, or several, or it cannot be looked at.
+    pub fn shown(&self) -> Result<Shown, Error> {
+        Shown::of(&self.device()?)
+    }
+
+    /// Under the lock: whether the device is the one that was shown, and holds what it held.
+    ///
+    /// # Errors
+    /// If it is not. Nothing was changed.
+    fn must_be_as(&self, shown: &Shown) -> Result<(), Error> {
+        let now = self.shown()?;
+        if now == *shown {
+            return Ok(());
+        }
+        let problem = format!(
+            "is not the device that was shown ({}), or holds something else by now. Nothing was \
+             changed; begin again",
+            shown.path.display()
+        );
+        Err(Error::Refused { volume: self.name().to_string(), device: now.path, problem })
+    }
+
     /// Its block device, if it has a size that dm-crypt can map.
     fn whole_device(&self) -> Result<PathBuf, Error> {
         let device = self.device()?;
@@ -241,9 +266,11 @@ impl<'a> Volume<'a> {
     /// is lost. It stays closed.
     ///
     /// # Errors
-    /// If the device is in use, no source has a key, or a step fails. It can then be repeated.
-    pub fn format(&self) -> Result<RecoveryKey, Error> {
+    /// If the device is in use or not as it was shown, no source has a key, or a step fails. It can
+    /// then be repeated.
+    pub fn format(&self, shown: &Shown) -> Result<RecoveryKey, Error> {
         let device = self.whole_device()?;
+        self.must_be_as(shown)?;
         self.must_be_unused(&device)?;
         let (found, missing) = self.keys(&[]);
         let first = found.iter().find_map(|(kind, keys)| Some((*kind, keys.current.clone()?)));
@@ -255,7 +282,7 @@ impl<'a> Volume<'a> {
         let recovery = RecoveryKey::generate()?;
         let settings = self.settings;
         let label = self.name().mapped();
-        let begun = erasing::begun(self.config, self.name(), &Shown::of(&device)?);
+        let begun = erasing::begun(self.config, self.name(), shown);
         let before = Luks::load(&device, self.kdf()).ok().flatten();
         let before = before.and_then(|mut luks| luks.uuid().ok());
         let mut luks = Luks::format(&device, &label, settings.integrity, self.kdf(), &key)?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::Volume;
 use crate::backup::{self, Proof};
 use crate::config::DeviceName;
+use crate::device::Shown;
 use crate::error::Error;
 use crate::keys::{Purpose, RecoveryKey, Secret, SourceKind};
 use crate::luks::{self, Luks};
@@ -119,9 +120,10 @@ impl Volume<'_> {
     /// the machine's opens what was put back.
     ///
     /// # Errors
-    /// If the backup is damaged or another volume's, or the volume is open.
-    pub fn restore(&self, file: &Path) -> Result<Option<PathBuf>, Error> {
+    /// If the backup is damaged or another volume's, or the volume is open, or not as it was shown.
+    pub fn restore(&self, file: &Path, shown: &Shown) -> Result<Option<PathBuf>, Error> {
         let device = self.device()?;
+        self.must_be_as(shown)?;
         self.must_be_unused(&device)?;
         backup::check(file, self.kdf(), self.known_uuid()?.as_deref())?;
         if let Ok(Some(mut luks)) = Luks::load(&device, self.kdf()) {
