@@ -193,7 +193,7 @@ impl Config {
         if config.volumes.len() > VOLUMES_MAX {
             return Err(format!("more than {VOLUMES_MAX} volumes"));
         }
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut devices) = (BTreeSet::new(), BTreeSet::new());
         for volume in &config.volumes {
             let name = &volume.name;
             let is_plain = volume.mount.is_absolute()
@@ -204,6 +204,8 @@ impl Config {
                     .contains(|c: char| c.is_whitespace() || c == '\\');
             let problem = if !seen.insert(name) {
                 "there are two of this name"
+            } else if !devices.insert(volume.device.tag()) {
+                "its device is another volume's too"
             } else if volume.keys.is_empty() {
                 "keys is empty: nothing could open it"
             } else if !is_plain || volume.mount == Path::new("/") {
@@ -286,5 +288,8 @@ mod tests {
         }
         let twice = format!("{VOLUME}{VOLUME}");
         assert!(Config::parse(&twice).unwrap_err().contains("two of this name"));
+        let shared = format!("{VOLUME}{}", VOLUME.replace("name = \"data0\"", "name = \"data1\""));
+        let refused = Config::parse(&shared).unwrap_err();
+        assert!(refused.contains("data1") && refused.contains("another volume's"), "{refused}");
     }
 }

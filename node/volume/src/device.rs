@@ -7,6 +7,7 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -14,8 +15,15 @@ use crate::children;
 use crate::config::DeviceName;
 use crate::error::Error;
 
+/// Bytes that are written and read at once.
+const CHUNK_BYTES: usize = 1 << 20;
+/// How often it is looked whether a device is unused, and how long between.
+const UNUSED_TRIES_MAX: u32 = 100;
+const UNUSED_PAUSE: Duration = Duration::from_millis(100);
+
 impl DeviceName {
-    fn tag(&self) -> String {
+    /// What `blkid` looks for; the same for the same name.
+    pub(crate) fn tag(&self) -> String {
         match self {
             Self::PartitionLabel(label) => format!("PARTLABEL={label}"),
             Self::PartitionUuid(uuid) => format!("PARTUUID={}", uuid.to_lowercase()),
@@ -60,6 +68,18 @@ fn is_block_device(path: &Path) -> bool {
 pub fn bytes(device: &Path) -> std::io::Result<u64> {
     use std::io::{Seek, SeekFrom};
     OpenOptions::new().read(true).open(device)?.seek(SeekFrom::End(0))
+}
+
+/// Waits until nothing has it mounted or mapped: the kernel lets go of what was closed a little later.
+#[must_use]
+pub fn becomes_unused(device: &Path) -> bool {
+    for _ in 0..UNUSED_TRIES_MAX {
+        if is_unused(device) {
+            return true;
+        }
+        std::thread::sleep(UNUSED_PAUSE);
+    }
+    false
 }
 
 /// Whether nothing has it mounted or mapped.
@@ -163,20 +183,35 @@ fn named(signatures: &[Signature]) -> Vec<String> {
     names
 }
 
-/// Overwrites the front of a device, past the kernel's cache.
+/// Overwrites the front of a device, and reads from the device itself that it is zeros: what the
+/// kernel's cache holds is dropped before. What the device's own cache and spare blocks hold nobody
+/// can read back.
 ///
 /// # Errors
-/// If the device fails.
+/// If the device fails, or something else than zeros is read.
 pub fn overwrite(device: &Path, bytes: u64) -> Result<(), Error> {
     let doing = |e: std::io::Error| Error::failed(format!("overwriting {}", device.display()), e);
     let mut file = OpenOptions::new().write(true).open(device).map_err(doing)?;
-    let zeros = vec![0; 1 << 20];
-    let mut left = bytes;
-    while left > 0 {
-        let n = left.min(zeros.len() as u64);
-        // At most a MiB.
-        std::io::Write::write_all(&mut file, &zeros[..n as usize]).map_err(doing)?;
-        left -= n;
+    let zeros = vec![0; CHUNK_BYTES];
+    for length in chunks(bytes) {
+        std::io::Write::write_all(&mut file, &zeros[..length]).map_err(doing)?;
     }
-    file.sync_all().map_err(doing)
+    file.sync_all().map_err(doing)?;
+    children::run("blockdev", ["--flushbufs".as_ref(), device.as_os_str()])?;
+    let mut file = OpenOptions::new().read(true).open(device).map_err(doing)?;
+    let mut read = vec![0xff; CHUNK_BYTES];
+    for length in chunks(bytes) {
+        std::io::Read::read_exact(&mut file, &mut read[..length]).map_err(doing)?;
+        if read[..length].iter().any(|byte| *byte != 0) {
+            return Err(doing(std::io::Error::other("what was written is not what is read back")));
+        }
+    }
+    Ok(())
+}
+
+/// The lengths of the pieces in which so many bytes are written and read.
+fn chunks(bytes: u64) -> impl Iterator<Item = usize> {
+    // Each at most CHUNK_BYTES.
+    (0..bytes.div_ceil(CHUNK_BYTES as u64))
+        .map(move |n| (bytes - n * CHUNK_BYTES as u64).min(CHUNK_BYTES as u64) as usize)
 }

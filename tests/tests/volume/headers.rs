@@ -176,6 +176,30 @@ fn an_erased_volume_has_no_slot_no_key_and_no_bytes_left() -> Result<()> {
 }
 
 #[test]
+fn a_device_that_something_else_maps_is_erased_but_gets_no_receipt_until_that_is_gone() -> Result<()>
+{
+    let machine = Machine::new()?;
+    machine.format()?;
+    let ran = machine.run(
+        "hv open data0; uuid=$(uuid)
+         sectors=$(blockdev --getsz /dev/ubda1)
+         dmsetup create --noudevsync other --table \"0 $sectors linear /dev/ubda1 0\"
+         step mapped dmsetup info other
+         step left hv erase data0 --confirm \"erase data0 $uuid\"
+         step empty cmp -n $((16 << 20)) /dev/ubda1 /dev/zero
+         step status hv status data0
+         dmsetup remove --noudevsync other
+         step erase hv erase data0 --confirm \"erase data0 $uuid\"",
+    )?;
+    ran.all_well(&["mapped", "empty", "erase"])?;
+    let left = ran.step("left")?;
+    ensure!(left.code == 10 && left.out.is_empty() && left.err.contains("mapped"), "{left:?}");
+    ensure!(ran.step("status")?.out.contains("was cut off"), "{:?}", ran.step("status")?);
+    ensure!(ran.step("erase")?.out.contains("slots_left"), "{:?}", ran.step("erase")?);
+    Ok(())
+}
+
+#[test]
 fn a_blank_disk_in_the_place_of_another_gets_no_receipt_and_leaves_the_others_backup() -> Result<()>
 {
     let drawer = Machine::new()?;

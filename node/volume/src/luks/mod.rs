@@ -299,7 +299,19 @@ pub fn close(mapped: &str, how: Closing) -> Result<(), Option<Error>> {
             None
         }
         _ => Some(failed(&path, "closing", e)),
-    })
+    })?;
+    // dm-integrity's device below it. With the table went what said that the volume lies on it.
+    let integrity = format!("{mapped}_dif");
+    if how == Closing::AtOnce && is_mapped(&integrity) {
+        children::run("dmsetup", ["wipe_table", "--nolockfs", "--noudevsync", &integrity])?;
+        children::run("dmsetup", ["remove", "--deferred", "--noudevsync", &integrity])?;
+    }
+    Ok(())
+}
+
+/// Whether the device mapper has a device of this name.
+fn is_mapped(mapped: &str) -> bool {
+    children::output("dmsetup", ["info", mapped]).is_ok_and(|it| it.status.success())
 }
 
 /// Whether a volume of this name is open.

@@ -108,7 +108,14 @@ impl Volume<'_> {
         if luks.is_some() {
             erasing::begin(self.config, self.name(), shown, uuid)?;
         }
-        self.close(Closing::AtOnce)?;
+        // Whatever cannot be done, the rest is: what is left is told at the end, without a receipt.
+        let mut left = Vec::new();
+        if let Err(e) = self.close(Closing::AtOnce) {
+            left.push(e.to_string());
+        }
+        if !device::becomes_unused(&device) {
+            left.push(format!("something still has {} mounted or mapped", device.display()));
+        }
         let mut overwritten_bytes = HEADER_BYTES;
         let (mut slots_destroyed, mut keys_refused) = (Vec::new(), Vec::new());
         if let Some(mut luks) = luks {
@@ -116,18 +123,31 @@ impl Volume<'_> {
             slots_destroyed = luks.slots()?;
             let (keys, _) = self.keys(&luks.tokens()?);
             for slot in luks.numbers_in_use() {
-                luks.remove_slot(slot)?;
+                left.extend(luks.remove_slot(slot).err().map(|e| e.to_string()));
             }
             drop(luks);
-            keys_refused = self.must_have_no_key(&device, &keys)?;
+            match self.must_have_no_key(&device, &keys) {
+                Ok(refused) => keys_refused = refused,
+                Err(e) => left.push(e.to_string()),
+            }
         }
-        let header_backups_destroyed = backup::destroy(self.config, self.name(), &has)?;
-        device::overwrite(&device, overwritten_bytes)?;
-        if !matches!(Luks::load(&device, self.kdf()), Ok(None)) {
-            let left = "a header is left".to_owned();
-            return Err(Error::Left { volume: self.name().to_string(), left });
+        let header_backups_destroyed = backup::destroy(self.config, self.name(), &has)
+            .unwrap_or_else(|e| {
+                left.push(e.to_string());
+                0
+            });
+        left.extend(device::overwrite(&device, overwritten_bytes).err().map(|e| e.to_string()));
+        match Luks::load(&device, self.kdf()) {
+            Ok(None) => {}
+            Ok(Some(_)) => left.push("a header is left".to_owned()),
+            Err(e) => left.push(e.to_string()),
         }
         let erased_at = state::now();
+        let discarded = children::run("blkdiscard", ["-f".as_ref(), device.as_os_str()]);
+        if !left.is_empty() {
+            let left = left.join("; ");
+            return Err(Error::Left { volume: self.name().to_string(), left });
+        }
         Ok(Receipt {
             volume: self.name().clone(),
             uuid: has,
@@ -137,9 +157,7 @@ impl Volume<'_> {
             keys_refused,
             overwritten_bytes,
             header_backups_destroyed,
-            discarded: children::run("blkdiscard", ["-f".as_ref(), device.as_os_str()])
-                .map(drop)
-                .map_err(|e| e.to_string()),
+            discarded: discarded.map(drop).map_err(|e| e.to_string()),
             device,
         })
     }
