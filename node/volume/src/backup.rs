@@ -14,6 +14,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
 use nix::libc;
 
 use crate::config::{Config, Name};
@@ -35,11 +36,12 @@ pub fn path(config: &Config, name: &Name, uuid: &str) -> PathBuf {
     config.header_backups.join(format!("{name}.{uuid}.{ENDING}"))
 }
 
-/// The kept backups of a volume, with the UUIDs in their names; a volume that was made anew has
+/// The kept backups of a volume, with the UUIDs in their names, and what is beside them of earlier
+/// headers or was cut off while it was written; a volume that was made anew has
 /// several until it is erased.
 #[must_use]
 pub fn kept(config: &Config, name: &Name) -> Vec<(PathBuf, String)> {
-    named(config, name, &[ENDING])
+    named(config, name, &[ENDING, NEW, BEFORE])
 }
 
 /// The files `NAME.UUID.ENDING` beside the kept backups, with their UUIDs.
@@ -86,7 +88,7 @@ pub fn keep(
     if let (true, Proof::OpensWith(key)) = (path.exists(), proof) {
         let opens = check(&new, Kdf::default(), None).and_then(|mut it| it.slot_of(key));
         if !matches!(opens, Ok(Some(_))) {
-            state::remove(&new);
+            remove(config, &new)?;
             let problem = format!(
                 "no key opens the header as it is now, so the kept backup stays as it was{}",
                 opens.err().map_or(String::new(), |e| format!(": {e}"))
@@ -116,16 +118,37 @@ pub fn keep_before(config: &Config, name: &Name, luks: &mut Luks) -> Result<Path
 fn written(config: &Config, luks: &mut Luks, path: &Path) -> Result<PathBuf, Error> {
     state::folder(&config.header_backups)?;
     let new = path.with_extension(NEW);
-    state::remove(&new);
+    remove(config, &new)?;
     write(luks, &new)?;
     Ok(new)
 }
 
+/// Puts a new file in the place of an old one, whose blocks are overwritten before they are freed: it
+/// may open with a key that is retired now. A power cut in between leaves the old one as `.new`.
 fn put(config: &Config, new: &Path, path: &Path) -> Result<(), Error> {
-    let doing = || format!("keeping the header backup {}", path.display());
+    let failed = |e: std::io::Error| {
+        Error::failed(format!("keeping the header backup {}", path.display()), e)
+    };
+    if path.exists() {
+        renameat2(AT_FDCWD, new, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE)
+            .map_err(|e| failed(e.into()))?;
+        sync(&config.header_backups).map_err(failed)?;
+        return remove(config, new);
+    }
     #[expect(clippy::disallowed_methods, reason = "a header backup, no recording")]
-    fs::rename(new, path).map_err(|e| Error::failed(doing(), e))?;
-    sync(&config.header_backups).map_err(|e| Error::failed(doing(), e))
+    fs::rename(new, path).map_err(failed)?;
+    sync(&config.header_backups).map_err(failed)
+}
+
+/// Overwrites a file and removes it, durably; nothing if it is not there.
+fn remove(config: &Config, file: &Path) -> Result<(), Error> {
+    let failed = |e| Error::failed(format!("destroying {}", file.display()), e);
+    match overwrite(file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        overwritten => overwritten.map_err(failed)?,
+    }
+    state::remove(file);
+    sync(&config.header_backups).map_err(failed)
 }
 
 /// Writes a backup to a file that must not be there yet, and reads it back.
@@ -162,7 +185,16 @@ pub fn check(file: &Path, kdf: Kdf, uuid: Option<&str>) -> Result<Luks, Error> {
     }
 }
 
-/// Overwrites and removes the kept backup of one header; how many there were. Another disk that was
+/// Overwrites and removes the header that a restored one replaced: keys that are retired now may
+/// open it.
+///
+/// # Errors
+/// If it stays.
+pub fn forget_before(config: &Config, name: &Name, uuid: &str) -> Result<(), Error> {
+    remove(config, &path(config, name, uuid).with_extension(BEFORE))
+}
+
+/// Overwrites and removes the kept backup of one header, and what is beside it; how many there were. Another disk that was
 /// in the same bay keeps its own.
 ///
 /// # Errors
@@ -171,16 +203,15 @@ pub fn destroy(config: &Config, name: &Name, uuid: &str) -> Result<usize, Error>
     let mut kept = kept(config, name);
     kept.retain(|(_, of)| uuid == of);
     for (file, _) in &kept {
-        let failed = |e| Error::failed(format!("destroying {}", file.display()), e);
-        overwrite(file).map_err(failed)?;
-        state::remove(file);
-        sync(&config.header_backups).map_err(failed)?;
+        remove(config, file)?;
     }
     Ok(kept.len())
 }
 
 fn overwrite(file: &Path) -> std::io::Result<()> {
-    let mut open = fs::OpenOptions::new().write(true).open(file)?;
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = fs::OpenOptions::new();
+    let mut open = options.write(true).custom_flags(libc::O_NOFOLLOW).open(file)?;
     let mut left = open.metadata()?.len();
     let zeros = vec![0; 1 << 20];
     while left > 0 {

@@ -219,14 +219,23 @@ fn the_kept_backup_is_for_root_alone_and_forgets_retired_keys() {
     backup::keep(&config, &name, &mut luks, Proof::OpensWith(&key(1))).unwrap();
     luks.add_slot(&key(1), &key(2), Purpose::Machine, None).unwrap();
     luks.remove_slot(0).unwrap();
+    // A second name for the file's blocks shows what becomes of them.
+    let blocks = disk.dir.path().join("blocks");
+    let uuid = luks.uuid().unwrap();
+    fs::hard_link(backup::path(&config, &name, &uuid), &blocks).unwrap();
     let kept = backup::keep(&config, &name, &mut luks, Proof::OpensWith(&key(2))).unwrap();
+    assert!(fs::read(&blocks).unwrap().iter().all(|byte| *byte == 0), "the old blocks stay");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1);
     assert_eq!(kept.metadata().unwrap().permissions().mode() & 0o177, 0);
     let mut luks = backup::check(&kept, KDF, None).unwrap();
     assert_eq!(luks.slot_of(&key(1)).unwrap(), None);
     assert!(luks.slot_of(&key(2)).unwrap().is_some());
-    let uuid = luks.uuid().unwrap();
+    // What a power cut and a restoring leave goes with it.
+    fs::copy(&kept, kept.with_extension("new")).unwrap();
+    backup::keep_before(&config, &name, &mut disk.load()).unwrap();
+    fs::copy(&kept, kept.with_extension("new")).unwrap();
     assert_eq!(backup::destroy(&config, &name, "another").unwrap(), 0);
-    assert_eq!(backup::destroy(&config, &name, &uuid).unwrap(), 1);
+    assert_eq!(backup::destroy(&config, &name, &uuid).unwrap(), 3);
     assert_eq!(backup::kept(&config, &name), []);
 }
 

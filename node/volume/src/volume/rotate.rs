@@ -72,6 +72,7 @@ impl Volume<'_> {
         }
         let opens = if purpose == Purpose::Machine { key } else { by };
         backup::keep(self.config, self.name(), luks, Proof::OpensWith(opens))?;
+        backup::forget_before(self.config, self.name(), &luks.uuid()?)?;
         Ok(number)
     }
 
@@ -92,7 +93,8 @@ impl Volume<'_> {
             if by != number {
                 luks.remove_slot(number)?;
                 let proof = Proof::OpensWith(&key);
-                return backup::keep(self.config, self.name(), &mut luks, proof).map(drop);
+                backup::keep(self.config, self.name(), &mut luks, proof)?;
+                return backup::forget_before(self.config, self.name(), &luks.uuid()?);
             }
             "is the one that the machine's key opens; replace that key with rotate machine, or with \
              recover --enrol"
