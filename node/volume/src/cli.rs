@@ -1,6 +1,6 @@
 //! The command line for technicians. What it takes, and what it prints.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -229,15 +229,23 @@ fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
     };
     if how.asks(&would, &phrase)? {
         let _lock = state::lock()?;
-        show_recovery(&volume.format(&shown)?)?;
+        volume.format(&shown, show_recovery)?;
     }
     Ok(())
 }
 
+/// Shows a key, which has to be out before the old one is destroyed.
 fn show_recovery(key: &RecoveryKey) -> Result<(), Error> {
-    println!("Recovery key, shown this once and stored nowhere. Keep it away from the box:\n");
-    println!("{}\n\n{}", key.text().as_str(), key.qr()?.as_str());
-    Ok(())
+    let mut out = std::io::stdout().lock();
+    let qr = key.qr()?;
+    writeln!(
+        out,
+        "Recovery key, shown this once and stored nowhere. Keep it away from the box:\n\n{}\n\n{}",
+        key.text().as_str(),
+        qr.as_str()
+    )
+    .and_then(|()| out.flush())
+    .map_err(|e| Error::failed("showing the recovery key; the old one is valid still", e))
 }
 
 fn keys(volume: &Volume<'_>, remove: Option<u32>, how: &Confirmation) -> Result<(), Error> {
@@ -307,7 +315,7 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
             let slot = volume.rotate_machine()?;
             println!("the new key is in slot {slot}; give it the old one's name");
         }
-        Rotated::Recovery => show_recovery(&volume.rotate_recovery()?)?,
+        Rotated::Recovery => volume.rotate_recovery(show_recovery)?,
     }
     Ok(())
 }

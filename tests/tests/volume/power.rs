@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::common::Machine;
+use crate::common::{Machine, key};
 
 /// Cuts where `HOLDFAST_TEST_CUTS` says nothing.
 const CUTS: u32 = 10;
@@ -34,10 +34,11 @@ fn what_was_acknowledged_is_there_after_every_power_cut() -> Result<()> {
         let ran = machine.run(&format!(
             "step open hv open data0
              step check guest check /run/data0/f {seed} {count}
-             step close hv close data0
-             step fsck e2fsck -fn /dev/ubda1"
+             umount /run/data0
+             step fsck e2fsck -fn /dev/mapper/holdfast-data0
+             step close hv close data0"
         ))?;
-        ran.all_well(&["open", "check", "close"])
+        ran.all_well(&["open", "check", "fsck", "close"])
             .with_context(|| format!("cut {cut}, seed {seed}, {count} acknowledged"))?;
         acknowledged_in_all += count;
     }
@@ -50,12 +51,15 @@ fn a_power_cut_while_keys_are_replaced_leaves_a_volume_that_opens() -> Result<()
     let cuts = cuts()?.div_ceil(2);
     let machine = Machine::new()?;
     machine.format()?;
+    std::fs::create_dir(machine.path("history"))?;
+    std::fs::write(machine.path("history/first"), key(1))?;
     for cut in 0..cuts {
         let mut running = machine.guest.start(&Machine::script(
             "echo begun >/dev/console
              while hv rotate recovery data0 --confirm 'rotate recovery of data0'; do
                  cp $CREDENTIALS_DIRECTORY/holdfast-volume_data0 /run/key
-                 tr 0-9 1-90 </run/key >$CREDENTIALS_DIRECTORY/holdfast-volume_data0.new
+                 tr 0-9 1-90 </run/key >$W/next; cp $W/next $W/history/$(cksum <$W/next | cut -b 1-4)
+                 mv $W/next $CREDENTIALS_DIRECTORY/holdfast-volume_data0.new
                  sync; hv rotate machine data0 --confirm 'rotate machine of data0' || break
                  mv $CREDENTIALS_DIRECTORY/holdfast-volume_data0{.new,}; sync
              done; echo failed >/dev/console",
@@ -67,14 +71,35 @@ fn a_power_cut_while_keys_are_replaced_leaves_a_volume_that_opens() -> Result<()
         let ran = machine.run(
             "step open hv open data0; step close hv close data0
              step backup hv header backup data0; step check hv header check data0
+             key=$CREDENTIALS_DIRECTORY/holdfast-volume_data0
+             if [ -e $key.new ]; then
+                 step machine hv rotate machine data0 --confirm 'rotate machine of data0'
+                 mv $key.new $key
+             else step machine true; fi
              step rotate hv rotate recovery data0 --confirm 'rotate recovery of data0'
-             step keys hv keys data0",
+             step keys hv keys data0
+             opens() { cryptsetup open --test-passphrase -d $1 /dev/ubda1; }
+             step current opens $key
+             grep -o '^[a-z-]\\{80\\}$' $W/steps/rotate.out | cut -d - -f 1-8 | tr -d '\\n' >/run/recovery
+             step recovery opens /run/recovery
+             retired() {
+                 for it in $W/history/*; do
+                     cmp -s $it $key && continue
+                     local code=0; opens $it || code=$?
+                     [ $code = 2 ] || { echo $it: $code; return 1; }
+                 done
+             }
+             step retired retired",
         )?;
-        let well = ran.all_well(&["open", "close", "backup", "check", "rotate", "keys"]);
+        let well = ran.all_well(&[
+            "open", "close", "backup", "check", "machine", "rotate", "keys", "current", "recovery",
+            "retired",
+        ]);
         well.with_context(|| format!("cut {cut}"))?;
         let slots: Vec<serde_json::Value> = serde_json::from_str(&ran.step("keys")?.out)?;
         let recovery = slots.iter().filter(|it| it["purpose"] == "recovery").count();
-        ensure!(recovery == 1 && slots.len() <= 4, "cut {cut}: {slots:?}");
+        let machines = slots.iter().filter(|it| it["purpose"] == "machine").count();
+        ensure!(recovery == 1 && machines == 1, "cut {cut}: {slots:?}");
     }
     Ok(())
 }

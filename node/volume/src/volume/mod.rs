@@ -262,13 +262,18 @@ impl<'a> Volume<'a> {
         filesystem::grow(&self.mapped())
     }
 
-    /// Makes the volume: header, machine's slot, recovery slot, file system. What the device held
+    /// Makes the volume: header, machine's slot, recovery slot, file system. The recovery key is shown
+    /// first: with the header go the old slots, and the rest may take hours. What the device held
     /// is lost. It stays closed.
     ///
     /// # Errors
     /// If the device is in use or not as it was shown, no source has a key, or a step fails. It can
     /// then be repeated.
-    pub fn format(&self, shown: &Shown) -> Result<RecoveryKey, Error> {
+    pub fn format(
+        &self,
+        shown: &Shown,
+        show: impl FnOnce(&RecoveryKey) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let device = self.whole_device()?;
         self.must_be_as(shown)?;
         self.must_be_unused(&device)?;
@@ -280,6 +285,7 @@ impl<'a> Volume<'a> {
         })?;
         let owner = owner(self.config)?;
         let recovery = RecoveryKey::generate()?;
+        show(&recovery)?;
         let settings = self.settings;
         let label = self.name().mapped();
         let begun = erasing::begun(self.config, self.name(), shown);
@@ -305,14 +311,14 @@ impl<'a> Volume<'a> {
         self.close(Closing::Gently)?;
         made?;
         backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
-        Ok(recovery)
+        Ok(())
     }
 
     /// Opens with the recovery key. To enrol is to give the first source's key a slot and take the
     /// machine's old slots away, for when the old key is lost or fits no more.
     ///
     /// # Errors
-    /// If the key opens nothing.
+    /// If the key opens nothing; or there is none to enrol, and then it is open.
     pub fn recover(&self, recovery: &RecoveryKey, enrol: bool) -> Result<Option<u32>, Error> {
         let mut luks = self.header()?;
         let passphrase = recovery.passphrase();
@@ -329,7 +335,7 @@ impl<'a> Volume<'a> {
         if !enrol {
             return Ok(None);
         }
-        self.enrol(&mut luks, &passphrase)
+        self.enrol(&mut luks, &passphrase).map(Some)
     }
 
     /// # Errors

@@ -8,17 +8,23 @@ use crate::config::DeviceName;
 use crate::device::Shown;
 use crate::error::Error;
 use crate::keys::{Purpose, RecoveryKey, Secret, SourceKind};
+use crate::luks::slots::Slot;
 use crate::luks::{self, Luks};
 
 impl Volume<'_> {
-    pub(super) fn enrol(&self, luks: &mut Luks, by: &Secret) -> Result<Option<u32>, Error> {
-        let (found, _) = self.keys(&luks.tokens()?);
+    /// Gives the newest key of the first source a slot, and takes the machine's other slots away. Also
+    /// if it has one already: what an interrupted rotation left goes too.
+    pub(super) fn enrol(&self, luks: &mut Luks, by: &Secret) -> Result<u32, Error> {
+        let (found, missing) = self.keys(&luks.tokens()?);
         let first = found.iter().find_map(|(kind, keys)| Some((*kind, keys.each().last()?)));
-        let Some((kind, key)) = first else { return Ok(None) };
-        if luks.slot_of(key)?.is_some() {
-            return Ok(None);
-        }
-        self.replace(luks, by, key, Purpose::Machine, Some(kind)).map(Some)
+        let (kind, key) = first.ok_or_else(|| Error::NoKey {
+            volume: self.name().to_string(),
+            tried: format!(
+                "It is open by its recovery key, but no source has a key that could be enrolled: {}",
+                missing.join("; ")
+            ),
+        })?;
+        self.replace(luks, by, key, Purpose::Machine, Some(kind))
     }
 
     /// Puts `KEY.new` of the first source that has one in the place of the machine's old key.
@@ -39,16 +45,21 @@ impl Volume<'_> {
         self.replace(&mut luks, &by, next, Purpose::Machine, Some(kind))
     }
 
-    /// Makes a new recovery key in the place of the old.
+    /// Makes a new recovery key in the place of the old, which is destroyed only once the new one was
+    /// shown. A power cut before that leaves both, and the next rotation takes them away.
     ///
     /// # Errors
-    /// If the machine has no key to do it with.
-    pub fn rotate_recovery(&self) -> Result<RecoveryKey, Error> {
+    /// If the machine has no key to do it with, or the new one cannot be shown.
+    pub fn rotate_recovery(
+        &self,
+        show: impl FnOnce(&RecoveryKey) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let mut luks = self.header()?;
         let (_, by, _) = self.machine_key(&mut luks)?;
         let recovery = RecoveryKey::generate()?;
-        self.replace(&mut luks, &by, &recovery.passphrase(), Purpose::Recovery, None)?;
-        Ok(recovery)
+        let number = luks.add_slot(&by, &recovery.passphrase(), Purpose::Recovery, None)?;
+        show(&recovery)?;
+        self.retire_others(&mut luks, number, Purpose::Recovery, &by)
     }
 
     /// Adds a slot, and only once it is proven to open takes away the others of its purpose.
@@ -61,19 +72,35 @@ impl Volume<'_> {
         source: Option<SourceKind>,
     ) -> Result<u32, Error> {
         let number = match luks.slot_of(key)? {
-            // A rotation that was cut off after it had added the slot.
-            Some(number) => number,
+            Some(number) => {
+                // A rotation that was cut off after it had added the slot, perhaps before naming it.
+                let is_it = |slot: &Slot| slot.number == number && slot.purpose == purpose;
+                if !luks.slots()?.iter().any(is_it) {
+                    luks.name_slot(number, purpose, source)?;
+                }
+                number
+            }
             None => luks.add_slot(by, key, purpose, source)?,
         };
+        self.retire_others(luks, number, purpose, key)?;
+        Ok(number)
+    }
+
+    /// Takes away the other slots of a purpose. Then the backups have to forget them.
+    fn retire_others(
+        &self,
+        luks: &mut Luks,
+        number: u32,
+        purpose: Purpose,
+        opens: &Secret,
+    ) -> Result<(), Error> {
         for old in luks.slots()? {
             if old.purpose == purpose && old.number != number {
                 luks.remove_slot(old.number)?;
             }
         }
-        let opens = if purpose == Purpose::Machine { key } else { by };
         backup::keep(self.config, self.name(), luks, Proof::OpensWith(opens))?;
-        backup::forget_before(self.config, self.name(), &luks.uuid()?)?;
-        Ok(number)
+        backup::forget_before(self.config, self.name(), &luks.uuid()?)
     }
 
     /// Destroys one slot. Never the last by which the machine opens the volume: without it neither the
