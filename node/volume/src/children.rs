@@ -1,10 +1,11 @@
 //! Other people's programs: `blkid`, `mkfs.ext4` and their like, by fixed paths, with an empty
-//! environment. None of them is ever given a key.
+//! environment. None of them is ever given a key; one gives a key, into a pipe ([`secret`]).
 
 use std::ffi::OsStr;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::Error;
+use crate::keys::Secret;
 
 /// Most that is shown of what a program complained of, in characters.
 const COMPLAINT_CHARS_MAX: usize = 600;
@@ -17,10 +18,36 @@ pub fn output<A: AsRef<OsStr>>(
     program: &str,
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Output, Error> {
-    let mut command = Command::new(format!("/usr/sbin/{program}"));
+    command(&format!("/usr/sbin/{program}"), arguments)
+        .output()
+        .map_err(|e| Error::failed(format!("starting {program}"), e))
+}
+
+fn command<A: AsRef<OsStr>>(path: &str, arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new(path);
     command.args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     command.env("LC_ALL", "C").stdin(Stdio::null());
-    command.output().map_err(|e| Error::failed(format!("starting {program}"), e))
+    command
+}
+
+/// Runs a program of `/usr/bin` whose output is a key: it comes through a pipe, and no buffer keeps a
+/// copy.
+///
+/// # Errors
+/// If it cannot be started or fails, or what it gave is no key, in words.
+pub fn secret<A: AsRef<OsStr>>(
+    program: &str,
+    arguments: impl IntoIterator<Item = A>,
+) -> Result<Secret, String> {
+    let mut child = command(&format!("/usr/bin/{program}"), arguments);
+    let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.map_err(|e| format!("starting {program}: {e}"))?;
+    let key = match child.stdout.take() {
+        Some(mut pipe) => Secret::read_from(&mut pipe),
+        None => Err("no pipe".to_owned()),
+    };
+    let output = child.wait_with_output().map_err(|e| format!("running {program}: {e}"))?;
+    if output.status.success() { key } else { Err(format!("{program}: {}", complaint(&output))) }
 }
 
 /// Runs a program of `/usr/sbin`, which has to succeed, and returns what it printed.

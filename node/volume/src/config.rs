@@ -4,6 +4,7 @@
 //! profile = "appliance"                  # or "development"
 //! service_user = "holdfast"              # whom the volumes belong to; may ask over the socket
 //! header_backups = "/var/lib/holdfast-volume"
+//! credentials = "/etc/holdfast/volume-keys"
 //!
 //! [stick]
 //! partition_label = "HOLDFAST-KEYS"
@@ -45,6 +46,9 @@ pub struct Config {
     /// Folder of the header backups. It must not be on one of the volumes.
     #[serde(default = "header_backups")]
     pub header_backups: PathBuf,
+    /// Folder of the keys that `systemd-creds` encrypted: `NAME`, and `NAME.new`.
+    #[serde(default = "credentials")]
+    pub credentials: PathBuf,
     /// Where the provisioning stick is looked for.
     #[serde(default)]
     pub stick: Stick,
@@ -243,6 +247,10 @@ fn service_user() -> String {
 
 fn header_backups() -> PathBuf {
     "/var/lib/holdfast-volume".into()
+}
+
+fn credentials() -> PathBuf {
+    "/etc/holdfast/volume-keys".into()
 }
 
 const fn yes() -> bool {

@@ -49,10 +49,11 @@ impl Machine {
             machine.path("volume.toml"),
             format!(
                 "profile = \"development\"\nservice_user = \"nobody\"\n\
-                 header_backups = {:?}\n[testing]\nkdf_memory_kib = 64\n\
+                 header_backups = {:?}\ncredentials = {:?}\n[testing]\nkdf_memory_kib = 64\n\
                  [[volumes]]\nname = \"data0\"\nmount = \"/run/data0\"\n{keys}\n\
                  device = {{ partition_label = \"holdfast.data0\" }}\n{settings}\n",
                 machine.path("backups"),
+                machine.path("encrypted"),
             ),
         )?;
         fs::create_dir(machine.path("credentials"))?;

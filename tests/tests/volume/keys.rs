@@ -43,6 +43,48 @@ fn sources_are_tried_in_their_order_and_a_stick_can_be_pulled_once_it_is_open() 
 }
 
 #[test]
+fn a_credential_is_decrypted_for_its_volume_and_one_that_is_not_keeps_no_other_source_out()
+-> Result<()> {
+    let mut machine = Machine::with("keys = [\"credential\", \"stick\"]")?;
+    let stick = machine.guest.add_disk(40 << 20)?;
+    Guest::partition(&stick, "label: gpt\nname=HOLDFAST-KEYS\n")?;
+    for number in 1..=2 {
+        fs::write(machine.path(&format!("key{number}")), key(number))?;
+    }
+    let ran = machine.run(
+        "unset CREDENTIALS_DIRECTORY; mkdir $W/encrypted
+         mount -t tmpfs -o mode=755 lib /var/lib/systemd
+         encrypt() { systemd-creds encrypt --with-key=host --name=$1 $2 $3; }
+         step encrypt encrypt holdfast-volume_data0 $W/key1 $W/encrypted/data0
+         step format hv format data0 --confirm 'format data0'
+         step open hv open data0; hv close data0
+         encrypt holdfast-volume_data0 $W/key2 $W/encrypted/data0.new
+         step rotate hv rotate machine data0 --confirm 'rotate machine of data0'
+         mv $W/encrypted/data0.new $W/encrypted/data0
+         step renamed hv open data0; hv close data0
+         # Encrypted for another name, and no credential at all.
+         encrypt holdfast-volume_data1 $W/key2 $W/encrypted/data0
+         step other hv open data0; step status hv status data0
+         head -c 300 /dev/urandom >$W/encrypted/data0
+         mkfs.vfat /dev/ubdb1 >&2; mkdir -p /run/s; mount /dev/ubdb1 /run/s
+         cp $W/key2 /run/s/data0.key; umount /run/s
+         step stick hv open data0
+         rm $W/encrypted/data0; hv close data0
+         step without hv header check data0",
+    )?;
+    ran.all_well(&[
+        "encrypt", "format", "open", "rotate", "renamed", "status", "stick", "without",
+    ])?;
+    for name in ["open", "renamed"] {
+        ensure!(ran.step(name)?.out.contains("by credential"), "{:?}", ran.step(name)?);
+    }
+    let other = ran.step("other")?;
+    ensure!(other.code == 7 && other.err.contains("systemd-creds"), "{other:?}");
+    ensure!(ran.step("stick")?.out.contains("by stick"), "{:?}", ran.step("stick")?);
+    Ok(())
+}
+
+#[test]
 fn a_person_opens_it_with_the_recovery_key_and_is_told_which_group_is_mistyped() -> Result<()> {
     let machine = Machine::new()?;
     let recovery = machine.format()?;

@@ -73,6 +73,10 @@ fn both_services_are_confined_alike_and_make_no_mount_namespace() -> Result<()> 
         ensure!(!of.contains(&format!("\n{with_namespace}")), "{with_namespace} hides the mount");
     }
     let is = |line: &str| of.lines().any(|it| it == line);
+    for name in &UNITS[..2] {
+        let loads = unit(name)?.contains("LoadCredential");
+        ensure!(!loads, "{name}: one that cannot be decrypted would keep it from starting");
+    }
     ensure!(is("RestrictAddressFamilies=AF_UNIX AF_NETLINK AF_ALG") && is("LimitCORE=0"), "{of}");
     Ok(())
 }

@@ -30,7 +30,7 @@ pub const KEY_BYTES_MAX: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
-    /// A file that systemd decrypted for this unit: `holdfast-volume_NAME`.
+    /// A file that `systemd-creds` encrypted for this machine: `NAME`.
     Credential,
     /// A file on the provisioning stick: `NAME.key`.
     Stick,
@@ -75,7 +75,7 @@ impl SourceKind {
     #[must_use]
     pub fn of(self, config: &Config) -> Box<dyn Source> {
         match self {
-            Self::Credential => Box::new(credential::Credential::from_systemd()),
+            Self::Credential => Box::new(credential::Credential::new(&config.credentials)),
             Self::Stick => Box::new(stick::Stick::new(&config.stick.partition_label)),
         }
     }

@@ -42,19 +42,29 @@ impl Secret {
         if !file.metadata().is_ok_and(|meta| meta.is_file()) {
             return Err(wrong("is no file".to_owned()));
         }
+        Self::read_from(&mut file).map(Some).map_err(wrong)
+    }
+
+    /// Reads to the end, without a buffer that keeps a copy.
+    ///
+    /// # Errors
+    /// If it cannot be read or has no length that a key may have, in words.
+    pub fn read_from(from: &mut impl Read) -> Result<Self, String> {
         let mut buffer = Zeroizing::new([0_u8; KEY_BYTES_MAX + 1]);
         let mut length = 0;
         while length < buffer.len() {
-            match file.read(&mut buffer[length..]).map_err(|e| wrong(e.to_string()))? {
-                0 => break,
-                n => length += n,
+            match from.read(&mut buffer[length..]) {
+                Ok(0) => break,
+                Ok(n) => length += n,
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) => return Err(e.to_string()),
             }
         }
         if !(KEY_BYTES_MIN..=KEY_BYTES_MAX).contains(&length) {
             let range = format!("{KEY_BYTES_MIN} to {KEY_BYTES_MAX} bytes");
-            return Err(wrong(format!("a key is {range} of random, not {length}")));
+            return Err(format!("a key is {range} of random, not {length}"));
         }
-        Ok(Some(Self::copied(&buffer[..length])))
+        Ok(Self::copied(&buffer[..length]))
     }
 
     /// Reads one line from a descriptor, byte by byte, so that no buffer keeps a copy.
