@@ -12,6 +12,20 @@ use holdfast::deliver::{FileToPush, Pieces, PushError};
 
 pub(crate) const MIB: usize = 1 << 20;
 
+/// A port that is free, below those that the kernel gives to whoever asks for any: those may be taken
+/// by a connection before a server is up, or while one is started again.
+pub(crate) fn free_port() -> u16 {
+    for _ in 0..1_000 {
+        let mut random = [0; 2];
+        aws_lc_rs::rand::fill(&mut random).unwrap();
+        let port = 10_000 + u16::from_le_bytes(random) % 20_000;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
+}
+
 /// Bytes that no part of repeats.
 pub(crate) fn bytes(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64 ^ length as u64;

@@ -10,6 +10,8 @@ use holdfast::digest;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::deliver_common::free_port;
+
 const KEY: &str = "a key for the tests";
 /// Longest wait for anything, on a machine that does much else.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -32,7 +34,7 @@ impl Node {
     /// called `raw`. With more lines of configuration, which begin with a table.
     pub(crate) fn laid_out_for(destinations: &[Destination], more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let at = dir.path().display();
         for folder in ["state", "vault"] {
             std::fs::create_dir(dir.path().join(folder)).unwrap();

@@ -3,9 +3,8 @@
 //! A shell holds it: when the test process ends, however it ends, the shell's input closes, and it
 //! ends the server by its id and removes the server's folder.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
@@ -17,10 +16,15 @@ use reqwest::{Method, Response};
 use rusty_s3::{Bucket, Credentials, S3Action, UrlStyle};
 use tokio::sync::OnceCell;
 
+use crate::deliver_common::free_port;
+
 pub(crate) const KEY_ID: &str = "AKIAHOLDFASTTEST0001";
 pub(crate) const WRITER_ID: &str = "AKIAHOLDFASTTEST0002";
 pub(crate) const READER_ID: &str = "AKIAHOLDFASTTEST0003";
 pub(crate) const SECRET: &str = "a/Secret+that=must/never+be/said/aloud01";
+
+/// How often it is started with other ports.
+const STARTS_MAX: u32 = 5;
 
 static STORE: OnceCell<Store> = OnceCell::const_new();
 
@@ -38,7 +42,18 @@ impl Store {
         STORE.get_or_init(Self::start).await
     }
 
+    /// Ports that were free may be taken by another test's server before this one's has them.
     async fn start() -> Self {
+        for _ in 0..STARTS_MAX {
+            let store = Self::spawn();
+            if store.comes_up().await {
+                return store;
+            }
+        }
+        panic!("its ports were taken {STARTS_MAX} times");
+    }
+
+    fn spawn() -> Self {
         let weed = weed();
         let dir = tempfile::tempdir().unwrap().keep();
         let ports = free_ports();
@@ -75,12 +90,11 @@ impl Store {
         let stdin = child.stdin.take().unwrap();
         let _shell = Mutex::new((child, stdin));
         let (port, tls_port, filer_port) = (ports[0], ports[1], ports[7]);
-        let store = Self { _shell, dir, port, tls_port, filer_port };
-        store.wait().await;
-        store
+        Self { _shell, dir, port, tls_port, filer_port }
     }
 
-    async fn wait(&self) {
+    /// Whether it does; not if one of its ports was taken.
+    async fn comes_up(&self) -> bool {
         let bucket = self.bucket("is-it-up");
         let key = credentials();
         for _ in 0..240 {
@@ -89,13 +103,20 @@ impl Store {
                 let put = bucket.put_object(Some(&key), "probe");
                 let put = try_send(put, Method::PUT, "probe").await;
                 if put.is_ok_and(|answer| answer.status().is_success()) {
-                    return;
+                    return true;
                 }
+            }
+            if self.log().contains("address already in use") {
+                return false;
             }
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let log = self.log();
         panic!("the store did not come up; the end of its log:\n{}", tail(&log));
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
     fn bucket(&self, name: &str) -> Bucket {
@@ -300,8 +321,11 @@ fn weed() -> PathBuf {
 
 /// Ports that are free now: S3, S3 with TLS, and those that the server uses by itself.
 fn free_ports() -> Vec<u16> {
-    let held: Vec<_> = (0..9).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    held.iter().map(|listener| listener.local_addr().unwrap().port()).collect()
+    let mut ports = BTreeSet::new();
+    while ports.len() < 9 {
+        ports.insert(free_port());
+    }
+    ports.into_iter().collect()
 }
 
 fn port_options(ports: &[u16]) -> Vec<String> {

@@ -3,13 +3,15 @@
 //! A shell holds it: when the test process ends, however it ends, the shell's input closes, and it
 //! ends the server by its id and removes the server's folder.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use holdfast::config::{Existing, SftpDestination, Verify};
 use holdfast::deliver::sftp::{Limits, Sftp};
+
+use crate::deliver_common::free_port;
 
 /// Password and passphrase; never to be said aloud.
 pub(crate) const SECRET: &str = "a Secret that must never be said 01";
@@ -196,8 +198,4 @@ pub(crate) fn keygen(path: &Path, kind: &str, passphrase: &str) {
         .output()
         .expect("ssh-keygen is missing: run scripts/test, which installs it");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
