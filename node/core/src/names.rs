@@ -41,6 +41,40 @@ impl fmt::Display for RecordingId {
     }
 }
 
+/// Identifies a volume that recordings lie on: what was written onto it when a node first used it,
+/// whatever it is called and wherever it is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(utoipa::ToSchema))]
+#[serde(transparent)]
+#[cfg_attr(feature = "schema", schema(value_type = String, format = "uuid"))]
+pub struct VolumeId(Uuid);
+
+impl VolumeId {
+    /// An id of sixteen bytes of randomness.
+    #[must_use]
+    pub fn new(random: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(random).into_uuid())
+    }
+
+    /// The sixteen bytes.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+
+    /// The id that has these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+}
+
+impl fmt::Display for VolumeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
 /// A text that is no recording id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotAnId;

@@ -26,5 +26,6 @@ mod simulation;
 pub mod tls;
 pub mod transcode;
 pub mod vault;
+pub mod volumes;
 pub mod web;
 pub mod webhooks;

@@ -22,7 +22,8 @@ use crate::ledger::{self, Ledger, LedgerError, Observer, Place, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
 use crate::settings::Settings;
-use crate::vault::{Vault, VaultError};
+use crate::vault::{Home, Vault, VaultError};
+use crate::volumes;
 use crate::webhooks::Webhooks;
 
 /// A node: its settings, its time, its memory, its storage.
@@ -91,18 +92,16 @@ impl Node {
         let state_path = &config.node.state_path;
         std::fs::create_dir_all(state_path)
             .with_context(|| format!("cannot make the state folder {}", state_path.display()))?;
-        let vault = Vault::open(&config.vault.path, config.vault.free_bytes_min)?;
-        for volume in vault.volumes() {
-            let path = volume.path().display();
-            tracing::warn!(%path, "the vault is {}", volume.encryption().describe());
-        }
+        volumes::check_state(&config)?;
+        let vault = Vault::of(&config.vault, config.node.profile)?;
+        volumes::say(&vault);
         let ledger_path = ledger::path(&config);
         let is_missing = std::fs::metadata(&ledger_path).map_or(true, |data| data.len() == 0);
-        if is_missing && !vault.ids()?.is_empty() {
+        if is_missing && !vault.homes()?.is_empty() {
             bail!(
                 "the vault {} has recordings, but there is no ledger {}; make a new one from the \
                  vault with `holdfast ledger rebuild`, or every recording would be of unknown status",
-                config.vault.path.display(),
+                config.vault.places(),
                 ledger_path.display()
             );
         }
@@ -254,6 +253,24 @@ impl Node {
         let vault = Arc::clone(&self.vault);
         let done = blocking::run(move || act(&vault)).await;
         Ok(done.map_err(|error| NodeError::Thread(error.to_string()))??)
+    }
+
+    /// Why the files of a recording cannot be had now: its volume is away. Looks anew.
+    pub async fn away(&self, recording: &Recording) -> Option<VaultError> {
+        let home = Home::from(recording);
+        let looked = self.with_vault(move |vault| {
+            let found = vault.folder(home);
+            // A disk that was pulled may answer from memory for a while.
+            if found.is_ok() && vault.volumes().len() > 1 {
+                vault.look();
+                return vault.folder(home);
+            }
+            found
+        });
+        match looked.await {
+            Err(NodeError::Vault(error)) if error.is_away() => Some(error),
+            _ => None,
+        }
     }
 
     /// The Unix socket at which the command line finds the running node.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use axum::Router;
 use holdfast_core::recording::{Event, Metadata, Recording, Source, State};
-use holdfast_core::{RecordingId, step};
+use holdfast_core::step;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,8 @@ use crate::listen::{Listener, Places};
 use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
-use crate::vault::Vault;
+use crate::vault::{Home, Vault};
+use crate::volumes::Watch;
 use crate::{operate, queue, settings, tls, web, webhooks};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
@@ -40,6 +41,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     node.settings.start(&node).await.context("starting with the settings of the last time")?;
     node.keys.start(&node).await.context("noting which keys the configuration declares")?;
     let streams = Streams::new();
+    let volumes = Watch::begin(&node).await.context("finding out which volumes are there")?;
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;
     let mut sockets = Vec::new();
@@ -53,6 +55,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tracing::error!(%error, "transcoding will fail until this is mended");
     }
     let workers = start_workers(&node, &streams, &transcoder);
+    workers.spawn(volumes.run());
     let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), tasks.clone());
     let router = ingest::router(ingest)
         .merge(web::router())
@@ -104,18 +107,18 @@ pub(crate) async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
             None => break,
         }
     }
-    for id in node.with_vault(Vault::ids).await? {
-        if node.ledger.get(id)?.is_none() {
-            take_in(node, id).await?;
+    for home in node.with_vault(Vault::homes).await? {
+        if node.ledger.get(home.id)?.is_none() {
+            take_in(node, home).await?;
         }
     }
     Ok(())
 }
 
-async fn cut_back(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<()> {
-    let (id, bytes) = (recording.id, recording.bytes);
+pub(crate) async fn cut_back(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<()> {
+    let (id, home, bytes) = (recording.id, Home::from(recording), recording.bytes);
     // Without its file there is nothing to cut; whoever goes on with it finds that out.
-    let cut = node.with_vault(move |vault| Ok(vault.open_raw_at(id, bytes).err())).await?;
+    let cut = node.with_vault(move |vault| Ok(vault.open_raw_at(home, bytes).err())).await?;
     if let Some(error) = cut {
         tracing::warn!(recording = %id, %error, "could not be cut back to its durable bytes yet");
     }
@@ -124,9 +127,13 @@ async fn cut_back(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<()>
 
 /// A folder that the ledger does not know. Its manifest tells what it is; without one its status is
 /// unknown (rule 3.3).
-async fn take_in(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
+pub(crate) async fn take_in(node: &Arc<Node>, home: Home) -> anyhow::Result<()> {
+    let id = home.id;
     let manifest = node.with_vault(move |vault| {
-        Ok(vault.manifest(id).and_then(|recording| vault.with_length(recording)))
+        Ok(vault.manifest(home).and_then(|mut recording| {
+            recording.volume = home.volume;
+            vault.with_length(recording)
+        }))
     });
     let manifest = manifest.await?;
     match manifest {
@@ -135,12 +142,13 @@ async fn take_in(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
             node.ledger.insert(ledger::after_restart(&recording, node.clock.now())).await?;
             Ok(())
         }
-        _ => take_in_unknown(node, id).await,
+        _ => take_in_unknown(node, home).await,
     }
 }
 
-async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()> {
-    let last_byte_at = node.with_vault(move |vault| Ok(vault.raw_modified(id).ok()));
+async fn take_in_unknown(node: &Arc<Node>, home: Home) -> anyhow::Result<()> {
+    let id = home.id;
+    let last_byte_at = node.with_vault(move |vault| Ok(vault.raw_modified(home).ok()));
     let now = node.clock.now();
     let last_byte_at = last_byte_at.await?.unwrap_or(now);
     tracing::warn!(recording = %id, %last_byte_at, "in the vault, but not in the ledger: kept for 6 hours after its last byte");
@@ -150,6 +158,7 @@ async fn take_in_unknown(node: &Arc<Node>, id: RecordingId) -> anyhow::Result<()
         Recording::new(id, nobody.id, Source::Upload, policy, Metadata::default(), last_byte_at);
     let mut unknown = step(&new, Event::Detached, now).0;
     unknown.state = State::Unknown;
+    unknown.volume = home.volume;
     node.ledger.insert(unknown).await?;
     Ok(())
 }

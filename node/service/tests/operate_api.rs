@@ -255,7 +255,7 @@ async fn a_deleted_recording_is_gone_at_once_and_for_good() {
     let problem = home.ask("GET", &file(id, "raw")).await.is_problem(410);
     assert!(problem["detail"].as_str().unwrap().contains("rule 8"), "{problem}");
     home.retain(id).await;
-    assert!(!home.node.vault.folder(id).exists());
+    assert!(!home.node.vault.folder(id).unwrap().exists());
     for kind in ["raw", "main"] {
         let problem = home.ask("GET", &file(id, kind)).await.is_problem(410);
         let detail = problem["detail"].as_str().unwrap();

@@ -121,6 +121,13 @@ pub enum Event {
     },
     /// The transcoding attempt failed.
     TranscodeFailed(Failure),
+    /// The transcoding attempt was put off before it tried anything.
+    TranscodePutOff {
+        /// When to try again.
+        until: Timestamp,
+        /// Why not now, in a sentence.
+        waits_for: String,
+    },
     /// A destination has a file, durably.
     FilePushed {
         /// The destination's name.

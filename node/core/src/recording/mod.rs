@@ -38,7 +38,7 @@ use serde::{Deserialize, Serialize};
 use self::file::new_file;
 use crate::attempts::Attempts;
 use crate::job::SourceFacts;
-use crate::names::{Container, RecordingId};
+use crate::names::{Container, RecordingId, VolumeId};
 use crate::push_order;
 use crate::retention;
 
@@ -52,6 +52,9 @@ pub struct Recording {
     /// The account that the environment belonged to when it began.
     #[serde(default)]
     pub account_id: Option<String>,
+    /// The volume that its files lie on, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<VolumeId>,
     /// Its files' name at destinations, without ending.
     pub name: String,
     /// How it came in.
@@ -125,6 +128,7 @@ impl Recording {
             id,
             env_id,
             account_id: None,
+            volume: None,
             name: id.to_string(),
             source,
             state: State::Receiving,

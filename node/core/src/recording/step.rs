@@ -5,7 +5,9 @@ use jiff::Timestamp;
 use super::push::{push_ended, put_off, withdraw_failed, withdrawn};
 use super::retain::{clear_metadata, deleted};
 use super::shift::shift;
-use super::work::{begin, copied, copy_failed, interrupt, transcode_failed, transcoded};
+use super::work::{
+    begin, copied, copy_failed, interrupt, put_off_transcode, transcode_failed, transcoded,
+};
 use super::{Effect, Ended, Event, File, FileKind, LegalHold, Pushed, Recording, State};
 use crate::attempts::{Attempts, WINDOW};
 use crate::names::Container;
@@ -68,6 +70,9 @@ pub(super) fn apply(rec: &mut Recording, event: Event, now: Timestamp) -> Vec<Ef
         Event::Interrupted(lane) => interrupt(rec, lane, now),
         Event::Transcoded { media, files, remarks } => transcoded(rec, media, files, remarks, now),
         Event::TranscodeFailed(failure) => transcode_failed(rec, failure),
+        Event::TranscodePutOff { until, waits_for } => {
+            put_off_transcode(rec, until, waits_for, now);
+        }
         Event::FilePushed { destination, kind, location } => {
             if let Some(file) = rec.file_mut(kind).filter(|f| !f.is_pushed_to(&destination)) {
                 file.pushed.push(Pushed { destination, at: now, location, withdrawn_at: None });

@@ -125,3 +125,14 @@ pub(super) fn transcode_failed(rec: &mut Recording, failure: Failure) {
         rec.state = State::Failed;
     }
 }
+
+pub(super) fn put_off_transcode(
+    rec: &mut Recording,
+    until: Timestamp,
+    waits_for: String,
+    now: Timestamp,
+) {
+    if rec.state == State::Processing && rec.transcode.running {
+        rec.transcode.put_off(until.max(now), waits_for, rec.saved_at.unwrap_or(now));
+    }
+}

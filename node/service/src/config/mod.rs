@@ -7,6 +7,7 @@ mod destination;
 mod environment;
 mod node;
 mod timetable;
+mod vault;
 mod webhook;
 mod work;
 
@@ -28,8 +29,9 @@ pub use destination::{
 pub(crate) use destination::{SecretMember, Settings};
 pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
-pub use node::{ApiKey, ClockSource, Node, Operate, Tls, Vault};
+pub use node::{ApiKey, ClockSource, Node, Operate, Profile, Tls};
 pub use timetable::{Timetable, TimetableError};
+pub use vault::{PLAIN_VOLUME, Vault, VaultVolume};
 pub use webhook::{Notify, PrivateTargets, Webhook};
 pub use work::{Deliver, Ingest, Transcode};
 
@@ -172,6 +174,7 @@ impl Config {
         if self.node.listen.is_empty() {
             return Err("node.listen: name at least one address, such as \"[::]:8443\"".into());
         }
+        self.vault.check(self.node.profile)?;
         let connections = self.node.connections_per_address_max as u64;
         check_range("node.connections_per_address_max", connections, 8, 1_000_000)?;
         check_range("node.idle_ms_max", self.node.idle_ms_max, 1_000, 3_600_000)?;

@@ -1,4 +1,4 @@
-//! `[node]`, `[vault]`, `[tls]` and `[operate]`: the node itself.
+//! `[node]`, `[tls]` and `[operate]`: the node itself.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,6 +14,8 @@ use crate::keys::Scope;
 pub struct Node {
     /// Its name; the host's where none is given.
     pub name: Option<String>,
+    /// What it is run as.
+    pub profile: Profile,
     /// Time zone in which the rules count days.
     pub zone: String,
     /// Folder for the ledger, keys and a self-made certificate.
@@ -28,6 +30,17 @@ pub struct Node {
     pub idle_ms_max: u64,
     /// What makes the clock right (rule 10).
     pub clock: ClockSource,
+}
+
+/// `[node] profile`: what a node is run as.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Profile {
+    /// For trying out: recordings may lie in a plain folder.
+    #[default]
+    Development,
+    /// For people's recordings: nothing is used that is not encrypted.
+    Appliance,
 }
 
 /// `[node] clock`: what makes the clock right (rule 10).
@@ -45,6 +58,7 @@ impl Default for Node {
     fn default() -> Self {
         Self {
             name: None,
+            profile: Profile::default(),
             zone: retention::DEFAULT_ZONE.into(),
             state_path: "/var/lib/holdfast".into(),
             listen: vec![SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], 8443))],
@@ -56,21 +70,6 @@ impl Default for Node {
             clock: ClockSource::default(),
         }
     }
-}
-
-/// `[vault]`
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Vault {
-    /// A folder on a file system of its own, or a plain directory.
-    pub path: PathBuf,
-    /// Space that is kept free, in bytes. Below it nothing new is taken in.
-    #[serde(default = "free_bytes_min")]
-    pub free_bytes_min: u64,
-}
-
-fn free_bytes_min() -> u64 {
-    512 << 20
 }
 
 /// `[tls]`

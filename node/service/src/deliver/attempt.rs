@@ -15,6 +15,8 @@ use super::progress::Progress;
 use super::worker::{find, name_at};
 use super::{FileToPush, PushError};
 use crate::node::Node;
+use crate::vault::VaultError;
+use crate::volumes::AWAY_PAUSE;
 
 /// What came of an attempt so far.
 #[derive(Debug, Default)]
@@ -30,6 +32,9 @@ pub(super) async fn run(
     recording: &Recording,
     pending: Vec<(String, FileKind)>,
 ) -> Option<Event> {
+    if let Some(away) = node.away(recording).await {
+        return Some(waits(node, &away));
+    }
     let mut outcome = Outcome::default();
     // Pending files come destination by destination.
     for files in pending.chunk_by(|(a, _), (b, _)| a == b) {
@@ -51,6 +56,11 @@ pub(super) async fn run(
             }
         }
     }
+    if outcome.failure.is_some()
+        && let Some(away) = node.away(recording).await
+    {
+        return Some(waits(node, &away));
+    }
     Some(match outcome {
         Outcome { failure: None, put_off: Some((until, waits_for)) } => {
             Event::PushPutOff { until, waits_for }
@@ -60,6 +70,12 @@ pub(super) async fn run(
             failure: failure.map(|failure| Failure { at: node.clock.now(), ..failure }),
         },
     })
+}
+
+/// Nothing can be pushed from a volume that is away.
+fn waits(node: &Node, away: &VaultError) -> Event {
+    tracing::warn!("a push waits: {away}");
+    Event::PushPutOff { until: node.clock.now() + AWAY_PAUSE, waits_for: away.to_string() }
 }
 
 /// Pushes in order. A destination that did not get the main file is not tried with the others: its
@@ -147,7 +163,10 @@ fn to_push(
     let limits = node.settings.limits(destination);
     let limiters = node.pushing.bandwidth.limiters(destination, &limits.bandwidth);
     Ok(FileToPush {
-        path: node.vault.file(recording.id, kind),
+        path: node
+            .vault
+            .file(recording, kind)
+            .map_err(|error| PushError { fault: Fault::Ours, sentence: error.to_string() })?,
         name: name_at(recording, kind),
         kind,
         bytes: file.bytes,

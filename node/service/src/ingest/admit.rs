@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, header};
 use holdfast_core::RecordingId;
 use holdfast_core::account::Plan;
 use holdfast_core::admission::{self, Refusal};
+use holdfast_core::names::VolumeId;
 use holdfast_core::recording::{Metadata, Policy, Recording, Source, Terms};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -16,7 +17,7 @@ use super::messages::{ClientMetadata, short};
 use crate::config::PersonalData;
 use crate::node::NodeError;
 use crate::problem::Problem;
-use crate::vault::VaultFile;
+use crate::vault::{VaultError, VaultFile, Volume};
 
 /// After how many seconds to try again when there are too many recordings.
 const TOO_MANY_RETRY_S: u64 = 5;
@@ -95,7 +96,12 @@ impl Ingest {
 
     /// Whether the vault has room for so many bytes more.
     pub(super) async fn check_room(&self, bytes: u64) -> Result<(), Problem> {
-        let placed = self.node.with_vault(move |vault| vault.place(bytes).map(|_| ())).await;
+        self.place(bytes).await.map(drop)
+    }
+
+    /// The volume that a new recording of so many bytes goes to.
+    async fn place(&self, bytes: u64) -> Result<Option<VolumeId>, Problem> {
+        let placed = self.node.with_vault(move |vault| vault.place(bytes).map(Volume::id)).await;
         placed.map_err(|error| failed(&error))
     }
 
@@ -111,7 +117,7 @@ impl Ingest {
     ) -> Result<Admitted, Problem> {
         let ingest = Arc::clone(self);
         let begun = self.tasks.spawn(async move {
-            ingest.check_room(bytes).await?;
+            let volume = ingest.place(bytes).await?;
             let node = &ingest.node;
             let now = node.clock.now();
             let no_randomness = |error: access::NoRandomness| Problem::internal(error.to_string());
@@ -121,6 +127,7 @@ impl Ingest {
             let metadata = personal_data.keep(metadata);
             let mut recording = Recording::new(id, env_id, source, policy, metadata, now);
             recording.account_id = account_id;
+            recording.volume = volume;
             recording.terms = terms;
             recording.access = secrets.access();
             node.ledger.insert(recording.clone()).await.map_err(|e| failed(&e.into()))?;
@@ -163,6 +170,14 @@ pub(super) fn failed(error: &NodeError) -> Problem {
         return Problem::no_space(
             "the node's disk is full; nothing was taken in. Try again later, or tell whoever runs the node",
         )
+        .retry_after_s(NO_ROOM_RETRY_S);
+    }
+    if let NodeError::Vault(VaultError::Away { volume, .. }) = error {
+        tracing::warn!(%error, "a recording waits for its volume");
+        return Problem::unavailable(format!(
+            "the volume {volume} is away; what was acknowledged is safe on it. Try again later, or tell \
+             whoever runs the node"
+        ))
         .retry_after_s(NO_ROOM_RETRY_S);
     }
     tracing::error!(%error, "a recording could not be taken in");

@@ -58,7 +58,10 @@ async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
     for (index, (stream, received)) in dirty.into_iter().enumerate() {
         match results.get(index) {
             Some(Ok(())) => durable.push((stream, received)),
-            Some(Err(error)) => refuse(&stream, error).await,
+            Some(Err(error)) => {
+                node.vault.note_trouble(stream.home, error);
+                refuse(&stream, error).await;
+            }
             None => refuse(&stream, &io::Error::other("not synced")).await,
         }
     }
@@ -102,7 +105,8 @@ fn sync(
     streams: &[Arc<Stream>],
 ) -> Vec<io::Result<()>> {
     let is_whole = streams.len() > SINGLE_SYNCS_MAX;
-    if is_whole && vault.volumes().iter().try_for_each(crate::vault::Volume::sync).is_err() {
+    let homes = streams.iter().map(|stream| stream.home);
+    if is_whole && vault.sync_volumes_of(homes).is_err() {
         all.volume_failures.fetch_add(1, Ordering::AcqRel);
     }
     let failures = all.volume_failures.load(Ordering::Acquire);

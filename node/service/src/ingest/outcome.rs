@@ -33,7 +33,8 @@ pub(super) async fn playback(
         ));
     }
     let bytes = ingest.streams.received(recording.id).unwrap_or(recording.bytes);
-    let path = ingest.node.vault.file(recording.id, FileKind::Raw);
+    let path = ingest.node.vault.file(&recording, FileKind::Raw);
+    let path = path.map_err(|away| Problem::unavailable(files::away(&away)))?;
     let media_type = recording.container.map_or("video/webm", Container::media_type);
     Ok(files::serve_file(&path, Some(bytes), media_type, None, &headers, &method).await)
 }

@@ -27,8 +27,8 @@ use super::messages::{
 };
 use super::stream::{self, Laid, Standing};
 use super::{Ingest, commit};
-use crate::node::NodeError;
 use crate::problem::Problem;
+use crate::vault::Home;
 
 /// Kept small: most of a thousand streams are idle at any instant.
 const READ_BUFFER_BYTES: usize = 4 * 1024;
@@ -256,7 +256,9 @@ impl<L: Line> Connection<L> {
         let admitted = Box::pin(ingest.begin(welcome, Source::Stream, metadata, 0)).await?;
         let id = admitted.recording.id;
         admitted.guard.disarm();
-        let stream = ingest.streams.enter(stream::Stream::new(id, admitted.raw));
+        let stream = ingest
+            .streams
+            .enter(stream::Stream::new(Home::from(&admitted.recording), admitted.raw));
         let terms = self.terms(&admitted.secrets, &admitted.recording, 0);
         self.own(stream, &admitted.recording, permit);
         let token = &admitted.secrets.token;
@@ -284,7 +286,7 @@ impl<L: Line> Connection<L> {
                 (stream, attached.map_err(|e| failed(&e.into()))?.0)
             }
             // Saved already, by an answer that got lost: there is nothing left to write.
-            _ => (stream::Stream::saved(id, recording.bytes), recording),
+            _ => (stream::Stream::saved(Home::from(&recording), recording.bytes), recording),
         };
         if matches!(recording.state, Deleted | Garbage | Unknown) {
             return Err(unknown());
@@ -387,12 +389,8 @@ impl<L: Line> Connection<L> {
                 } else {
                     std::io::ErrorKind::Other
                 };
-                let path = self.ingest.node.vault.folder(id);
-                Err(failed(&NodeError::Vault(crate::vault::VaultError::Io {
-                    action: "sync",
-                    path,
-                    source: kind.into(),
-                })))
+                let vault = &self.ingest.node.vault;
+                Err(failed(&vault.failed("sync", owned.stream.home, kind.into()).into()))
             }
         }
     }
@@ -544,14 +542,10 @@ async fn reopen(ingest: &Ingest, recording: &Recording) -> Outcome<Arc<stream::S
     if let Some(stream) = ingest.streams.get(id) {
         return Ok(stream);
     }
-    let bytes = recording.bytes;
+    let (home, bytes) = (Home::from(recording), recording.bytes);
     let reopened = ingest.node.with_vault(move |vault| {
-        let raw = vault.open_raw_at(id, bytes)?;
-        stream::Stream::reopen(id, raw).map_err(|source| crate::vault::VaultError::Io {
-            action: "read",
-            path: vault.folder(id),
-            source,
-        })
+        let raw = vault.open_raw_at(home, bytes)?;
+        stream::Stream::reopen(home, raw).map_err(|source| vault.failed("read", home, source))
     });
     let stream = reopened.await.map_err(|error| failed(&error))?;
     Ok(ingest.streams.enter(stream))

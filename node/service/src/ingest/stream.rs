@@ -16,7 +16,7 @@ use tokio::sync::{Notify, OwnedMutexGuard, watch};
 
 use crate::blocking;
 use crate::digest::{self, Sha256};
-use crate::vault::{Vault, VaultError, VaultFile};
+use crate::vault::{Home, Vault, VaultError, VaultFile};
 
 /// A stream's standing on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +47,7 @@ pub(super) enum Laid {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) id: RecordingId,
+    pub(super) home: Home,
     raw: Option<Arc<VaultFile>>,
     writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
     received: AtomicU64,
@@ -66,36 +67,37 @@ struct Writer {
 
 impl Stream {
     /// A stream whose file is empty.
-    pub(super) fn new(id: RecordingId, raw: VaultFile) -> Arc<Self> {
-        Self::at(id, raw, Writer { received: 0, digest: Sha256::new(), head: Vec::new() })
+    pub(super) fn new(home: Home, raw: VaultFile) -> Arc<Self> {
+        Self::at(home, raw, Writer { received: 0, digest: Sha256::new(), head: Vec::new() })
     }
 
     /// A stream as far as its file reaches, made durable first. Blocks.
-    pub(super) fn reopen(id: RecordingId, raw: VaultFile) -> io::Result<Arc<Self>> {
+    pub(super) fn reopen(home: Home, raw: VaultFile) -> io::Result<Arc<Self>> {
         raw.sync()?;
         let (received, digest) = digest::of_start(&raw, u64::MAX)?;
         let head = digest::read_start(&raw, sniff::HEAD_BYTES as u64)?;
-        Ok(Self::at(id, raw, Writer { received, digest, head }))
+        Ok(Self::at(home, raw, Writer { received, digest, head }))
     }
 
     /// A stream that is saved: it has its bytes, and takes no more.
-    pub(super) fn saved(id: RecordingId, bytes: u64) -> Arc<Self> {
-        Self::make(id, None, None, bytes)
+    pub(super) fn saved(home: Home, bytes: u64) -> Arc<Self> {
+        Self::make(home, None, None, bytes)
     }
 
-    fn at(id: RecordingId, raw: VaultFile, writer: Writer) -> Arc<Self> {
+    fn at(home: Home, raw: VaultFile, writer: Writer) -> Arc<Self> {
         let received = writer.received;
-        Self::make(id, Some(Arc::new(raw)), Some(writer), received)
+        Self::make(home, Some(Arc::new(raw)), Some(writer), received)
     }
 
     fn make(
-        id: RecordingId,
+        home: Home,
         raw: Option<Arc<VaultFile>>,
         writer: Option<Writer>,
         received: u64,
     ) -> Arc<Self> {
         Arc::new(Self {
-            id,
+            id: home.id,
+            home,
             raw,
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             received: AtomicU64::new(received),
@@ -148,10 +150,10 @@ impl Stream {
         let raw = Arc::clone(self.raw.as_ref().ok_or_else(|| self.closed(vault))?);
         let mut writer = guard.take().ok_or_else(|| self.closed(vault))?;
         let fresh = bytes.slice(known..);
-        let room = Arc::clone(vault);
+        let (room, home) = (Arc::clone(vault), self.home);
         let written = blocking::run(move || {
-            let result = match room.place(0) {
-                Ok(_) => writer.write(&raw, &fresh).map_err(Ok),
+            let result = match room.check_room(home) {
+                Ok(()) => writer.write(&raw, &fresh).map_err(Ok),
                 Err(no_room) => Err(Err(no_room)),
             };
             (writer, result)
@@ -167,7 +169,10 @@ impl Stream {
         *guard = Some(writer);
         match result {
             Ok(()) => Ok(laid),
-            Err(Ok(source)) => Err(self.failed(vault, source)),
+            Err(Ok(source)) => {
+                vault.note_trouble(self.home, &source);
+                Err(self.failed(vault, source))
+            }
             Err(Err(no_room)) => Err(no_room),
         }
     }
@@ -177,7 +182,7 @@ impl Stream {
     }
 
     fn failed(&self, vault: &Vault, source: io::Error) -> VaultError {
-        VaultError::Io { action: "write to", path: vault.folder(self.id), source }
+        vault.failed("write to", self.home, source)
     }
 
     /// Digest and container of what was received.
@@ -318,7 +323,7 @@ mod tests {
         let path = folder.join(name);
         let file = File::options().read(true).write(true).create_new(true).open(&path).unwrap();
         let vault = Arc::new(Vault::open(&folder, 0).unwrap());
-        (path, vault, Stream::new(RecordingId::new(1, [1; 10]), file.into()))
+        (path, vault, Stream::new(RecordingId::new(1, [1; 10]).into(), file.into()))
     }
 
     #[tokio::test]
@@ -335,7 +340,7 @@ mod tests {
         assert_eq!(lay(6, b"g").await, Laid::Received(7));
         assert_eq!(std::fs::read(&path).unwrap(), b"abcdefg");
         assert_eq!(stream.digest().await.unwrap().0, digest::of(b"abcdefg"));
-        let again = Stream::reopen(stream.id, File::open(&path).unwrap().into()).unwrap();
+        let again = Stream::reopen(stream.home, File::open(&path).unwrap().into()).unwrap();
         assert_eq!(again.digest().await.unwrap().0, digest::of(b"abcdefg"));
         assert_eq!(again.received(), 7);
     }
@@ -355,7 +360,7 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"durable");
         assert!(streams.get(stream.id).is_none());
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        let again = streams.enter(Stream::reopen(stream.id, file.into()).unwrap());
+        let again = streams.enter(Stream::reopen(stream.home, file.into()).unwrap());
         assert_eq!(again.received(), 7);
     }
 

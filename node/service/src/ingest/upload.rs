@@ -32,7 +32,7 @@ use super::messages::ClientMetadata;
 use crate::blocking;
 use crate::digest::Sha256;
 use crate::problem::Problem;
-use crate::vault::{VaultError, VaultFile};
+use crate::vault::{Home, VaultFile};
 
 /// Bytes that are written and digested at a time.
 const PIECE_BYTES: usize = 1 << 20;
@@ -272,16 +272,19 @@ async fn keep(
 ) -> Result<Accepted, Problem> {
     let id = admitted.recording.id;
     let node = &ingest.node;
-    let path = node.vault.folder(id);
-    let io = |action, source| VaultError::Io { action, path: path.clone(), source };
+    let home = Home::from(&admitted.recording);
+    let io = |action, source| {
+        node.vault.note_trouble(home, &source);
+        node.vault.failed(action, home, source)
+    };
     let ended = |error| failed(&io("write to", io::Error::other::<JoinError>(error)).into());
     let mut writer = Writer { raw: admitted.raw, at: 0, digest: Sha256::new() };
     let mut piece = vec![head];
     loop {
         let room = Arc::clone(&node.vault);
         let writing = blocking::run(move || {
-            let result = match room.place(0) {
-                Ok(_) => writer.write(&piece).map_err(Ok),
+            let result = match room.check_room(home) {
+                Ok(()) => writer.write(&piece).map_err(Ok),
                 Err(no_room) => Err(Err(no_room)),
             };
             (writer, result)

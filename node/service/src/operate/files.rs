@@ -27,6 +27,7 @@ use super::view::is_deleted;
 use crate::deliver::{Destination, Pieces, PushError, Reading};
 use crate::node::Node;
 use crate::problem::Problem;
+use crate::vault::VaultError;
 
 /// How much of a file is read at a time, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
@@ -106,7 +107,13 @@ async fn find_and_serve(
     }
     let media_type = media_type(kind, rec.container);
     if file.is_local() {
-        let path = node.vault.file(rec.id, kind);
+        let path = match node.vault.file(rec, kind) {
+            Ok(path) => path,
+            Err(error) => {
+                let elsewhere = from_destinations(node, rec, file, headers, method).await;
+                return elsewhere.map_err(|_| Problem::unavailable(away(&error)));
+            }
+        };
         let grows = kind == FileKind::Raw && rec.state == State::Receiving;
         let limit = grows.then_some(rec.bytes);
         let etag = file.sha256.clone();
@@ -116,6 +123,11 @@ async fn find_and_serve(
         }
     }
     from_destinations(node, rec, file, headers, method).await
+}
+
+/// What to say of a file on a volume that is away.
+pub(crate) fn away(error: &VaultError) -> String {
+    format!("this file cannot be read now: {error}. Nothing of it is lost; try again later")
 }
 
 /// Serves a file from the first destination that can be read.

@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use crate::node::Node;
 use crate::transcode;
-use crate::vault::{Vault, VaultError};
+use crate::vault::{Vault, VaultError, VolumeState};
 
 /// Longest that disk and ledger may take to answer.
 pub(super) const ANSWER_MAX: Duration = Duration::from_secs(5);
@@ -148,7 +148,7 @@ fn look(node: &Node) -> Vec<Missing> {
 /// Looks at the folder of recordings by its name: when a volume was unmounted under the node, the
 /// folder that it opened at its start still answers.
 fn look_at_vault(vault: &Vault) -> Result<(), String> {
-    for volume in vault.volumes() {
+    for volume in vault.volumes().iter().filter(|volume| volume.state() == VolumeState::Ready) {
         let path = volume.path().join("recordings");
         access(&path, AccessFlags::W_OK | AccessFlags::X_OK)
             .map_err(|error| format!("cannot write to {}: {error}", path.display()))?;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use holdfast_core::names::VolumeId;
 use holdfast_core::recording::State;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use utoipa::ToSchema;
 use super::health::{ANSWER_MAX, Missing, missing};
 use crate::deliver::gate::Health;
 use crate::node::Node;
-use crate::vault::{Encryption, Vault, Volume};
+use crate::vault::{Standing, Vault, Volume, VolumeState};
 use crate::{config, settings};
 
 /// What the node says of itself.
@@ -61,10 +62,18 @@ pub struct ClockView {
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct VolumeView {
+    /// What it is called.
+    pub name: String,
+    /// Which volume is there, or was last.
+    pub id: Option<VolumeId>,
+    /// How it is.
+    pub state: VolumeState,
+    /// Why, and what to do, where it is not ready.
+    pub why: Option<String>,
     /// Where it is mounted.
     #[schema(value_type = String)]
     pub path: PathBuf,
-    /// Whether what lies on it is encrypted.
+    /// Whether what lies on it is encrypted, by the kernel's own word.
     pub encrypted: bool,
     /// The same in words.
     pub encryption: String,
@@ -124,10 +133,11 @@ pub(super) fn clock_view(node: &Node) -> ClockView {
     }
 }
 
-async fn volumes(node: &Node) -> Vec<VolumeView> {
+pub(super) async fn volumes(node: &Node) -> Vec<VolumeView> {
     let free_bytes_min = node.config.vault.free_bytes_min;
     let looked = node.with_vault(move |vault: &Vault| {
-        Ok(vault.volumes().iter().map(|volume| volume_view(volume, free_bytes_min)).collect())
+        let view = |volume| volume_view(vault, volume, free_bytes_min);
+        Ok(vault.volumes().iter().map(view).collect())
     });
     // A disk that hangs must not take the status with it.
     match tokio::time::timeout(ANSWER_MAX, looked).await {
@@ -136,14 +146,17 @@ async fn volumes(node: &Node) -> Vec<VolumeView> {
     }
 }
 
-fn volume_view(volume: &Volume, free_bytes_min: u64) -> VolumeView {
+fn volume_view(vault: &Vault, volume: &Volume, free_bytes_min: u64) -> VolumeView {
+    let Standing { state, why, id, encryption, .. } = volume.standing();
     VolumeView {
+        name: volume.name().into(),
+        id,
+        state,
+        why,
         path: volume.path().into(),
-        encrypted: match volume.encryption() {
-            Encryption::None => false,
-        },
-        encryption: volume.encryption().describe().into(),
-        free_bytes: volume.free_bytes().ok(),
+        encrypted: encryption.is_encrypted(),
+        encryption: encryption.describe(),
+        free_bytes: vault.free_bytes(volume).ok(),
         free_bytes_min,
     }
 }

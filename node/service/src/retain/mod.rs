@@ -11,7 +11,7 @@ use crate::digest;
 use crate::ingest::Streams;
 use crate::node::{Node, NodeError};
 use crate::queue::Work;
-use crate::vault::VaultError;
+use crate::vault::Home;
 
 /// The worker of the lane [`Lane::Retain`].
 #[derive(Debug)]
@@ -27,7 +27,8 @@ impl Retainer {
         Self { node, streams }
     }
 
-    async fn act(&self, id: RecordingId, effects: Vec<Effect>) -> Result<Option<Event>, NodeError> {
+    async fn act(&self, home: Home, effects: Vec<Effect>) -> Result<Option<Event>, NodeError> {
+        let id = home.id;
         for effect in effects {
             match effect {
                 Effect::Delete { kinds, folder } => {
@@ -35,7 +36,7 @@ impl Retainer {
                     let lock = self.node.locks.lock(id).await;
                     let deletion = self
                         .node
-                        .with_vault(move |vault| vault.delete(id, &unlinked, folder))
+                        .with_vault(move |vault| vault.delete(home, &unlinked, folder))
                         .await?;
                     drop(lock);
                     tracing::info!(recording = %id, ?kinds, ?deletion, "deleted");
@@ -58,9 +59,9 @@ impl Retainer {
         let recording = self.node.ledger.get(id)?.filter(|rec| !rec.attached);
         let Some(recording) = recording else { return Ok(Event::Interrupted(Lane::Retain)) };
         let closed = self.node.with_vault(move |vault| {
-            let raw = vault.open_raw_at(id, recording.bytes)?;
-            let path = vault.folder(id);
-            let failed = |source| VaultError::Io { action: "recover", path, source };
+            let home = Home::from(&recording);
+            let raw = vault.open_raw_at(home, recording.bytes)?;
+            let failed = |source| vault.failed("recover", home, source);
             let close = || {
                 let (bytes, sha256) = digest::of_file(&raw)?;
                 let head = digest::read_start(&raw, sniff::HEAD_BYTES as u64)?;
@@ -86,7 +87,7 @@ impl Work for Retainer {
         effects: Vec<Effect>,
         _cancel: CancellationToken,
     ) -> Option<Event> {
-        match self.act(recording.id, effects).await {
+        match self.act(Home::from(&recording), effects).await {
             Ok(event) => event,
             Err(error) => {
                 tracing::error!(recording = %recording.id, %error, "could not be cleared away; tried again later");

@@ -59,7 +59,7 @@ fn the_vault_outlives_a_power_cut_right_after_it_was_made() {
     let made = vault(&disk);
     made.create(&recording(at("2026-01-01T00:00:00Z")), 1).unwrap();
     disk.restart();
-    assert_eq!(vault(&disk).ids().unwrap().len(), 1);
+    assert_eq!(vault(&disk).homes().unwrap().len(), 1);
 }
 
 #[tokio::test]

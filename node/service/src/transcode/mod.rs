@@ -19,7 +19,8 @@ use crate::node::{Node, NodeError};
 use crate::queue::Work;
 #[cfg(test)]
 use crate::simulation::decoder as simulated;
-use crate::vault::VaultFile;
+use crate::vault::{Home, VaultFile};
+use crate::volumes::AWAY_PAUSE;
 
 /// Name of the transcoding program, beside the node's own.
 const PROGRAM: &str = "holdfast-transcode";
@@ -170,9 +171,10 @@ impl Transcoder {
         recording: &Recording,
         cancel: &CancellationToken,
     ) -> Result<Event, TranscodeError> {
-        let id = recording.id;
-        let opened =
-            self.node.with_vault(move |vault| Ok((vault.read_raw(id)?, vault.work_folder(id)?)));
+        let (id, home) = (recording.id, Home::from(recording));
+        let opened = self
+            .node
+            .with_vault(move |vault| Ok((vault.read_raw(home)?, vault.work_folder(home)?)));
         let (raw, work) = opened.await?;
         let settings = &self.node.config.transcode;
         let job = Job {
@@ -215,7 +217,7 @@ impl Transcoder {
         if current.is_none_or(|current| current.state != State::Processing) {
             return Err(TranscodeError::Cancelled);
         }
-        let files = self.node.with_vault(move |vault| vault.adopt(id, &kinds)).await?;
+        let files = self.node.with_vault(move |vault| vault.adopt(home, &kinds)).await?;
         Ok(Event::Transcoded { media: Some(made.source), files, remarks: made.remarks })
     }
 }
@@ -251,6 +253,11 @@ impl Work for Transcoder {
                 Some(event)
             }
             Err(TranscodeError::Cancelled) => None,
+            Err(error) if let Some(away) = self.node.away(&recording).await => {
+                tracing::warn!(recording = %id, %error, "transcoding waits: {away}");
+                let until = self.node.clock.now() + AWAY_PAUSE;
+                Some(Event::TranscodePutOff { until, waits_for: away.to_string() })
+            }
             Err(error) => {
                 let (fault, sentence) = (error.fault(), error.to_string());
                 tracing::warn!(recording = %id, attempt = recording.transcode.made, %error, "transcoding failed");

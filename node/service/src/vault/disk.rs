@@ -11,9 +11,10 @@ use std::path::Path;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use nix::fcntl::OFlag;
-use nix::sys::statvfs::fstatvfs;
+use nix::fcntl::{OFlag, PosixFadviseAdvice, posix_fadvise};
+use nix::sys::statvfs::{FsFlags, fstatvfs};
 
+use super::Encryption;
 use crate::digest::ReadAt;
 #[cfg(test)]
 use crate::simulation::disk as simulated;
@@ -35,6 +36,19 @@ pub(super) enum For {
     /// Taking it over from a decoder: it must be a plain file of its own, for a link could lead
     /// anywhere.
     Adopting,
+}
+
+/// What is at a place in the tree of folders.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mounted {
+    /// The number of its device.
+    pub(super) device: u64,
+    /// Whether it is another file system than the folder above it.
+    pub(super) is_mount_point: bool,
+    /// Whether it can only be read.
+    pub(super) is_read_only: bool,
+    /// Space that is free for the node, in bytes.
+    pub(super) free_bytes: u64,
 }
 
 /// The file system under the vault.
@@ -63,6 +77,51 @@ impl Disk {
             Self::Machine => path.is_dir(),
             #[cfg(test)]
             Self::Simulated(disk) => disk.is_folder(path),
+        }
+    }
+
+    /// What is mounted at a place.
+    pub(super) fn mounted(&self, path: &Path) -> io::Result<Mounted> {
+        match self {
+            Self::Machine => {
+                let folder = open(path, For::Reading)?;
+                let device = folder.metadata()?.dev();
+                let stat = fstatvfs(&folder)?;
+                Ok(Mounted {
+                    device,
+                    is_mount_point: std::fs::metadata(path.join(".."))?.dev() != device,
+                    is_read_only: stat.flags().contains(FsFlags::ST_RDONLY),
+                    free_bytes: stat.blocks_available().saturating_mul(stat.fragment_size()),
+                })
+            }
+            #[cfg(test)]
+            Self::Simulated(disk) => {
+                let free_bytes = disk.free_bytes()?;
+                Ok(Mounted { device: 0, is_mount_point: true, is_read_only: false, free_bytes })
+            }
+        }
+    }
+
+    /// Whether a device is encrypted.
+    pub(super) fn encryption(&self, device: u64) -> Encryption {
+        match self {
+            Self::Machine => Encryption::of_device(device),
+            #[cfg(test)]
+            Self::Simulated(_) => Encryption::None,
+        }
+    }
+
+    /// Sixteen bytes that nobody can guess; always the same in a simulation.
+    pub(super) fn random(&self) -> io::Result<[u8; 16]> {
+        match self {
+            Self::Machine => {
+                let mut random = [0; 16];
+                let filled = aws_lc_rs::rand::fill(&mut random);
+                filled.map_err(|_| io::Error::other("the kernel gives no randomness"))?;
+                Ok(random)
+            }
+            #[cfg(test)]
+            Self::Simulated(_) => Ok([7; 16]),
         }
     }
 
@@ -249,6 +308,26 @@ impl VaultFile {
             Self::Machine(file) => file.set_len(bytes),
             #[cfg(test)]
             Self::Simulated(file) => file.set_len(bytes),
+        }
+    }
+
+    /// The number of the device that it lies on.
+    pub(super) fn device(&self) -> io::Result<u64> {
+        match self {
+            Self::Machine(file) => Ok(file.metadata()?.dev()),
+            #[cfg(test)]
+            Self::Simulated(_) => Ok(0),
+        }
+    }
+
+    /// Has the kernel forget what it has read of it, so that the next reading asks the disk.
+    pub(super) fn forget_cached(&self) -> io::Result<()> {
+        match self {
+            Self::Machine(file) => {
+                Ok(posix_fadvise(file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED)?)
+            }
+            #[cfg(test)]
+            Self::Simulated(_) => Ok(()),
         }
     }
 

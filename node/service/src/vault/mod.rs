@@ -1,6 +1,7 @@
 //! Where recordings lie: a folder for each, with its files and a manifest.
 //!
 //! ```text
+//! {volume}/volume.json                     which volume it is
 //! {volume}/recordings/{id}/manifest.json   everything the ledger knows of it (contract 2)
 //!                          raw             the bytes as they came
 //!                          main.mp4  snapshot.jpg  filmstrip.jpg
@@ -9,28 +10,37 @@
 //!
 //! Invariants: a file that has its name is whole and durable; a name is made by renaming a synced
 //! file and then syncing the folder; deleting unlinks, then syncs the folder, and repeating it is
-//! harmless (contract 3). Nothing outside this room unlinks or renames in here.
+//! harmless (contract 3). Nothing outside this room unlinks or renames in here. A recording stays on
+//! the volume where it began; while that one is away its files are neither read nor taken for gone.
 
 mod delete;
 mod disk;
+mod home;
 mod manifest;
+mod mapped;
+mod mark;
+mod recordings;
 mod volume;
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 use holdfast_core::RecordingId;
 use holdfast_core::job;
-use holdfast_core::recording::{FileKind, NewFile, Recording, State};
-
-use jiff::Timestamp;
+use holdfast_core::names::VolumeId;
+use holdfast_core::recording::{FileKind, Recording};
 
 pub use delete::Deletion;
 pub(crate) use disk::Disk;
 use disk::For;
 pub use disk::VaultFile;
-pub use volume::{Encryption, Volume};
+pub use home::Home;
+pub use mapped::Encryption;
+pub use volume::{Demands, Standing, Volume, VolumeState};
 
+use crate::config::{self, Profile};
 use crate::digest;
 
 const RECORDINGS: &str = "recordings";
@@ -59,6 +69,14 @@ pub enum VaultError {
         /// What is to stay free, in bytes.
         free_bytes_min: u64,
     },
+    /// The volume is not there now, or not as it has to be.
+    #[error("the volume {volume} is away: {why}")]
+    Away {
+        /// Which volume.
+        volume: String,
+        /// Why.
+        why: String,
+    },
     /// A manifest is not what was written.
     #[error("the manifest {path} is damaged: {reason}")]
     Manifest {
@@ -80,8 +98,14 @@ impl VaultError {
         match self {
             Self::NoRoom { .. } => true,
             Self::Io { source, .. } => is_no_space(source),
-            Self::Manifest { .. } => false,
+            Self::Manifest { .. } | Self::Away { .. } => false,
         }
+    }
+
+    /// Whether it is for a volume that is away, and may come back.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Away { .. })
     }
 }
 
@@ -99,14 +123,42 @@ pub type Manifest = (RecordingId, Result<Recording, VaultError>);
 pub struct Vault {
     disk: Disk,
     volumes: Vec<Volume>,
-    free_bytes_min: u64,
+    looking: Mutex<()>,
+    /// What volumes were called that this node has used.
+    known: RwLock<HashMap<VolumeId, String>>,
+}
+
+/// How a volume was, and is.
+#[derive(Debug)]
+pub struct Seen<'a> {
+    /// Which volume.
+    pub volume: &'a Volume,
+    /// How it was when it was looked at before.
+    pub before: Standing,
+    /// How it is.
+    pub now: Standing,
 }
 
 impl Vault {
-    /// Opens the vault; makes its folder of recordings where it is missing.
+    /// Opens the vault that a configuration means. Volumes of their own may be away.
     ///
     /// # Errors
-    /// [`VaultError::Io`] where the path is no folder that can be written.
+    /// [`VaultError`] where a plain folder cannot be made or used.
+    pub fn of(config: &config::Vault, profile: Profile) -> Result<Self, VaultError> {
+        if let Some(path) = &config.path {
+            make_folders(&Disk::Machine, path)?;
+        }
+        let vault = Self::assemble(Disk::Machine, config.demands(profile));
+        if config.path.is_some() {
+            vault.check_all()?;
+        }
+        Ok(vault)
+    }
+
+    /// Opens a vault that is a plain folder; makes it where it is missing.
+    ///
+    /// # Errors
+    /// [`VaultError`] where the path is no folder that can be written.
     pub fn open(path: &Path, free_bytes_min: u64) -> Result<Self, VaultError> {
         Self::open_on(Disk::Machine, path, free_bytes_min)
     }
@@ -117,18 +169,30 @@ impl Vault {
         path: &Path,
         free_bytes_min: u64,
     ) -> Result<Self, VaultError> {
-        let recordings = path.join(RECORDINGS);
-        let new: Vec<&Path> =
-            recordings.ancestors().take_while(|folder| !disk.is_folder(folder)).collect();
-        if !new.is_empty() {
-            disk.make_folder(&recordings, true).map_err(VaultError::io("make", &recordings))?;
-        }
-        // Each new name, from the top: a power cut must not take the vault itself away.
-        for parent in new.iter().rev().filter_map(|folder| folder.parent()) {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-            disk.sync_folder(parent).map_err(VaultError::io("sync", parent))?;
-        }
-        Ok(Self { volumes: vec![Volume::open(&disk, path)?], disk, free_bytes_min })
+        make_folders(&disk, path)?;
+        let demands = Demands {
+            name: config::PLAIN_VOLUME.to_owned(),
+            path: path.into(),
+            is_mount_point: false,
+            is_encrypted: false,
+            free_bytes_min,
+            free_bytes_again: free_bytes_min,
+        };
+        let vault = Self::assemble(disk, vec![demands]);
+        vault.check_all()?;
+        Ok(vault)
+    }
+
+    fn assemble(disk: Disk, demands: Vec<Demands>) -> Self {
+        let volumes = demands.into_iter().map(Volume::new).collect();
+        let vault = Self { disk, volumes, looking: Mutex::default(), known: RwLock::default() };
+        vault.look();
+        vault
+    }
+
+    fn check_all(&self) -> Result<(), VaultError> {
+        let away = self.volumes.iter().find(|volume| !volume.state().is_there());
+        away.map_or(Ok(()), |volume| Err(volume.away()))
     }
 
     /// The volumes.
@@ -137,221 +201,182 @@ impl Vault {
         &self.volumes
     }
 
-    /// The volume that a new recording of up to `bytes` bytes goes to: the one with most room.
-    ///
-    /// # Errors
-    /// [`VaultError::NoRoom`] where none would keep its free space.
-    pub fn place(&self, bytes: u64) -> Result<&Volume, VaultError> {
-        let mut best: Option<(&Volume, u64)> = None;
-        for volume in &self.volumes {
-            let free = volume.free_bytes()?;
-            if best.is_none_or(|(_, most)| free > most) {
-                best = Some((volume, free));
-            }
-        }
-        let Some((volume, free_bytes)) = best else {
-            let source = io::Error::from(io::ErrorKind::NotFound);
-            return Err(VaultError::Io {
-                action: "find a volume in",
-                path: PathBuf::new(),
-                source,
-            });
-        };
-        if free_bytes < self.free_bytes_min.saturating_add(bytes) {
-            let path = volume.path().into();
-            return Err(VaultError::NoRoom {
-                path,
-                free_bytes,
-                free_bytes_min: self.free_bytes_min,
-            });
-        }
-        Ok(volume)
+    fn there(&self) -> impl Iterator<Item = &Volume> {
+        self.volumes.iter().filter(|volume| volume.state().is_there())
     }
 
-    /// The folder of a recording, on the volume that has it.
+    /// Looks at each volume: whether it is there, which it is, how it does.
+    pub fn look(&self) -> Vec<Seen<'_>> {
+        let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen: Vec<Seen<'_>> = Vec::new();
+        for volume in &self.volumes {
+            let there = seen.iter().filter(|it| it.now.state.is_there());
+            let taken: Vec<(&str, VolumeId)> =
+                there.filter_map(|it| Some((it.volume.name(), it.now.id?))).collect();
+            let (before, now) = volume.look(&self.disk, &taken);
+            seen.push(Seen { volume, before, now });
+        }
+        seen
+    }
+
+    /// Space that is free on a volume for the node, in bytes.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn free_bytes(&self, volume: &Volume) -> Result<u64, VaultError> {
+        volume.free_bytes(&self.disk)
+    }
+
+    /// The volume that a new recording of up to `bytes` bytes goes to: of those that are well the one
+    /// with most room, then of those that had errors.
+    ///
+    /// # Errors
+    /// [`VaultError::NoRoom`] where none would keep its free space, [`VaultError::Away`] where none can
+    /// be written.
+    pub fn place(&self, bytes: u64) -> Result<&Volume, VaultError> {
+        let mut refused = None;
+        for wanted in [VolumeState::Ready, VolumeState::Failing] {
+            let mut best: Option<(&Volume, u64)> = None;
+            for volume in self.volumes.iter().filter(|volume| volume.state() == wanted) {
+                match volume.free_bytes(&self.disk) {
+                    Ok(free) if best.is_none_or(|(_, most)| free > most) => {
+                        best = Some((volume, free));
+                    }
+                    Ok(_) => {}
+                    Err(error) => refused = Some(error),
+                }
+            }
+            match best.map(|(volume, _)| volume.check_room(&self.disk, bytes).map(|()| volume)) {
+                Some(Ok(volume)) => return Ok(volume),
+                Some(Err(error)) => refused = Some(error),
+                None => {}
+            }
+        }
+        let full = self.volumes.iter().find(|volume| volume.state() == VolumeState::Full);
+        match (refused, full) {
+            (Some(no_room @ VaultError::NoRoom { .. }), _) => Err(no_room),
+            (_, Some(full)) => Err(full.full(&self.disk)),
+            (Some(error), None) => Err(error),
+            (None, None) => Err(self.none_is_there()),
+        }
+    }
+
+    fn none_is_there(&self) -> VaultError {
+        let unusable = self.volumes.iter().find(|volume| volume.state() != VolumeState::Ready);
+        unusable.map_or_else(
+            || VaultError::Away { volume: "?".into(), why: "the vault has no volume".into() },
+            Volume::away,
+        )
+    }
+
+    /// Whether the volume of a recording that arrives has room for more.
+    ///
+    /// # Errors
+    /// [`VaultError::NoRoom`] or [`VaultError::Away`].
+    pub fn check_room(&self, home: Home) -> Result<(), VaultError> {
+        self.find(home)?.0.check_room(&self.disk, 0)
+    }
+
+    /// What to say of an error with the file of a recording, which is held open elsewhere.
     #[must_use]
-    pub fn folder(&self, id: RecordingId) -> PathBuf {
-        let on = |volume: &Volume| volume.path().join(RECORDINGS).join(id.to_string());
-        let found = self.volumes.iter().map(on).find(|folder| self.disk.is_folder(folder));
-        found.or_else(|| self.volumes.first().map(on)).unwrap_or_default()
+    pub fn failed(&self, action: &'static str, home: Home, source: io::Error) -> VaultError {
+        match self.folder(home) {
+            Ok(path) => VaultError::Io { action, path, source },
+            Err(away) => away,
+        }
+    }
+
+    /// The disk failed at something for a recording.
+    pub fn note_trouble(&self, home: Home, error: &io::Error) {
+        if let Ok((volume, _)) = self.find(home)
+            && !is_no_space(error)
+        {
+            volume.note_trouble(error);
+        }
+    }
+
+    /// Makes everything durable that was written so far to the volumes of these recordings.
+    ///
+    /// # Errors
+    /// [`VaultError`] where anything since the last call could not be written to one of them.
+    pub fn sync_volumes_of(&self, homes: impl Iterator<Item = Home>) -> Result<(), VaultError> {
+        let mut synced: Vec<&Path> = Vec::new();
+        let mut result = Ok(());
+        for home in homes {
+            let (volume, _) = self.find(home)?;
+            if !synced.contains(&volume.path()) {
+                synced.push(volume.path());
+                result = result.and(volume.sync(&self.disk));
+            }
+        }
+        result
+    }
+
+    /// The volume and folder of a recording, whether that folder exists or not.
+    fn find(&self, home: Home) -> Result<(&Volume, PathBuf), VaultError> {
+        let on = |volume: &'_ Volume| volume.recordings().join(home.id.to_string());
+        if let Some(id) = home.volume {
+            let volume = self.there().find(|volume| volume.id() == Some(id));
+            let Some(volume) = volume else { return Err(self.missing(id)) };
+            volume.check(&self.disk)?;
+            return Ok((volume, on(volume)));
+        }
+        for volume in self.there() {
+            let folder = on(volume);
+            if self.disk.is_folder(&folder) {
+                return Ok((volume, folder));
+            }
+        }
+        // What is on none of those that are there may be on one that is not.
+        self.volumes.iter().try_for_each(|volume| volume.check(&self.disk))?;
+        let first = self.volumes.first().ok_or_else(|| self.none_is_there())?;
+        Ok((first, on(first)))
+    }
+
+    /// What a volume is called, or was.
+    #[must_use]
+    pub fn name_of(&self, id: VolumeId) -> String {
+        let there = self.volumes.iter().find(|volume| volume.id() == Some(id));
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        match (there, known.get(&id)) {
+            (Some(volume), _) => volume.name().to_owned(),
+            (None, Some(name)) => format!("{name} ({id})"),
+            (None, None) => id.to_string(),
+        }
+    }
+
+    /// Notes what a volume is called.
+    pub fn set_known(&self, id: VolumeId, name: &str) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.insert(id, name.to_owned());
+    }
+
+    /// Why a volume cannot be used now.
+    fn missing(&self, id: VolumeId) -> VaultError {
+        let known = self.volumes.iter().find(|volume| volume.id() == Some(id));
+        known.map_or_else(
+            || VaultError::Away {
+                volume: self.name_of(id),
+                why: "no such volume is there; put its disk back, and see `holdfast status`".into(),
+            },
+            Volume::away,
+        )
+    }
+
+    /// The folder of a recording, whether it exists or not.
+    ///
+    /// # Errors
+    /// [`VaultError::Away`].
+    pub fn folder(&self, home: impl Into<Home>) -> Result<PathBuf, VaultError> {
+        self.find(home.into()).map(|(_, folder)| folder)
     }
 
     /// Where a file of a recording lies, whether it exists or not.
-    #[must_use]
-    pub fn file(&self, id: RecordingId, kind: FileKind) -> PathBuf {
-        self.folder(id).join(file_name(kind))
-    }
-
-    /// Makes the folder, manifest and empty raw file of a new recording, durably.
     ///
     /// # Errors
-    /// [`VaultError`]; what was made is then left for a later deletion.
-    pub fn create(&self, recording: &Recording, bytes: u64) -> Result<VaultFile, VaultError> {
-        let parent = self.place(bytes)?.path().join(RECORDINGS);
-        let folder = parent.join(recording.id.to_string());
-        self.disk.make_folder(&folder, false).map_err(VaultError::io("make", &folder))?;
-        let path = folder.join(file_name(FileKind::Raw));
-        let raw = self.disk.open(&path, For::New).map_err(VaultError::io("make", &path))?;
-        manifest::write(&self.disk, &folder, recording)?;
-        self.sync_folder(&parent)?;
-        Ok(raw)
-    }
-
-    /// Opens the raw file of a recording for reading alone: for whoever must not change it.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`].
-    pub fn read_raw(&self, id: RecordingId) -> Result<VaultFile, VaultError> {
-        self.open_file(id, For::Reading)
-    }
-
-    /// Opens the raw file of a recording for reading and going on with.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`].
-    pub fn open_raw(&self, id: RecordingId) -> Result<VaultFile, VaultError> {
-        self.open_file(id, For::Writing)
-    }
-
-    /// The same, cut back to so many bytes: those that are known to be durable. What a file has behind
-    /// them after a power cut, or after a sync that failed, may be anything.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`].
-    pub fn open_raw_at(&self, id: RecordingId, bytes: u64) -> Result<VaultFile, VaultError> {
-        let raw = self.open_raw(id)?;
-        let cut_back = || if raw.bytes()? > bytes { raw.set_len(bytes) } else { Ok(()) };
-        let path = self.file(id, FileKind::Raw);
-        cut_back().and_then(|()| raw.sync()).map_err(VaultError::io("cut back", &path))?;
-        Ok(raw)
-    }
-
-    /// A recording that is arriving, with as many bytes as its file has: for one that nothing but its
-    /// manifest tells of, which does not know.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`] where what is there cannot be made durable.
-    pub fn with_length(&self, mut recording: Recording) -> Result<Recording, VaultError> {
-        if recording.state == State::Receiving && self.disk.is_folder(&self.folder(recording.id)) {
-            let path = self.file(recording.id, FileKind::Raw);
-            let raw = self.open_raw(recording.id)?;
-            let bytes = raw.sync().and_then(|()| raw.bytes());
-            recording.bytes = bytes.map_err(VaultError::io("measure", &path))?;
-        }
-        Ok(recording)
-    }
-
-    fn open_file(&self, id: RecordingId, what_for: For) -> Result<VaultFile, VaultError> {
-        let path = self.file(id, FileKind::Raw);
-        self.disk.open(&path, what_for).map_err(VaultError::io("open", &path))
-    }
-
-    /// When the raw file of a recording was last written to.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`], where there is none for one.
-    pub fn raw_modified(&self, id: RecordingId) -> Result<Timestamp, VaultError> {
-        let path = self.file(id, FileKind::Raw);
-        self.disk.modified(&path).map_err(VaultError::io("look at", &path))
-    }
-
-    /// Notes in its folder what the ledger knows of a recording, durably, if it still has one.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`].
-    pub fn note(&self, recording: &Recording) -> Result<(), VaultError> {
-        let folder = self.folder(recording.id);
-        if self.disk.is_folder(&folder) {
-            manifest::write(&self.disk, &folder, recording)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// What the manifest in a recording's folder says.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`] or [`VaultError::Manifest`] where it cannot be read.
-    pub fn manifest(&self, id: RecordingId) -> Result<Recording, VaultError> {
-        manifest::read(&self.disk, &self.folder(id))
-    }
-
-    /// Every recording that has a folder here, by its manifest.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`] where the folders cannot be listed. A folder whose manifest is missing or
-    /// damaged is in the list as an error of its own.
-    pub fn manifests(&self) -> Result<Vec<Manifest>, VaultError> {
-        let mut found = Vec::new();
-        for id in self.ids()? {
-            found.push((id, self.manifest(id)));
-        }
-        Ok(found)
-    }
-
-    /// Every recording that has a folder here.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`] where the folders cannot be listed.
-    pub fn ids(&self) -> Result<Vec<RecordingId>, VaultError> {
-        let mut ids = Vec::new();
-        for volume in &self.volumes {
-            let path = volume.path().join(RECORDINGS);
-            for name in self.disk.list(&path).map_err(VaultError::io("list", &path))? {
-                match name.to_str().map(str::parse) {
-                    Some(Ok(id)) => ids.push(id),
-                    _ => tracing::warn!(?name, "not a recording's folder; left alone"),
-                }
-            }
-        }
-        Ok(ids)
-    }
-
-    /// Makes an empty folder for a transcoding attempt.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`].
-    pub fn work_folder(&self, id: RecordingId) -> Result<PathBuf, VaultError> {
-        let work = self.folder(id).join(WORK);
-        delete::remove_tree(&self.disk, &work)?;
-        self.disk.make_folder(&work, false).map_err(VaultError::io("make", &work))?;
-        Ok(work)
-    }
-
-    /// Gives the files that a transcoding attempt made their names, durably.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`]; the next attempt then starts over.
-    pub fn adopt(&self, id: RecordingId, kinds: &[FileKind]) -> Result<Vec<NewFile>, VaultError> {
-        let folder = self.folder(id);
-        let work = folder.join(WORK);
-        let mut files = Vec::new();
-        for kind in kinds {
-            let made = work.join(file_name(*kind));
-            let file =
-                self.disk.open(&made, For::Adopting).map_err(VaultError::io("open", &made))?;
-            file.sync().map_err(VaultError::io("sync", &made))?;
-            let (bytes, sha256) = digest::of_file(&file).map_err(VaultError::io("read", &made))?;
-            let named = folder.join(file_name(*kind));
-            self.disk.rename(&made, &named).map_err(VaultError::io("rename", &made))?;
-            files.push(NewFile { kind: *kind, bytes, sha256: Some(sha256) });
-        }
-        delete::remove_tree(&self.disk, &work)?;
-        self.sync_folder(&folder)?;
-        Ok(files)
-    }
-
-    /// Unlinks files of a recording, durably; with `folder`, its whole folder.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`]; repeating it goes on.
-    pub fn delete(
-        &self,
-        id: RecordingId,
-        kinds: &[FileKind],
-        folder: bool,
-    ) -> Result<Deletion, VaultError> {
-        delete::delete(&self.disk, &self.folder(id), kinds, folder)
+    /// [`VaultError::Away`].
+    pub fn file(&self, home: impl Into<Home>, kind: FileKind) -> Result<PathBuf, VaultError> {
+        Ok(self.folder(home)?.join(file_name(kind)))
     }
 
     /// Keeps a copy of something beside the recordings, on every volume, durably.
@@ -360,7 +385,7 @@ impl Vault {
     /// [`VaultError::Io`]; an older copy is then still there.
     pub fn keep_copy(&self, name: &str, bytes: &[u8]) -> Result<(), VaultError> {
         let new_name = format!("{name}.new");
-        self.volumes.iter().try_for_each(|volume| {
+        self.there().filter(|volume| volume.takes_notes()).try_for_each(|volume| {
             manifest::replace(&self.disk, volume.path(), name, &new_name, bytes)
         })
     }
@@ -370,7 +395,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Io`] where it cannot be read, or has more than `bytes_max` bytes.
     pub fn copy(&self, name: &str, bytes_max: u64) -> Result<Option<Vec<u8>>, VaultError> {
-        for volume in &self.volumes {
+        for volume in self.there() {
             let path = volume.path().join(name);
             let read = self.disk.open(&path, For::Reading).and_then(|file| {
                 if file.bytes()? > bytes_max {
@@ -390,6 +415,22 @@ impl Vault {
     fn sync_folder(&self, path: &Path) -> Result<(), VaultError> {
         self.disk.sync_folder(path).map_err(VaultError::io("sync", path))
     }
+}
+
+/// Makes a vault's folders where they are missing.
+fn make_folders(disk: &Disk, path: &Path) -> Result<(), VaultError> {
+    let recordings = path.join(RECORDINGS);
+    let new: Vec<&Path> =
+        recordings.ancestors().take_while(|folder| !disk.is_folder(folder)).collect();
+    if !new.is_empty() {
+        disk.make_folder(&recordings, true).map_err(VaultError::io("make", &recordings))?;
+    }
+    // Each new name, from the top: a power cut must not take the vault itself away.
+    for parent in new.iter().rev().filter_map(|folder| folder.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        disk.sync_folder(parent).map_err(VaultError::io("sync", parent))?;
+    }
+    Ok(())
 }
 
 /// The name of a file within a recording's folder.

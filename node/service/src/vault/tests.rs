@@ -61,7 +61,7 @@ fn what_an_attempt_made_gets_its_name_and_the_rest_goes() {
     let files = vault.adopt(rec.id, &[FileKind::Main]).unwrap();
     assert_eq!((files[0].kind, files[0].bytes), (FileKind::Main, 4));
     assert_eq!(files[0].sha256.as_deref(), Some(digest::of(b"film").as_str()));
-    assert!(vault.file(rec.id, FileKind::Main).is_file());
+    assert!(vault.file(rec.id, FileKind::Main).unwrap().is_file());
     assert!(!work.exists());
     assert!(std::fs::read_dir(vault.work_folder(rec.id).unwrap()).unwrap().next().is_none());
 }
@@ -74,7 +74,7 @@ fn deleting_twice_is_harmless() {
     vault.work_folder(rec.id).unwrap();
     assert_eq!(vault.delete(rec.id, &[FileKind::Raw], false).unwrap(), Deletion::Deleted);
     assert_eq!(vault.delete(rec.id, &[FileKind::Raw], false).unwrap(), Deletion::AlreadyGone);
-    assert!(vault.folder(rec.id).is_dir());
+    assert!(vault.folder(rec.id).unwrap().is_dir());
     assert_eq!(vault.delete(rec.id, &[FileKind::Raw], true).unwrap(), Deletion::Deleted);
     assert_eq!(vault.delete(rec.id, &[FileKind::Raw], true).unwrap(), Deletion::AlreadyGone);
     assert!(std::fs::read_dir(path.join(RECORDINGS)).unwrap().next().is_none());
@@ -85,8 +85,11 @@ fn a_whole_folder_goes_with_what_the_ledger_never_heard_of() {
     let (path, vault) = vault("leftovers");
     let rec = recording(5);
     vault.create(&rec, 0).unwrap();
-    std::fs::write(vault.file(rec.id, FileKind::Main), b"renamed, then the node was killed")
-        .unwrap();
+    std::fs::write(
+        vault.file(rec.id, FileKind::Main).unwrap(),
+        b"renamed, then the node was killed",
+    )
+    .unwrap();
     assert_eq!(vault.delete(rec.id, &[FileKind::Raw], true).unwrap(), Deletion::Deleted);
     assert!(std::fs::read_dir(path.join(RECORDINGS)).unwrap().next().is_none());
 }
@@ -121,7 +124,7 @@ fn a_file_is_cut_back_to_the_bytes_that_are_known_to_be_durable() {
     let raw = vault.create(&new, 0).unwrap();
     raw.write_all_at(b"durable, and what a power cut left", 0).unwrap();
     assert_eq!(vault.open_raw_at(new.id, 7).unwrap().bytes().unwrap(), 7);
-    assert_eq!(std::fs::read(vault.file(new.id, FileKind::Raw)).unwrap(), b"durable");
+    assert_eq!(std::fs::read(vault.file(new.id, FileKind::Raw).unwrap()).unwrap(), b"durable");
     // It is never made longer: what is missing is missing.
     assert_eq!(vault.open_raw_at(new.id, 9).unwrap().bytes().unwrap(), 7);
     delete::remove_tree(&Disk::Machine, &path).unwrap();

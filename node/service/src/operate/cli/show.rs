@@ -13,7 +13,7 @@ use crate::ledger::RebuildReport;
 /// What a configuration says, once it was found to make sense.
 pub(super) fn config(config: &Config) -> String {
     let mut lines = Lines("ok\n".into());
-    lines.line("vault", config.vault.path.display());
+    lines.line("vault", config.vault.places());
     lines.line("state", config.node.state_path.display());
     for address in &config.node.listen {
         lines.line("listens at", address);

@@ -1,0 +1,240 @@
+//! What is done with the folder of one recording.
+
+use std::path::PathBuf;
+
+use holdfast_core::recording::{FileKind, NewFile, Recording, State};
+use jiff::Timestamp;
+
+use super::disk::For;
+use super::{
+    Deletion, Home, Manifest, Vault, VaultError, VaultFile, Volume, WORK, delete, file_name,
+    manifest,
+};
+use crate::digest;
+
+impl Vault {
+    /// Makes the folder, manifest and empty raw file of a new recording, durably, on its volume.
+    ///
+    /// # Errors
+    /// [`VaultError`]; what was made is then left for a later deletion.
+    pub fn create(&self, recording: &Recording, bytes: u64) -> Result<VaultFile, VaultError> {
+        let volume = match recording.volume {
+            Some(_) => self.find(recording.into())?.0,
+            None => self.place(bytes)?,
+        };
+        volume.check_room(&self.disk, bytes)?;
+        let parent = volume.recordings();
+        let folder = parent.join(recording.id.to_string());
+        self.disk.make_folder(&folder, false).map_err(VaultError::io("make", &folder))?;
+        let path = folder.join(file_name(FileKind::Raw));
+        let raw = self.disk.open(&path, For::New).map_err(VaultError::io("make", &path))?;
+        manifest::write(&self.disk, &folder, recording)?;
+        self.sync_folder(&parent)?;
+        Ok(raw)
+    }
+
+    /// Opens the raw file of a recording for reading alone: for whoever must not change it.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn read_raw(&self, home: impl Into<Home>) -> Result<VaultFile, VaultError> {
+        self.open_file(home.into(), For::Reading)
+    }
+
+    /// Opens the raw file of a recording for reading and going on with.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn open_raw(&self, home: impl Into<Home>) -> Result<VaultFile, VaultError> {
+        self.open_file(home.into(), For::Writing)
+    }
+
+    /// The same, cut back to so many bytes: those that are known to be durable. What a file has behind
+    /// them after a power cut, or after a sync that failed, may be anything.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn open_raw_at(&self, home: impl Into<Home>, bytes: u64) -> Result<VaultFile, VaultError> {
+        let home = home.into();
+        let raw = self.open_raw(home)?;
+        let cut_back = || if raw.bytes()? > bytes { raw.set_len(bytes) } else { Ok(()) };
+        let path = self.file(home, FileKind::Raw)?;
+        cut_back().and_then(|()| raw.sync()).map_err(VaultError::io("cut back", &path))?;
+        Ok(raw)
+    }
+
+    /// A recording that is arriving, with as many bytes as its file has: for one that nothing but its
+    /// manifest tells of, which does not know.
+    ///
+    /// # Errors
+    /// [`VaultError`] where what is there cannot be made durable.
+    pub fn with_length(&self, mut recording: Recording) -> Result<Recording, VaultError> {
+        if recording.state == State::Receiving && self.disk.is_folder(&self.folder(&recording)?) {
+            let path = self.file(&recording, FileKind::Raw)?;
+            let raw = self.open_raw(&recording)?;
+            let bytes = raw.sync().and_then(|()| raw.bytes());
+            recording.bytes = bytes.map_err(VaultError::io("measure", &path))?;
+        }
+        Ok(recording)
+    }
+
+    fn open_file(&self, home: Home, what_for: For) -> Result<VaultFile, VaultError> {
+        let path = self.file(home, FileKind::Raw)?;
+        self.disk.open(&path, what_for).map_err(VaultError::io("open", &path))
+    }
+
+    /// When the raw file of a recording was last written to.
+    ///
+    /// # Errors
+    /// [`VaultError`], where there is none for one.
+    pub fn raw_modified(&self, home: impl Into<Home>) -> Result<Timestamp, VaultError> {
+        let path = self.file(home, FileKind::Raw)?;
+        self.disk.modified(&path).map_err(VaultError::io("look at", &path))
+    }
+
+    /// Notes in its folder what the ledger knows of a recording, durably, if it still has one. On a
+    /// volume that cannot be written it is left out, once the ledger has noted that it is to be made
+    /// up for.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub fn note(&self, recording: &Recording) -> Result<(), VaultError> {
+        let home = Home::from(recording);
+        let is_left_out = |volume: &&Volume| {
+            let is_its = home.volume.is_none() || volume.id() == home.volume;
+            is_its && volume.is_behind() && !volume.takes_notes()
+        };
+        let folder = match self.find(home) {
+            Ok((volume, _)) if is_left_out(&volume) => return Ok(()),
+            Ok((_, folder)) => folder,
+            Err(VaultError::Away { .. }) if self.is_behind(home) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        if self.disk.is_folder(&folder) {
+            manifest::write(&self.disk, &folder, recording)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether the ledger has noted that the volume of a recording, which is away, is behind. Of one
+    /// that no place has, the ledger knows by itself.
+    fn is_behind(&self, home: Home) -> bool {
+        let its = |volume: &&Volume| home.volume.is_none() || volume.id() == home.volume;
+        self.volumes
+            .iter()
+            .filter(its)
+            .all(|volume| volume.state().is_there() || volume.is_behind())
+    }
+
+    /// What the manifest in a recording's folder says.
+    ///
+    /// # Errors
+    /// [`VaultError`] where it cannot be read.
+    pub fn manifest(&self, home: impl Into<Home>) -> Result<Recording, VaultError> {
+        manifest::read(&self.disk, &self.folder(home)?)
+    }
+
+    /// Every recording that has a folder here, by its manifest.
+    ///
+    /// # Errors
+    /// [`VaultError`] where the folders cannot be listed, or a volume is away. A folder whose manifest
+    /// is missing or damaged is in the list as an error of its own.
+    pub fn manifests(&self) -> Result<Vec<Manifest>, VaultError> {
+        self.check_all()?;
+        let mut found = Vec::new();
+        for home in self.homes()? {
+            // What is there says where it is: an older node noted no volume.
+            let manifest = self.manifest(home).map(|mut recording| {
+                recording.volume = home.volume;
+                recording
+            });
+            found.push((home.id, manifest));
+        }
+        Ok(found)
+    }
+
+    /// Every recording that has a folder on a volume that is there.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`] where the folders cannot be listed.
+    pub fn homes(&self) -> Result<Vec<Home>, VaultError> {
+        let mut homes = Vec::new();
+        for volume in self.there() {
+            homes.extend(self.homes_on(volume)?);
+        }
+        Ok(homes)
+    }
+
+    /// Every recording that has a folder on this volume.
+    ///
+    /// # Errors
+    /// [`VaultError`] where the folders cannot be listed.
+    pub fn homes_on(&self, volume: &Volume) -> Result<Vec<Home>, VaultError> {
+        volume.check(&self.disk)?;
+        let path = volume.recordings();
+        let mut homes = Vec::new();
+        for name in self.disk.list(&path).map_err(VaultError::io("list", &path))? {
+            match name.to_str().map(str::parse) {
+                Some(Ok(id)) => homes.push(Home { id, volume: volume.id() }),
+                _ => tracing::warn!(?name, "not a recording's folder; left alone"),
+            }
+        }
+        Ok(homes)
+    }
+
+    /// Makes an empty folder for a transcoding attempt.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`].
+    pub fn work_folder(&self, home: impl Into<Home>) -> Result<PathBuf, VaultError> {
+        let work = self.folder(home)?.join(WORK);
+        delete::remove_tree(&self.disk, &work)?;
+        self.disk.make_folder(&work, false).map_err(VaultError::io("make", &work))?;
+        Ok(work)
+    }
+
+    /// Gives the files that a transcoding attempt made their names, durably.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`]; the next attempt then starts over.
+    pub fn adopt(
+        &self,
+        home: impl Into<Home>,
+        kinds: &[FileKind],
+    ) -> Result<Vec<NewFile>, VaultError> {
+        let folder = self.folder(home)?;
+        let work = folder.join(WORK);
+        let mut files = Vec::new();
+        for kind in kinds {
+            let made = work.join(file_name(*kind));
+            let file =
+                self.disk.open(&made, For::Adopting).map_err(VaultError::io("open", &made))?;
+            file.sync().map_err(VaultError::io("sync", &made))?;
+            let (bytes, sha256) = digest::of_file(&file).map_err(VaultError::io("read", &made))?;
+            let named = folder.join(file_name(*kind));
+            self.disk.rename(&made, &named).map_err(VaultError::io("rename", &made))?;
+            files.push(NewFile { kind: *kind, bytes, sha256: Some(sha256) });
+        }
+        delete::remove_tree(&self.disk, &work)?;
+        self.sync_folder(&folder)?;
+        Ok(files)
+    }
+
+    /// Unlinks files of a recording, durably; with `folder`, its whole folder.
+    ///
+    /// # Errors
+    /// [`VaultError::Io`]; repeating it goes on.
+    pub fn delete(
+        &self,
+        home: impl Into<Home>,
+        kinds: &[FileKind],
+        folder: bool,
+    ) -> Result<Deletion, VaultError> {
+        let (volume, path) = self.find(home.into())?;
+        let deletion = delete::delete(&self.disk, &path, kinds, folder)?;
+        // What was not found may lie on a disk that was pulled at this moment.
+        volume.check(&self.disk)?;
+        Ok(deletion)
+    }
+}

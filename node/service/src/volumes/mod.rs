@@ -1,0 +1,248 @@
+//! Watching the volumes: one that goes, one that comes back, whatever it was called before.
+//!
+//! While a volume is away its recordings are `unavailable`: the ledger goes on deciding about them, their
+//! work is put off without costing an attempt, and nothing of them counts as gone. What the ledger
+//! decides meanwhile cannot be noted in their folders (contract 2), so the ledger first notes that the
+//! volume is behind; once it is back, its folders are brought up to date, and then that note goes.
+
+pub mod helper;
+mod known;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use holdfast_core::RecordingId;
+use holdfast_core::names::VolumeId;
+use holdfast_core::recording::{Recording, State};
+use jiff::SignedDuration;
+
+pub use known::Known;
+
+use crate::config::{Config, Profile};
+use crate::ledger::Filter;
+use crate::node::{Node, NodeError};
+use crate::service;
+use crate::vault::{Encryption, Home, Standing, Vault, VaultError, VolumeState};
+
+/// How long work on a volume that is away is put off.
+pub const AWAY_PAUSE: SignedDuration = SignedDuration::from_secs(30);
+/// Pause between two looks at the volumes.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Recordings looked at in one go.
+const PAGE: usize = 500;
+
+/// An appliance keeps what the node knows of people encrypted too.
+///
+/// # Errors
+/// Where it would not, with what to do.
+pub fn check_state(config: &Config) -> anyhow::Result<()> {
+    if config.node.profile == Profile::Development {
+        return Ok(());
+    }
+    let path = &config.node.state_path;
+    let encryption = Encryption::of_path(path)
+        .with_context(|| format!("cannot look at node.state_path {}", path.display()))?;
+    if !encryption.is_encrypted() {
+        bail!(
+            "node.state_path {} lies on a file system that is not encrypted, and the ledger in it names \
+             people; put it onto a LUKS2 volume, or say node.profile = \"development\"",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Says how the volumes are when the node opens.
+pub fn say(vault: &Vault) {
+    for volume in vault.volumes() {
+        let Standing { state, why, encryption, .. } = volume.standing();
+        let (name, path) = (volume.name(), volume.path().display());
+        match why {
+            Some(why) => tracing::warn!(name, %path, "the volume is {}: {why}", state.as_str()),
+            None if encryption.is_encrypted() => {
+                tracing::info!(name, %path, "the vault is {}", encryption.describe());
+            }
+            None => tracing::warn!(name, %path, "the vault is {}", encryption.describe()),
+        }
+    }
+}
+
+/// What was made of a volume's last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Handled {
+    id: Option<VolumeId>,
+    state: VolumeState,
+}
+
+impl Handled {
+    /// The volume that took notes then.
+    fn written(self) -> Option<VolumeId> {
+        self.id.filter(|_| self.state.is_there() && self.state != VolumeState::ReadOnly)
+    }
+}
+
+/// Follows volumes as they come and go.
+#[derive(Debug)]
+pub struct Watch {
+    node: Arc<Node>,
+    handled: Vec<Handled>,
+}
+
+impl Watch {
+    /// Begins: what is known of volumes that are not there is noted to be behind, and those that were
+    /// are brought up to date.
+    ///
+    /// # Errors
+    /// [`NodeError`] where the ledger cannot be read or written.
+    pub async fn begin(node: &Arc<Node>) -> Result<Self, NodeError> {
+        let here: Vec<_> = node.vault.volumes().iter().map(handled).collect();
+        let written: Vec<_> = here.iter().filter_map(|it| it.written()).collect();
+        for (id, known) in node.ledger.read(known::all)? {
+            node.vault.set_known(id, &known.name);
+            if !known.behind && !written.contains(&id) {
+                tracing::warn!(volume = %id, name = known.name, "a volume that was here is not");
+                known::set_behind(node, id, true).await?;
+            }
+        }
+        let nothing = Handled { id: None, state: VolumeState::Away };
+        let handled = here.iter().map(|_| nothing).collect();
+        let mut watch = Self { node: Arc::clone(node), handled };
+        watch.follow(&here).await?;
+        Ok(watch)
+    }
+
+    /// Looks once, and follows what is seen.
+    ///
+    /// # Errors
+    /// [`NodeError`]; the next look tries again.
+    pub async fn look(&mut self) -> Result<(), NodeError> {
+        let looked = self.node.with_vault(|vault| {
+            vault.look();
+            Ok(vault.volumes().iter().map(handled).collect::<Vec<_>>())
+        });
+        let now = looked.await?;
+        self.follow(&now).await
+    }
+
+    async fn follow(&mut self, now: &[Handled]) -> Result<(), NodeError> {
+        for (at, now) in now.iter().enumerate() {
+            let before = self.handled[at];
+            if before == *now {
+                continue;
+            }
+            let node = Arc::clone(&self.node);
+            let name = node.vault.volumes()[at].name();
+            self.say(at, *now);
+            if let Some(gone) = before.written().filter(|id| now.written() != Some(*id)) {
+                known::set_behind(&node, gone, true).await?;
+                node.vault.volumes()[at].set_behind(true);
+            }
+            if let Some(id) = now.written().filter(|id| before.written() != Some(*id)) {
+                let known = known::seen(&node, id, name).await?;
+                node.vault.set_known(id, name);
+                node.vault.volumes()[at].set_behind(known.behind);
+                if known.behind {
+                    bring_up_to_date(&node, at, id).await?;
+                    known::set_behind(&node, id, false).await?;
+                    node.vault.volumes()[at].set_behind(false);
+                }
+            } else if let Some(id) = now.id.filter(|_| now.state == VolumeState::ReadOnly) {
+                known::set_behind(&node, id, true).await?;
+                node.vault.volumes()[at].set_behind(true);
+            }
+            self.handled[at] = *now;
+        }
+        Ok(())
+    }
+
+    fn say(&self, at: usize, now: Handled) {
+        let volume = &self.node.vault.volumes()[at];
+        let (name, state) = (volume.name(), now.state.as_str());
+        match volume.standing().why {
+            Some(why) => tracing::warn!(name, state, "{why}"),
+            None => tracing::info!(name, state, "the volume is ready"),
+        }
+    }
+
+    /// Watches until the node stops.
+    pub async fn run(mut self) {
+        let node = Arc::clone(&self.node);
+        loop {
+            tokio::select! {
+                () = node.clock.sleep_until(None, LOOK_PAUSE, LOOK_PAUSE) => {}
+                () = node.stop.cancelled() => return,
+            }
+            if let Err(error) = self.look().await {
+                tracing::error!(%error, "what became of a volume could not be noted; tried again");
+            }
+        }
+    }
+}
+
+fn handled(volume: &crate::vault::Volume) -> Handled {
+    let Standing { id, state, .. } = volume.standing();
+    // Between these nothing has to be done.
+    let state = match state {
+        VolumeState::Full | VolumeState::Failing => VolumeState::Ready,
+        other => other,
+    };
+    Handled { id, state }
+}
+
+/// Brings the folders of a volume that is back up to date with the ledger, and the ledger with folders
+/// that it does not know.
+async fn bring_up_to_date(node: &Arc<Node>, at: usize, id: VolumeId) -> Result<(), NodeError> {
+    let (mut before, mut noted) = (None, 0_u64);
+    loop {
+        let (page, next) = node.ledger.list(&Filter::default(), before, PAGE)?;
+        for recording in page.iter().filter(|it| it.volume.is_none_or(|volume| volume == id)) {
+            noted += u64::from(note(node, recording.id).await?);
+        }
+        match next {
+            Some(_) => before = next,
+            None => break,
+        }
+    }
+    let homes = node.with_vault(move |vault| vault.homes_on(&vault.volumes()[at])).await?;
+    for home in homes {
+        if node.ledger.get(home.id)?.is_none() {
+            take_in(node, home).await;
+        }
+    }
+    tracing::info!(volume = %id, noted, "the volume is back, and up to date");
+    Ok(())
+}
+
+async fn take_in(node: &Arc<Node>, home: Home) {
+    if let Err(error) = service::take_in(node, home).await {
+        tracing::warn!(recording = %home.id, %error, "could not be taken in again; at the next start");
+    }
+}
+
+/// Writes what the ledger knows of a recording into its folder, if that says something else; cuts it
+/// back to its durable bytes if it is arriving. Answers whether it wrote.
+async fn note(node: &Arc<Node>, id: RecordingId) -> Result<bool, NodeError> {
+    let _lock = node.locks.lock(id).await;
+    let Some(recording) = node.ledger.get(id)? else { return Ok(false) };
+    let is_left = recording.state == State::Receiving && !recording.attached;
+    let written = node.with_vault(move |vault| {
+        let is_noted = vault.manifest(&recording).is_ok_and(|there| there == recording);
+        if !is_noted {
+            vault.note(&recording)?;
+        }
+        if is_left {
+            cut_back(vault, &recording);
+        }
+        Ok(!is_noted)
+    });
+    written.await
+}
+
+/// Without its file there is nothing to cut; whoever goes on with it finds that out.
+fn cut_back(vault: &Vault, recording: &Recording) {
+    let cut: Result<_, VaultError> = vault.open_raw_at(recording, recording.bytes);
+    if let Err(error) = cut {
+        tracing::warn!(recording = %recording.id, %error, "could not be cut back to its durable bytes yet");
+    }
+}
