@@ -1,13 +1,14 @@
 //! A small disk of its own: a file with ext4 in it, mounted.
 
 use std::fs::{self, File};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 use tempfile::TempDir;
 
 use crate::tools::output;
+use crate::wait::until;
 
 /// A mounted disk; it is unmounted when it is dropped.
 #[derive(Debug)]
@@ -27,10 +28,61 @@ impl Disk {
         output(Command::new("/sbin/mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
         let disk = Self { dir };
         fs::create_dir(disk.path())?;
-        output(as_root("mount").args(["-o", "loop"]).arg(&image).arg(disk.path()))?;
+        disk.put_back()?;
         let me = format!("{}:{}", nix::unistd::getuid(), nix::unistd::getgid());
         output(as_root("chown").arg(me).arg(disk.path()))?;
         Ok(disk)
+    }
+
+    /// Unmounts it, whoever uses it. What is open on it stays so.
+    ///
+    /// # Errors
+    /// If it is not mounted.
+    pub fn pull(&self) -> Result<()> {
+        output(as_root("umount").arg("-l").arg(self.path()))?;
+        Ok(())
+    }
+
+    /// Mounts it, on whatever loop device is free.
+    ///
+    /// # Errors
+    /// If it cannot be mounted.
+    pub fn put_back(&self) -> Result<()> {
+        self.mount_at(&self.path())
+    }
+
+    /// Mounts it in another place, such as that of another disk that was pulled.
+    ///
+    /// # Errors
+    /// If it cannot be mounted.
+    pub fn mount_at(&self, path: &Path) -> Result<()> {
+        let image = self.dir.path().join("image");
+        output(as_root("mount").args(["-o", "loop"]).arg(&image).arg(path))?;
+        Ok(())
+    }
+
+    /// Waits until the kernel has let go of it after [`pull`](Self::pull): nothing on it is open, and
+    /// its loop device is free.
+    ///
+    /// # Errors
+    /// If that takes too long.
+    pub async fn let_go(&self) -> Result<()> {
+        let image = self.dir.path().join("image");
+        until("the kernel to let go of a disk", async || {
+            let held = output(Command::new("/sbin/losetup").arg("-j").arg(&image))?;
+            Ok(held.is_empty().then_some(()))
+        })
+        .await
+    }
+
+    /// Makes its file system read-only, or not.
+    ///
+    /// # Errors
+    /// If the kernel does not.
+    pub fn set_read_only(&self, is_read_only: bool) -> Result<()> {
+        let how = if is_read_only { "remount,ro" } else { "remount,rw" };
+        output(as_root("mount").args(["-o", how]).arg(self.path()))?;
+        Ok(())
     }
 
     /// Where it is mounted.

@@ -66,7 +66,10 @@ impl Node {
         put(&mut config, "node.listen", vec![format!("127.0.0.1:{}", self.port)].into());
         // The kernel of a machine that runs tests may not be synchronised.
         put(&mut config, "node.clock", "as_is".into());
-        put(&mut config, "vault.path", text(&self.vault()));
+        // Volumes take the place of the plain folder.
+        if !self.settings.set.iter().any(|(key, _)| key == "vault.volumes") {
+            put(&mut config, "vault.path", text(&self.vault()));
+        }
         put(&mut config, "vault.free_bytes_min", (1 << 20).into());
         put(&mut config, "transcode.program", text(&bin_dir().join("holdfast-transcode")));
         let mut key = Table::new();

@@ -65,6 +65,18 @@ impl Settings {
     }
 }
 
+/// The value of `vault.volumes` for these names and places.
+#[must_use]
+pub fn volumes<'a>(all: impl IntoIterator<Item = (&'a str, PathBuf)>) -> Value {
+    let table = |(name, path): (&str, PathBuf)| {
+        let mut table = Table::new();
+        table.insert("name".into(), name.into());
+        table.insert("path".into(), path.to_string_lossy().into_owned().into());
+        Value::Table(table)
+    };
+    all.into_iter().map(table).collect::<Vec<_>>().into()
+}
+
 /// A customer's settings. Its hash is its id with `-hash` behind it.
 #[derive(Debug, Clone)]
 pub struct Environment(pub(crate) Table);

@@ -251,7 +251,9 @@ impl Node {
         act: impl FnOnce(&Vault) -> Result<T, VaultError> + Send + 'static,
     ) -> Result<T, NodeError> {
         let vault = Arc::clone(&self.vault);
-        let done = blocking::run(move || act(&vault)).await;
+        let done =
+            blocking::run(move || act(&vault).inspect_err(|error| vault.note_failure(error)));
+        let done = done.await;
         Ok(done.map_err(|error| NodeError::Thread(error.to_string()))??)
     }
 

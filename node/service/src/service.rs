@@ -41,7 +41,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     node.settings.start(&node).await.context("starting with the settings of the last time")?;
     node.keys.start(&node).await.context("noting which keys the configuration declares")?;
     let streams = Streams::new();
-    let volumes = Watch::begin(&node).await.context("finding out which volumes are there")?;
+    let volumes =
+        Watch::begin(&node, &streams).await.context("finding out which volumes are there")?;
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;
     let mut sockets = Vec::new();

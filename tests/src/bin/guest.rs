@@ -6,7 +6,8 @@
 //! `guest write DIR SEED`: writes files until it is killed; each is on its way to a console as
 //! `ack NUMBER` once file and folder are synced ·
 //! `guest check DIR SEED COUNT`: fails unless the first COUNT are there, whole ·
-//! `guest ask SOCKET UID JSON`: sends a request as this user and prints the answer.
+//! `guest ask SOCKET UID JSON`: sends a request as this user and prints the answer ·
+//! `guest holds PID TEXT`: fails unless the text is in the memory of a process.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -17,6 +18,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 /// Bytes of the files of `write`: from a small manifest to some chunks of a stream.
 const WRITE_BYTES: std::ops::Range<usize> = 1..400_000;
+
+/// Bytes of memory that are looked through at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -35,8 +39,38 @@ fn main() -> Result<()> {
         ["write", dir, seed] => write(Path::new(dir), seed.parse()?),
         ["check", dir, seed, count] => check(Path::new(dir), seed.parse()?, count.parse()?),
         ["ask", socket, uid, json] => ask(socket, uid.parse()?, json),
+        ["holds", pid, text] => holds(pid, text.as_bytes()),
         _ => bail!("called wrongly: {arguments:?}"),
     }
+}
+
+/// Looks through what a process has in memory, apart from files that are mapped there.
+fn holds(pid: &str, text: &[u8]) -> Result<()> {
+    use std::os::unix::fs::FileExt;
+    let memory = File::open(format!("/proc/{pid}/mem"))?;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps"))?;
+    let mut seen = 0;
+    for map in maps.lines() {
+        let mut words = map.split_whitespace();
+        let (range, rights) = (words.next().context("no range")?, words.next().unwrap_or(""));
+        let (from, to) = range.split_once('-').context("no range")?;
+        let (from, to) = (u64::from_str_radix(from, 16)?, u64::from_str_radix(to, 16)?);
+        if !rights.starts_with("rw") || map.contains('/') {
+            continue;
+        }
+        // Pieces overlap, so that none hides the text across two of them.
+        for at in (from..to).step_by(PIECE_BYTES) {
+            let mut bytes = vec![0; PIECE_BYTES + text.len()];
+            let read = memory.read_at(&mut bytes, at).unwrap_or(0);
+            seen += read;
+            let found = |at: usize| bytes[at..read].starts_with(text);
+            if (0..read).any(|at| bytes[at] == text[0] && found(at)) {
+                return Ok(());
+            }
+        }
+    }
+    ensure!(seen > 1 << 20, "only {seen} bytes of its memory could be read");
+    bail!("not in {seen} bytes")
 }
 
 /// Bytes that follow from a seed, and that nobody else has.

@@ -4,6 +4,7 @@ mod common;
 mod headers;
 mod keys;
 mod power;
+mod service;
 mod units;
 mod variants;
 mod verbs;

@@ -131,7 +131,7 @@ fn an_erasure_that_the_power_cut_off_is_ended_with_a_receipt_for_the_same_volume
     Ok(())
 }
 
-fn cuts() -> Result<u32> {
+pub(crate) fn cuts() -> Result<u32> {
     Ok(std::env::var("HOLDFAST_TEST_CUTS").map_or(Ok(CUTS), |it| it.parse())?)
 }
 

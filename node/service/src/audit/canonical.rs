@@ -9,7 +9,7 @@ use serde_json::{Number, Value};
 const INTEGER_MAX: u64 = (1 << 53) - 1;
 
 /// A value as it is hashed and signed; nothing where it holds what this form has no place for.
-pub(super) fn canonical(value: &Value) -> Option<Vec<u8>> {
+pub(crate) fn canonical(value: &Value) -> Option<Vec<u8>> {
     let mut text = Vec::with_capacity(512);
     put(value, &mut text)?;
     Some(text)

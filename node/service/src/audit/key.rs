@@ -100,7 +100,7 @@ impl PublicKey {
     }
 
     /// Whether a signature, in base64, is this key's for this message.
-    pub(super) fn has_signed(&self, message: &[u8], signature: &str) -> bool {
+    pub(crate) fn has_signed(&self, message: &[u8], signature: &str) -> bool {
         STANDARD.decode(signature).is_ok_and(|signature| {
             UnparsedPublicKey::new(&ED25519, self.0).verify(message, &signature).is_ok()
         })

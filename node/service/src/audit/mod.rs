@@ -26,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::ledger::{Change, Ledger, LedgerError, Observer};
 use crate::nodekey::{KeyError, NodeKey};
+pub(crate) use canonical::canonical;
 pub use carry::Carried;
 pub use chain::{Head, Stretch};
 pub use key::PublicKey;
@@ -94,6 +95,13 @@ pub enum Act {
         carried: u64,
         /// Whether these were all; if not, the rest is in the old ledger, or lost.
         is_whole: bool,
+    },
+    /// A volume was opened over the API.
+    VolumeOpened {
+        /// Which.
+        volume: String,
+        /// With which key: the `machine`'s or the `recovery` key.
+        with: String,
     },
     /// The log was exported.
     Exported,
@@ -187,6 +195,13 @@ impl AuditLog {
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
         self.signer.public()
+    }
+
+    /// The signature of something else that the node vouches for, in base64. What is signed has to be
+    /// a JSON object, which no entry's signed text is mistaken for.
+    #[must_use]
+    pub(crate) fn sign(&self, canonical: &[u8]) -> String {
+        self.signer.sign(canonical)
     }
 
     /// The newest entry, if there is any.

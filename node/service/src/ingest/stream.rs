@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use holdfast_core::RecordingId;
-use holdfast_core::names::Container;
+use holdfast_core::names::{Container, VolumeId};
 use holdfast_core::sniff;
 use tokio::sync::{Notify, OwnedMutexGuard, watch};
 
@@ -287,6 +287,18 @@ impl Streams {
             stream.take_over();
         }
         self.leave(id);
+    }
+
+    /// Ends the streams on a volume that is gone, and closes their files: as long as one is open the
+    /// kernel holds on to the old disk. Their clients resume once it is back.
+    pub async fn leave_volume(&self, volume: VolumeId) {
+        let streams: Vec<_> = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.extract_if(|_, stream| stream.home.volume == Some(volume)).collect()
+        };
+        for (_, stream) in streams {
+            stream.fail(false).await;
+        }
     }
 
     /// Notes that a stream has bytes that are not durable yet.

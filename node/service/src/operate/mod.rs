@@ -5,6 +5,7 @@
 pub mod api;
 mod auth;
 pub mod cli;
+pub mod evidence;
 pub mod files;
 pub mod health;
 mod idempotency;

@@ -11,7 +11,8 @@ use crate::digest;
 use crate::ingest::Streams;
 use crate::node::{Node, NodeError};
 use crate::queue::Work;
-use crate::vault::Home;
+use crate::vault::{Home, VaultError};
+use crate::volumes::AWAY_PAUSE;
 
 /// The worker of the lane [`Lane::Retain`].
 #[derive(Debug)]
@@ -89,6 +90,15 @@ impl Work for Retainer {
     ) -> Option<Event> {
         match self.act(Home::from(&recording), effects).await {
             Ok(event) => event,
+            Err(NodeError::Vault(away @ VaultError::Away { .. })) => {
+                tracing::debug!(recording = %recording.id, error = %away, "waits to be cleared away");
+                let until = self.node.clock.now() + AWAY_PAUSE;
+                let extended = self.node.ledger.extend(recording.id, Lane::Retain, until).await;
+                extended.err().and_then(|error| {
+                    tracing::warn!(recording = %recording.id, %error, "tried again sooner");
+                    None
+                })
+            }
             Err(error) => {
                 tracing::error!(recording = %recording.id, %error, "could not be cleared away; tried again later");
                 None

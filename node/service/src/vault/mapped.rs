@@ -54,6 +54,17 @@ impl Encryption {
         Ok(Self::of_device(std::fs::metadata(path)?.dev()))
     }
 
+    /// Of a place that memory is swapped to: a block device, or a file.
+    #[must_use]
+    pub fn of_swap(path: &Path) -> Self {
+        use std::os::unix::fs::{FileTypeExt, MetadataExt};
+        match std::fs::metadata(path) {
+            Ok(data) if data.file_type().is_block_device() => Self::of_device(data.rdev()),
+            Ok(data) => Self::of_device(data.dev()),
+            Err(_) => Self::None,
+        }
+    }
+
     /// Of the file system that has this device number.
     pub(super) fn of_device(device: u64) -> Self {
         let name = format!("{}:{}", major(device), minor(device));

@@ -32,6 +32,8 @@ use holdfast_core::job;
 use holdfast_core::names::VolumeId;
 use holdfast_core::recording::{FileKind, Recording};
 
+use nix::errno::Errno;
+
 pub use delete::Deletion;
 pub(crate) use disk::Disk;
 use disk::For;
@@ -113,6 +115,23 @@ impl VaultError {
 #[must_use]
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether an I/O error says that a disk is failing, and not that somebody asked for the wrong thing.
+fn is_trouble(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        errno,
+        Some(
+            Errno::EIO
+                | Errno::EROFS
+                | Errno::ENODEV
+                | Errno::ENXIO
+                | Errno::ENOMEDIUM
+                | Errno::EREMOTEIO
+                | Errno::ESHUTDOWN
+        )
+    )
 }
 
 /// A folder in the vault, and what its manifest says.
@@ -286,12 +305,22 @@ impl Vault {
         }
     }
 
-    /// The disk failed at something for a recording.
+    /// Something failed with the file of a recording, which is held open elsewhere.
     pub fn note_trouble(&self, home: Home, error: &io::Error) {
-        if let Ok((volume, _)) = self.find(home)
-            && !is_no_space(error)
+        if is_trouble(error)
+            && let Ok((volume, _)) = self.find(home)
         {
             volume.note_trouble(error);
+        }
+    }
+
+    /// Something failed in here.
+    pub fn note_failure(&self, error: &VaultError) {
+        if let VaultError::Io { path, source, .. } = error
+            && is_trouble(source)
+            && let Some(volume) = self.volumes.iter().find(|it| path.starts_with(it.path()))
+        {
+            volume.note_trouble(source);
         }
     }
 

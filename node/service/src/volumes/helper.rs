@@ -4,7 +4,7 @@
 //! then JSON. `node/volume/src/protocol.rs` describes the verbs. A recovery key goes through here in
 //! memory that is zeroised, and is never logged.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const ANSWER_BYTES_MAX: u32 = 64 << 10;
 /// Longest wait for how the volumes are.
 const STATUS_MAX: Duration = Duration::from_secs(10);
 /// Longest wait for a volume to open: two key derivations, a check of its file system.
-const OPEN_MAX: Duration = Duration::from_mins(10);
+const OPEN_MAX: Duration = Duration::from_secs(50);
 
 /// Why it did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum HelperError {
          box itself with `holdfast-volume status`"
     )]
     Unreachable(std::io::Error),
+    /// It is still at it.
+    #[error("holdfast-volume is still at work; look at `holdfast volumes list` in a minute")]
+    Slow,
     /// It said no.
     #[error("{message}")]
     Refused {
@@ -200,7 +203,10 @@ fn ask<T: DeserializeOwned>(
         peer.read_exact(&mut answer)?;
         Ok(answer)
     };
-    let answer = asked().map_err(HelperError::Unreachable)?;
+    let answer = asked().map_err(|error| match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => HelperError::Slow,
+        _ => HelperError::Unreachable(error),
+    })?;
     match serde_json::from_slice(&answer) {
         Ok(Answer::Ok(value)) => Ok(value),
         Ok(Answer::Error { code, message }) => Err(HelperError::Refused { code, message }),

@@ -20,7 +20,8 @@ use jiff::SignedDuration;
 pub use known::Known;
 
 use crate::config::{Config, Profile};
-use crate::ledger::Filter;
+use crate::ingest::Streams;
+use crate::ledger::{Filter, Ledger, LedgerError};
 use crate::node::{Node, NodeError};
 use crate::service;
 use crate::vault::{Encryption, Home, Standing, Vault, VaultError, VolumeState};
@@ -68,6 +69,14 @@ pub fn say(vault: &Vault) {
     }
 }
 
+/// The volumes that this node has used.
+///
+/// # Errors
+/// [`LedgerError`].
+pub fn known_volumes(ledger: &Ledger) -> Result<Vec<(VolumeId, Known)>, LedgerError> {
+    ledger.read(known::all)
+}
+
 /// What was made of a volume's last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Handled {
@@ -86,6 +95,7 @@ impl Handled {
 #[derive(Debug)]
 pub struct Watch {
     node: Arc<Node>,
+    streams: Arc<Streams>,
     handled: Vec<Handled>,
 }
 
@@ -95,7 +105,7 @@ impl Watch {
     ///
     /// # Errors
     /// [`NodeError`] where the ledger cannot be read or written.
-    pub async fn begin(node: &Arc<Node>) -> Result<Self, NodeError> {
+    pub async fn begin(node: &Arc<Node>, streams: &Arc<Streams>) -> Result<Self, NodeError> {
         let here: Vec<_> = node.vault.volumes().iter().map(handled).collect();
         let written: Vec<_> = here.iter().filter_map(|it| it.written()).collect();
         for (id, known) in node.ledger.read(known::all)? {
@@ -107,7 +117,8 @@ impl Watch {
         }
         let nothing = Handled { id: None, state: VolumeState::Away };
         let handled = here.iter().map(|_| nothing).collect();
-        let mut watch = Self { node: Arc::clone(node), handled };
+        let (node, streams) = (Arc::clone(node), Arc::clone(streams));
+        let mut watch = Self { node, streams, handled };
         watch.follow(&here).await?;
         Ok(watch)
     }
@@ -137,6 +148,9 @@ impl Watch {
             if let Some(gone) = before.written().filter(|id| now.written() != Some(*id)) {
                 known::set_behind(&node, gone, true).await?;
                 node.vault.volumes()[at].set_behind(true);
+                if !now.state.is_there() || now.id != Some(gone) {
+                    self.streams.leave_volume(gone).await;
+                }
             }
             if let Some(id) = now.written().filter(|id| before.written() != Some(*id)) {
                 let known = known::seen(&node, id, name).await?;

@@ -14,6 +14,7 @@ mod recordings;
 mod refusals;
 mod settings;
 mod video;
+mod volumes;
 mod webhooks;
 
 use std::sync::Arc;
@@ -163,6 +164,8 @@ fn to_manage_in_environments() -> OpenApiRouter<Api> {
 fn to_read() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(show_status))
+        .routes(routes!(volumes::list))
+        .routes(routes!(volumes::show_evidence))
         .routes(routes!(accounts::list))
         .routes(routes!(accounts::show))
         .routes(routes!(destinations::list))
@@ -197,6 +200,8 @@ fn to_admin() -> OpenApiRouter<Api> {
         .routes(routes!(keys::show, keys::revoke))
         .routes(routes!(audit::export))
         .routes(routes!(clock::accept))
+        .routes(routes!(volumes::open))
+        .routes(routes!(volumes::recover))
 }
 
 /// What the API tells is personal; no cache keeps it.

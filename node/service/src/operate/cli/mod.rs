@@ -65,6 +65,11 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Webhooks(on) => resources::webhooks::act(&desk(&on.ask)?, &on.act),
         Command::Policy(on) => resources::policy::act(&desk(&on.ask)?, &on.act),
         Command::Clock(on) => resources::clock::act(&desk(&on.ask)?, &on.act),
+        Command::Volumes(on) => resources::volumes::act(&desk(&on.ask)?, &on.act),
+        Command::Evidence(asked) => match &asked.check {
+            Some(file) => resources::volumes::check(file, asked),
+            None => resources::volumes::evidence(&desk(&asked.ask)?),
+        },
         Command::Audit(on) => match &on.act {
             Audit::Verify { file, key, known } => {
                 resources::audit::verify(file, key.as_deref(), known.as_deref(), on.ask.json)

@@ -9,6 +9,7 @@ mod destinations;
 mod environments;
 mod keys;
 mod recordings;
+mod volumes;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ pub use destinations::{DestinationFlags, Destinations};
 pub use environments::{EnvironmentFlags, Environments, LifecycleDays, PersonalSwitch};
 pub use keys::Keys;
 pub use recordings::{ListFilter, RECORDING_STATES, Recordings};
+pub use volumes::Volumes;
 pub use webhooks::{WebhookFlags, Webhooks};
 
 /// What a man page ends with.
@@ -31,7 +33,7 @@ Exit status: 0 done; 1 failed, or refused by the node; 2 called wrongly; 3 there
 
 /// Takes in people's video recordings, has them transcoded, delivers them, deletes them by rule.
 ///
-/// Everything but `run`, `check-config`, `ledger rebuild`, `audit verify`, `completions` and `man`
+/// Everything but `run`, `check-config`, `ledger rebuild`, `audit verify`, `evidence --check`, `completions` and `man`
 /// asks the running node over its Unix socket, which serves root and the node's own user.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, propagate_version = true, after_help = AFTER)]
@@ -77,6 +79,10 @@ pub enum Command {
     Policy(On<Policy>),
     /// Vouch for the node's clock
     Clock(On<Clock>),
+    /// Volumes: how they are, opening them
+    Volumes(On<Volumes>),
+    /// Show how recordings are kept, signed, for an auditor
+    Evidence(Evidence),
     /// Print the API's description, OpenAPI 3.1
     Openapi(Ask),
     /// Mend the ledger
@@ -116,6 +122,20 @@ pub struct On<T: Subcommand> {
     /// What to do
     #[command(subcommand)]
     pub act: T,
+}
+
+/// What to do about evidence.
+#[derive(Debug, Clone, Args)]
+pub struct Evidence {
+    /// How to reach the node and how to answer
+    #[command(flatten)]
+    pub ask: Ask,
+    /// Check a file of evidence instead, without a node
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// The public key that has to have signed it, as PEM or base64; else the one that it names
+    #[arg(long, value_name = "FILE", requires = "check")]
+    pub key: Option<PathBuf>,
 }
 
 /// Settings as a JSON object.

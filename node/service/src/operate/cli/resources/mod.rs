@@ -9,6 +9,7 @@ pub(super) mod environments;
 pub(super) mod keys;
 pub(super) mod policy;
 pub(super) mod recordings;
+pub(super) mod volumes;
 pub(super) mod webhooks;
 
 use serde_json::{Map, Value};
