@@ -49,7 +49,8 @@ pub(super) async fn status(
     let base = format!("/api/v1/ingest/recordings/{id}/files");
     let progress = ingest.node.progress.get(recording.id);
     let pushing = ingest.node.pushing.transfers.of(recording.id);
-    let view = view::view(&recording, progress, pushing, ingest.node.clock.now(), &base);
+    let view = view::view(&recording, progress, pushing, ingest.node.clock.now(), &base)
+        .on(&ingest.node.vault, &recording);
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(view)).into_response())
 }
 

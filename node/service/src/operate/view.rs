@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::deliver::transfers::TransferView;
+use crate::vault::Vault;
 
 /// A recording.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -24,6 +25,10 @@ pub struct RecordingView {
     pub env_id: String,
     /// The account that the environment belonged to.
     pub account_id: Option<String>,
+    /// The volume that its files lie on.
+    pub volume: Option<String>,
+    /// Why its files cannot be had now, where their volume is away. They are not lost.
+    pub unavailable: Option<String>,
     /// Its files' name at destinations, without ending.
     pub name: String,
     /// How it came in.
@@ -135,6 +140,8 @@ pub fn view(
         id: rec.id,
         env_id: rec.env_id.clone(),
         account_id: rec.account_id.clone(),
+        volume: rec.volume.map(|id| id.to_string()),
+        unavailable: None,
         name: rec.name.clone(),
         source: rec.source,
         state: rec.state,
@@ -190,6 +197,17 @@ fn step_view(step: &Attempts) -> StepView {
         next_at: step.next_at,
         waits_for: step.waits_for.clone(),
         error: step.error.clone(),
+    }
+}
+
+impl RecordingView {
+    /// Says on which volume it lies, by name, and whether that is there. Looks at the disk.
+    #[must_use]
+    pub fn on(self, vault: &Vault, rec: &Recording) -> Self {
+        let volume = rec.volume.map(|id| vault.name_of(id));
+        let has_files = !is_deleted(rec) && rec.files.iter().any(File::is_local);
+        let away = has_files.then(|| vault.folder(rec).err()).flatten();
+        Self { volume, unavailable: away.map(|away| away.to_string()), ..self }
     }
 }
 

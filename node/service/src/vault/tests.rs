@@ -43,6 +43,7 @@ fn a_folder_tells_everything_about_its_recording() {
     let raw = vault.create(&rec, 0).unwrap();
     raw.write_all_at(b"bytes", 0).unwrap();
     rec.recovered = true;
+    rec.volume = vault.volumes()[0].id();
     vault.note(&rec).unwrap();
     let found = vault.manifests().unwrap();
     assert_eq!(found.len(), 1);

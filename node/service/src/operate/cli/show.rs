@@ -90,7 +90,8 @@ fn volume_line(volume: &Value) -> String {
     };
     let kept = Bytes(volume["free_bytes_min"].as_u64().unwrap_or(0));
     let (path, how) = (shown(&volume["path"]), shown(&volume["encryption"]));
-    format!("{path}, {how}, {free} ({kept} are kept free)")
+    let why = words(volume, "/why").map(|why| format!(", {}: {why}", shown(&volume["state"])));
+    format!("{path}, {how}, {free} ({kept} are kept free){}", why.unwrap_or_default())
 }
 
 /// Everything about a recording.

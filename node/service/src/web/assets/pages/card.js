@@ -139,6 +139,7 @@ export class Card {
       rec.hold && holdLine(rec.hold, this.#mayManage && this.#act('Lift', 'lift')),
       attempt && h('div', { class: 'next' }, icon('clock'), h('span', {}, attempt.waits_for ? 'Waits until ' : `Attempt ${attempt.attempts + 1} of ${attempt.attempts_max}: `, instant(attempt.next_at)),
         this.#mayManage && this.#act('Retry now', 'retry')),
+      rec.unavailable && h('p', { class: 'explain' }, `Its files cannot be had now: ${rec.unavailable}. They are not lost.`),
       rec.explain && h('p', { class: 'explain' }, rec.explain),
       rec.state === 'failed' && this.#mayManage && h('div', { class: 'next' },
         pushFailed(rec) ? this.#act('Push again', 'push') : this.#act('Try again', 'retry')),

@@ -10,6 +10,10 @@ function troubles(status) {
     const why = clock.detail ?? clock.why ?? 'It stands before an instant that the node has noted, or nobody keeps it right';
     said.unshift(`The node’s clock is not trusted. ${why.replace(/\.?$/, '.')} Nothing is deleted by any rule of time until this is mended.`);
   }
+  for (const { name, state, why } of status.vault ?? []) {
+    if (['away', 'refused', 'read_only', 'failing'].includes(state)) said.push(`The volume ${name} is ${state.replace('_', '-')}: ${why} What was recorded on it is not lost, and waits.`);
+    else if (state === 'full') said.push(`The volume ${name} is full: ${why} Nothing new is recorded on it.`);
+  }
   return said;
 }
 
@@ -24,9 +28,11 @@ export function showBanner(banner, status) {
 
 export function nodeLine(status) {
   const volumes = status.vault ?? [];
-  const vaults = volumes.map(({ encrypted, encryption, path }) => h('span', {
-    class: 'chip', 'data-mood': encrypted ? 'good' : 'warn', title: `${path}${encrypted ? '' : ': whoever has this disk has the recordings.'}`,
-  }, `Vault: ${encryption}`));
+  const vaults = volumes.map(({ name, state, encrypted, encryption, path }) => h('span', {
+    class: 'chip',
+    'data-mood': state !== 'ready' ? 'bad' : encrypted ? 'good' : 'warn',
+    title: `${path}: ${encryption}${encrypted ? '.' : ': whoever has this disk has the recordings.'}`,
+  }, state !== 'ready' ? `${name}: ${state.replace('_', '-')}` : volumes.length > 1 ? `${name}: ${encrypted ? 'encrypted' : 'unencrypted'}` : `Vault: ${encryption}`));
   const warned = (status.destinations ?? []).filter(({ warning }) => warning).map(({ name, kind, warning }) => h('span', {
     class: 'chip', 'data-mood': 'warn', title: warning,
   }, `${name}: ${kind === 'ftp' ? 'plain FTP' : kind}`));
