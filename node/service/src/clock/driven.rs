@@ -1,5 +1,6 @@
 //! Time as a test has it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,6 +16,27 @@ struct Case {
     face: Mutex<Face>,
     /// Wakes whoever sleeps by this clock.
     moved: watch::Sender<u64>,
+    /// For when those who sleep until an instant have set it, and how many of them.
+    alarms: Mutex<BTreeMap<Timestamp, usize>>,
+}
+
+/// Someone sleeps until an instant, for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Alarm<'a> {
+    case: &'a Case,
+    at: Timestamp,
+}
+
+impl Drop for Alarm<'_> {
+    fn drop(&mut self) {
+        let mut alarms = self.case.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sleepers) = alarms.get_mut(&self.at) {
+            *sleepers -= 1;
+            if *sleepers == 0 {
+                alarms.remove(&self.at);
+            }
+        }
+    }
 }
 
 /// What a driven clock shows.
@@ -34,7 +56,11 @@ impl Hands {
     }
 
     pub(super) fn showing(face: Face) -> Self {
-        Self(Arc::new(Case { face: Mutex::new(face), moved: watch::Sender::new(0) }))
+        Self(Arc::new(Case {
+            face: Mutex::new(face),
+            moved: watch::Sender::new(0),
+            alarms: Mutex::default(),
+        }))
     }
 
     /// Time passes: both clocks go on.
@@ -75,6 +101,20 @@ impl Hands {
 
     pub(super) fn face(&self) -> Face {
         *self.lock()
+    }
+
+    /// The next instant until which someone sleeps.
+    #[cfg(test)]
+    pub(crate) fn next_alarm(&self) -> Option<Timestamp> {
+        let alarms = self.0.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        alarms.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Someone sleeps until then.
+    pub(super) fn alarm(&self, at: Timestamp) -> Alarm<'_> {
+        let mut alarms = self.0.alarms.lock().unwrap_or_else(PoisonError::into_inner);
+        *alarms.entry(at).or_default() += 1;
+        Alarm { case: &self.0, at }
     }
 
     /// Wakes when the clock has moved since this was called.

@@ -115,10 +115,10 @@ impl Clock {
     /// instant. A driven clock wakes its sleepers whenever it is moved.
     pub async fn sleep_until(&self, at: Option<Timestamp>, least: Duration, most: Duration) {
         #[cfg(any(test, feature = "test-clock"))]
-        let moved = self.moves();
+        let driven = self.hands().map(|hands| (hands.moves(), at.map(|at| hands.alarm(at))));
         let wait = at.map_or(most, |at| self.until(at).clamp(least, most));
         #[cfg(any(test, feature = "test-clock"))]
-        if let Some(mut moves) = moved {
+        if let Some((mut moves, _alarm)) = driven {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 _ = moves.changed() => {}
@@ -129,9 +129,9 @@ impl Clock {
     }
 
     #[cfg(any(test, feature = "test-clock"))]
-    fn moves(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+    fn hands(&self) -> Option<&Hands> {
         match &self.0.source {
-            Source::Driven(hands) => Some(hands.moves()),
+            Source::Driven(hands) => Some(hands),
             Source::Machine { .. } => None,
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::receivers;
 use super::storage::Mood;
 
 /// Something that goes wrong, or is mended.
@@ -12,6 +13,10 @@ pub(super) enum Fault {
     Store { which: usize, mood: Mood, minutes: u64 },
     /// It is well again.
     StoreWell { which: usize },
+    /// A webhook's receiver is in this mood for so many minutes.
+    Receiver { which: usize, mood: receivers::Mood, minutes: u64 },
+    /// It is well again.
+    ReceiverWell { which: usize },
     /// So many of a hundred jobs of the decoder fail, for so many minutes.
     Decoder { percent: u64, minutes: u64 },
     /// They don't any more.
@@ -62,7 +67,7 @@ impl Luck {
             if chance.percent(25) { 0 } else { chance.from(0, most) }
         };
         Self {
-            faults: few(chance, 12),
+            faults: few(chance, 15),
             crashes: few(chance, 10),
             clocks: if chance.percent(55) { 0 } else { chance.from(1, 4) },
             ledgers: u64::from(chance.percent(15)),
@@ -114,14 +119,20 @@ fn fault(chance: &mut Chance) -> Fault {
         1 | 2 => chance.from(20, 1_000),
         _ => chance.from(1_000, 8_000),
     };
-    match chance.from(0, 9) {
+    match chance.from(0, 12) {
         0..=3 => {
             let moods = [Mood::Down, Mood::Down, Mood::Refusing, Mood::Forgetful, Mood::Slow];
             let mood = moods[chance.index(moods.len())];
             Fault::Store { which: chance.index(3), mood, minutes }
         }
         4..=6 => Fault::Decoder { percent: [40, 80, 100][chance.index(3)], minutes },
-        7 => Fault::Full { minutes: minutes.min(400) },
+        7..=9 => {
+            use receivers::Mood::{Broken, Down, Forgetful, Gone, Overrun, Slow};
+            let moods = [Down, Down, Broken, Overrun, Slow, Forgetful, Gone];
+            let (which, mood) = (chance.index(3), moods[chance.index(moods.len())]);
+            Fault::Receiver { which, mood, minutes }
+        }
+        10 => Fault::Full { minutes: minutes.min(400) },
         _ => Fault::Syncs { files: chance.from(0, 4), ledger: chance.from(0, 3) },
     }
 }

@@ -355,10 +355,19 @@ pub(super) enum Chore {
     Retry(RecordingId),
     /// An account or an environment is another one from now on.
     Change(Kind, String, Value),
+    /// A webhook is tried out.
+    Ping(String),
     /// Someone vouches for the clock, which stands before what was recorded.
     AcceptClock,
     /// Recordings take over what their account and environment say now.
     Sweep,
+}
+
+impl Chore {
+    /// Whether it may change what webhooks are told.
+    pub(super) fn is_about_webhooks(&self) -> bool {
+        matches!(self, Self::Change(Kind::Webhook, ..) | Self::Ping(_))
+    }
 }
 
 /// Does a chore, as the API does. Answers whether it was done.
@@ -372,6 +381,10 @@ pub(super) async fn do_chore(node: Arc<Node>, chore: Chore) -> Result<(), String
             let Value::Object(patch) = patch else { return Err("no patch".into()) };
             let changed = node.settings.change(&node, &by, kind, &id, patch).await;
             return changed.map_err(|error| error.to_string());
+        }
+        Chore::Ping(id) => {
+            let pinged = node.webhooks.ping(&node, &by, &id).await;
+            return pinged.map(drop).map_err(|error| error.to_string());
         }
         Chore::Sweep => {
             return sweep::once(&node).await.map(drop).map_err(|error| error.to_string());

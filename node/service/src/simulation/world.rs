@@ -20,9 +20,10 @@ use super::faults::{Fault, Luck};
 use super::oracle::{Now, Oracle};
 use super::people::{Chore, Client};
 use super::places::{self, Places};
+use super::receivers::Receivers;
 use super::storage::Store;
 use crate::clock::{Clock, Hands};
-use crate::ledger::Ledger;
+use crate::node::Node;
 use errands::{Errands, Turn};
 pub(super) use journal::{Journal, Line};
 pub(super) use life::Life;
@@ -92,6 +93,7 @@ pub(super) struct World {
     disk: Disk,
     stores: [Store; 3],
     decoder: Decoder,
+    receivers: Receivers,
     places: Places,
     chance: Chance,
     clients: Vec<Client>,
@@ -109,6 +111,10 @@ pub(super) struct World {
     /// A time service keeps it.
     is_synchronised: bool,
     ill_at: Duration,
+    /// When anything last went wrong by which the node may have forgotten something.
+    troubled: Option<Duration>,
+    /// When the wall clock was last off.
+    clock_was_off: Option<Duration>,
     /// The process is killed after so many turns.
     killed_after: Option<u64>,
     sweep_is_due: bool,
@@ -127,6 +133,7 @@ impl World {
         let disk = Disk::new(clock.clone(), chance.split());
         let stores = places::stores(&disk, &mut chance);
         let decoder = Decoder::new(&disk, &clock, chance.split());
+        let receivers = Receivers::new(&disk, chance.split());
         let places = Places::new(start, &mut chance);
         let mut world = Self {
             start,
@@ -136,6 +143,7 @@ impl World {
             disk,
             stores,
             decoder,
+            receivers,
             places,
             clients: Vec::new(),
             sent: BTreeMap::new(),
@@ -149,6 +157,8 @@ impl World {
             off_by_s: 0,
             is_synchronised: true,
             ill_at: Duration::ZERO,
+            troubled: None,
+            clock_was_off: None,
             killed_after: None,
             sweep_is_due: false,
             journal: Journal::new(seed),
@@ -207,6 +217,7 @@ impl World {
 
     fn let_pass(&mut self, time: Duration) {
         self.elapsed += time;
+        self.receivers.let_pass(time);
         self.hands.pass(time);
     }
 
@@ -255,6 +266,7 @@ impl World {
                 Ended::Killed | Ended::Stopped | Ended::Unstarted => self.disk.rest(),
             }
             self.ill_at = self.elapsed();
+            self.is_in_trouble();
             self.let_pass(RESTART_PAUSE);
             if self.chance.percent(20) {
                 // It may not get far.
@@ -278,7 +290,7 @@ impl World {
             }
         };
         self.oracle.look_at_everything();
-        self.look(&life.node.ledger);
+        self.look(&life.node);
         loop {
             if let Some(ended) = self.settle(&mut life).await {
                 return ended;
@@ -296,17 +308,44 @@ impl World {
     }
 
     /// The oracle takes in what has happened.
-    fn look(&mut self, ledger: &Ledger) {
+    fn look(&mut self, node: &Node) {
         if self.disk.is_off() {
             return;
         }
-        let is_vouched_for = self.is_synchronised || self.places.is_as_is;
-        let now = Now { elapsed: self.elapsed, wall: self.wall(), is_vouched_for };
+        let (now, ledger) = (self.now(), &node.ledger);
         let told = self.oracle.look(now, ledger, &self.disk, &self.stores, &self.sent);
         for line in told {
             self.journal.note(line);
         }
         self.oracle.decoded(self.decoder.take_started());
+        if !self.oracle.is_blind {
+            let mut chores = self.errands.chores.iter();
+            let is_changing = chores.any(|(chore, _)| chore.is_about_webhooks());
+            let webhooks = &mut self.oracle.webhooks;
+            for line in webhooks.look(node, &self.receivers, is_changing, now) {
+                self.journal.note(line);
+            }
+        }
+    }
+
+    /// The time as an outsider knows it.
+    fn now(&self) -> Now {
+        let is_vouched_for = self.is_synchronised || self.places.is_as_is;
+        Now {
+            elapsed: self.elapsed,
+            wall: self.wall(),
+            is_vouched_for,
+            troubled: self.troubled,
+            clock_was_off: self.clock_was_off,
+        }
+    }
+
+    /// The node may forget something, or count its time wrongly.
+    fn is_in_trouble(&mut self) {
+        self.troubled = Some(self.elapsed);
+        if self.off_by_s != 0 {
+            self.clock_was_off = Some(self.elapsed);
+        }
     }
 
     fn is_well(&self) -> bool {
@@ -335,6 +374,8 @@ impl World {
                 self.nothing_is_late(life);
                 self.oracle.audit_log_holds(&life.node);
                 self.oracle.receipts_are_right(&life.node);
+                self.oracle.webhooks.everything_was_told(self.clock.now(), self.now());
+                self.oracle.webhooks.nothing_waits(&life.node);
                 self.oracle.nothing_is_left(&life.node.ledger, &self.disk, &self.stores);
                 return Some(Ended::Over);
             }
@@ -364,6 +405,7 @@ impl World {
         let (now, ledger) = (self.clock.now(), &life.node.ledger);
         self.oracle.everything_is_accounted_for(now, ledger, &self.disk, &self.stores, &self.sent);
         self.oracle.promises_to_clients(&self.clients);
+        self.oracle.webhooks.everything_was_told(now, self.now());
         self.oracle.receipts_are_right(&life.node);
         for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
             self.begin_chore(life, Chore::Delete(id));
