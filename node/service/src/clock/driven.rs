@@ -14,7 +14,7 @@ pub struct Hands(Arc<Case>);
 #[derive(Debug)]
 struct Case {
     face: Mutex<Face>,
-    /// Wakes whoever sleeps by this clock.
+    /// Wakes whoever sleeps by this clock. Counts how often it was set.
     moved: watch::Sender<u64>,
     /// For when those who sleep until an instant have set it, and how many of them.
     alarms: Mutex<BTreeMap<Timestamp, usize>>,
@@ -65,11 +65,13 @@ impl Hands {
 
     /// Time passes: both clocks go on.
     pub fn pass(&self, time: Duration) {
-        self.turn(|face| {
+        {
+            let mut face = self.lock();
             let moved = SignedDuration::try_from(time).unwrap_or(SignedDuration::MAX);
             face.wall = face.wall.checked_add(moved).unwrap_or(Timestamp::MAX);
             face.boot = face.boot.saturating_add(time);
-        });
+        }
+        self.0.moved.send_modify(|_| {});
     }
 
     /// Someone sets the wall clock, forward or back.
@@ -117,14 +119,14 @@ impl Hands {
         Alarm { case: &self.0, at }
     }
 
-    /// Wakes when the clock has moved since this was called.
+    /// Wakes when the clock has moved since this was called; says how often it was set.
     pub(super) fn moves(&self) -> watch::Receiver<u64> {
         self.0.moved.subscribe()
     }
 
     fn turn(&self, how: impl FnOnce(&mut Face)) {
         how(&mut self.lock());
-        self.0.moved.send_modify(|moves| *moves = moves.wrapping_add(1));
+        self.0.moved.send_modify(|set| *set = set.wrapping_add(1));
     }
 
     fn lock(&self) -> MutexGuard<'_, Face> {

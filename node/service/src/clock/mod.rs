@@ -112,18 +112,27 @@ impl Clock {
     }
 
     /// Sleeps until an instant, for `least` at least and `most` at most; for `most` where there is no
-    /// instant. A driven clock wakes its sleepers whenever it is moved.
+    /// instant. A driven clock wakes its sleepers when so much time has passed by it, and whenever it
+    /// is set.
     pub async fn sleep_until(&self, at: Option<Timestamp>, least: Duration, most: Duration) {
         #[cfg(any(test, feature = "test-clock"))]
         let driven = self.hands().map(|hands| (hands.moves(), at.map(|at| hands.alarm(at))));
         let wait = at.map_or(most, |at| self.until(at).clamp(least, most));
         #[cfg(any(test, feature = "test-clock"))]
         if let Some((mut moves, _alarm)) = driven {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = moves.changed() => {}
+            let (began, set) = (self.boottime(), *moves.borrow_and_update());
+            let sleeping = tokio::time::sleep(wait);
+            tokio::pin!(sleeping);
+            loop {
+                tokio::select! {
+                    () = &mut sleeping => return,
+                    _ = moves.changed() => {}
+                }
+                let has_passed = self.boottime().saturating_sub(began) >= wait;
+                if has_passed || *moves.borrow_and_update() != set {
+                    return;
+                }
             }
-            return;
         }
         tokio::time::sleep(wait).await;
     }

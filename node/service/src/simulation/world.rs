@@ -100,7 +100,7 @@ pub(super) struct World {
     sent: BTreeMap<usize, Vec<u8>>,
     agenda: BTreeMap<(Duration, u64), Act>,
     entered: u64,
-    oracle: Oracle,
+    pub(super) oracle: Oracle,
     errands: Errands,
     is_made: bool,
     must_rebuild: bool,

@@ -48,7 +48,8 @@ pub(super) fn says_what_happened(
     }
     if what.event == Event::Deleted {
         let members = body["data"].as_object().expect("members");
-        let right = ["account_id", "by", "decided_at", "deleted_at", "env_id", "files", "id", "rule"];
+        let right =
+            ["account_id", "by", "decided_at", "deleted_at", "env_id", "files", "id", "rule"];
         let mut members: Vec<_> = members.keys().map(String::as_str).collect();
         members.sort_unstable();
         assert_eq!(members, right, "{body}");
