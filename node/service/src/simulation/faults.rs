@@ -57,6 +57,7 @@ impl Fault {
 pub(super) struct Luck {
     pub(super) faults: u64,
     pub(super) crashes: u64,
+    pub(super) receivers: u64,
     pub(super) clocks: u64,
     pub(super) ledgers: u64,
 }
@@ -67,8 +68,9 @@ impl Luck {
             if chance.percent(25) { 0 } else { chance.from(0, most) }
         };
         Self {
-            faults: few(chance, 15),
+            faults: few(chance, 12),
             crashes: few(chance, 10),
+            receivers: few(chance, 12),
             clocks: if chance.percent(55) { 0 } else { chance.from(1, 4) },
             ledgers: u64::from(chance.percent(15)),
         }
@@ -84,6 +86,9 @@ impl Luck {
         };
         for _ in 0..self.faults {
             plan.push((at(chance), fault(chance)));
+        }
+        for _ in 0..self.receivers {
+            plan.push((at(chance), receiver(chance)));
         }
         for _ in 0..self.crashes {
             let fault = match chance.from(0, 5) {
@@ -113,26 +118,32 @@ impl Luck {
     }
 }
 
-fn fault(chance: &mut Chance) -> Fault {
-    let minutes = match chance.from(0, 4) {
+/// For how many minutes something goes wrong: little, or longer than anybody tries.
+fn some_minutes(chance: &mut Chance) -> u64 {
+    match chance.from(0, 4) {
         0 => chance.from(1, 20),
         1 | 2 => chance.from(20, 1_000),
         _ => chance.from(1_000, 8_000),
-    };
-    match chance.from(0, 12) {
+    }
+}
+
+fn receiver(chance: &mut Chance) -> Fault {
+    use receivers::Mood::{Broken, Down, Forgetful, Gone, Overrun, Slow};
+    let moods = [Down, Down, Broken, Overrun, Slow, Forgetful, Gone];
+    let (which, mood) = (chance.index(3), moods[chance.index(moods.len())]);
+    Fault::Receiver { which, mood, minutes: some_minutes(chance) }
+}
+
+fn fault(chance: &mut Chance) -> Fault {
+    let minutes = some_minutes(chance);
+    match chance.from(0, 9) {
         0..=3 => {
             let moods = [Mood::Down, Mood::Down, Mood::Refusing, Mood::Forgetful, Mood::Slow];
             let mood = moods[chance.index(moods.len())];
             Fault::Store { which: chance.index(3), mood, minutes }
         }
         4..=6 => Fault::Decoder { percent: [40, 80, 100][chance.index(3)], minutes },
-        7..=9 => {
-            use receivers::Mood::{Broken, Down, Forgetful, Gone, Overrun, Slow};
-            let moods = [Down, Down, Broken, Overrun, Slow, Forgetful, Gone];
-            let (which, mood) = (chance.index(3), moods[chance.index(moods.len())]);
-            Fault::Receiver { which, mood, minutes }
-        }
-        10 => Fault::Full { minutes: minutes.min(400) },
+        7 => Fault::Full { minutes: minutes.min(400) },
         _ => Fault::Syncs { files: chance.from(0, 4), ledger: chance.from(0, 3) },
     }
 }
