@@ -379,8 +379,14 @@ pub(super) async fn do_chore(node: Arc<Node>, chore: Chore) -> Result<(), String
         }
         Chore::Change(kind, id, patch) => {
             let Value::Object(patch) = patch else { return Err("no patch".into()) };
+            let mends = kind == Kind::Webhook && patch.get("enabled") == Some(&Value::Bool(true));
             let changed = node.settings.change(&node, &by, kind, &id, patch).await;
-            return changed.map_err(|error| error.to_string());
+            changed.map_err(|error| error.to_string())?;
+            if mends {
+                let mended = node.webhooks.mend(&node, &by, &id).await;
+                mended.map_err(|error| error.to_string())?;
+            }
+            return Ok(());
         }
         Chore::Ping(id) => {
             let pinged = node.webhooks.ping(&node, &by, &id).await;
