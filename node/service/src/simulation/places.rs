@@ -8,8 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::chance::Chance;
+use super::chores::Chore;
 use super::disk::Disk;
-use super::people::Chore;
 use super::receivers::{self, Receivers};
 use super::storage::Store;
 use crate::config::{Config, Destination};

@@ -7,6 +7,7 @@ mod errands;
 mod journal;
 mod life;
 mod trouble;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,16 +15,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::chance::Chance;
+use super::chores::Chore;
 use super::decoder::Decoder;
 use super::disk::Disk;
 use super::faults::{Fault, Luck};
-use super::oracle::{Now, Oracle};
-use super::people::{Chore, Client};
+use super::oracle::Oracle;
+use super::people::Client;
 use super::places::{self, Places};
 use super::receivers::Receivers;
 use super::storage::Store;
 use crate::clock::{Clock, Hands};
-use crate::node::Node;
 use errands::{Errands, Turn};
 pub(super) use journal::{Journal, Line};
 pub(super) use life::Life;
@@ -307,51 +308,6 @@ impl World {
         }
     }
 
-    /// The oracle takes in what has happened.
-    fn look(&mut self, node: &Node) {
-        if self.disk.is_off() {
-            return;
-        }
-        let (now, ledger) = (self.now(), &node.ledger);
-        let told = self.oracle.look(now, ledger, &self.disk, &self.stores, &self.sent);
-        for line in told {
-            self.journal.note(line);
-        }
-        self.oracle.decoded(self.decoder.take_started());
-        if !self.oracle.is_blind {
-            let mut chores = self.errands.chores.iter();
-            let is_changing = chores.any(|(chore, _)| chore.is_about_webhooks());
-            let webhooks = &mut self.oracle.webhooks;
-            for line in webhooks.look(node, &self.receivers, is_changing, now) {
-                self.journal.note(line);
-            }
-        }
-    }
-
-    /// The time as an outsider knows it.
-    fn now(&self) -> Now {
-        let is_vouched_for = self.is_synchronised || self.places.is_as_is;
-        Now {
-            elapsed: self.elapsed,
-            wall: self.wall(),
-            is_vouched_for,
-            troubled: self.troubled,
-            clock_was_off: self.clock_was_off,
-        }
-    }
-
-    /// The node may forget something, or count its time wrongly.
-    fn is_in_trouble(&mut self) {
-        self.troubled = Some(self.elapsed);
-        if self.off_by_s != 0 {
-            self.clock_was_off = Some(self.elapsed);
-        }
-    }
-
-    fn is_well(&self) -> bool {
-        self.disk.is_well() && self.elapsed() >= self.ill_at + WELL && self.off_by_s == 0
-    }
-
     async fn act(&mut self, life: &Life, act: Act) -> Option<Ended> {
         match act {
             Act::Client(number) => self.client(life, number).await,
@@ -383,32 +339,11 @@ impl World {
         None
     }
 
-    fn nothing_is_late(&self, life: &Life) {
-        let is_trusted = life.node.clock_is_trusted().unwrap_or(false);
-        if self.is_well() && is_trusted && self.errands.turns.is_empty() {
-            self.oracle.nothing_too_late(self.clock.now(), &self.disk);
-        }
-    }
-
     async fn client(&mut self, life: &Life, number: usize) {
         let client = &mut self.clients[number];
         if let Some(after) = client.act(life, &self.disk).await {
             let at = self.elapsed() + after;
             self.enter(at, Act::Client(number));
-        }
-    }
-
-    /// What was promised was kept; then everything is deleted.
-    async fn account(&mut self, life: &Life) {
-        self.nothing_is_late(life);
-        assert!(self.is_well(), "a world that was mended is well");
-        let (now, ledger) = (self.clock.now(), &life.node.ledger);
-        self.oracle.everything_is_accounted_for(now, ledger, &self.disk, &self.stores, &self.sent);
-        self.oracle.promises_to_clients(&self.clients);
-        self.oracle.webhooks.everything_was_told(now, self.now());
-        self.oracle.receipts_are_right(&life.node);
-        for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
-            self.begin_chore(life, Chore::Delete(id));
         }
     }
 }

@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::{Act, Ended, Life, World};
 use crate::node::NodeError;
-use crate::simulation::people::{Chore, Client, do_chore};
+use crate::simulation::chores::{Chore, do_chore};
+use crate::simulation::people::Client;
 
 /// Most turns within one instant; more are a loop.
 const TURNS_MAX: usize = 5_000;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use holdfast_core::{Recording, RecordingId};
 
 use super::{Act, Ended, Life, World};
+use crate::simulation::chores::Chore;
 use crate::simulation::faults::Fault;
 use crate::simulation::oracle::RECORDINGS;
-use crate::simulation::people::Chore;
 use crate::simulation::receivers::{self, HOOKS};
 use crate::simulation::storage::Mood;
 
