@@ -41,8 +41,9 @@ impl Node {
     /// One that pushes what comes in, as it is, to the destination. Its clock goes faster, so that
     /// what was interrupted too often does not wait for minutes.
     pub(crate) fn laid_out(destination: &Destination) -> Self {
-        let node = Self::laid_out_for(std::slice::from_ref(destination), "");
-        Self { program: test_clock(), ..node }
+        let mut node = Self::laid_out_for(std::slice::from_ref(destination), "");
+        node.program = test_clock();
+        node
     }
 
     /// The same with several destinations, each with an environment of its name; that of the first is
