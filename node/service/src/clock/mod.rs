@@ -112,26 +112,35 @@ impl Clock {
     }
 
     /// Sleeps until an instant, for `least` at least and `most` at most; for `most` where there is no
-    /// instant. A driven clock wakes its sleepers whenever it is moved.
+    /// instant. A driven clock wakes its sleepers when so much time has passed by it, and whenever it
+    /// is set.
     pub async fn sleep_until(&self, at: Option<Timestamp>, least: Duration, most: Duration) {
         #[cfg(any(test, feature = "test-clock"))]
-        let moved = self.moves();
+        let driven = self.hands().map(|hands| (hands.moves(), at.map(|at| hands.alarm(at))));
         let wait = at.map_or(most, |at| self.until(at).clamp(least, most));
         #[cfg(any(test, feature = "test-clock"))]
-        if let Some(mut moves) = moved {
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = moves.changed() => {}
+        if let Some((mut moves, _alarm)) = driven {
+            let (began, set) = (self.boottime(), *moves.borrow_and_update());
+            let sleeping = tokio::time::sleep(wait);
+            tokio::pin!(sleeping);
+            loop {
+                tokio::select! {
+                    () = &mut sleeping => return,
+                    _ = moves.changed() => {}
+                }
+                let has_passed = self.boottime().saturating_sub(began) >= wait;
+                if has_passed || *moves.borrow_and_update() != set {
+                    return;
+                }
             }
-            return;
         }
         tokio::time::sleep(wait).await;
     }
 
     #[cfg(any(test, feature = "test-clock"))]
-    fn moves(&self) -> Option<tokio::sync::watch::Receiver<u64>> {
+    fn hands(&self) -> Option<&Hands> {
         match &self.0.source {
-            Source::Driven(hands) => Some(hands.moves()),
+            Source::Driven(hands) => Some(hands),
             Source::Machine { .. } => None,
         }
     }

@@ -20,6 +20,10 @@ pub struct Notify {
     pub plain_http: bool,
     /// PEM file with an authority to trust for receivers, beside the usual ones.
     pub ca_file: Option<PathBuf>,
+    /// Who answers in a simulation.
+    #[cfg(test)]
+    #[serde(skip)]
+    pub(crate) simulated: Option<crate::simulation::receivers::Receivers>,
 }
 
 /// Which private, loopback and link-local addresses webhooks may lead to.

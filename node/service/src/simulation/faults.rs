@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::chance::Chance;
+use super::receivers;
 use super::storage::Mood;
 
 /// Something that goes wrong, or is mended.
@@ -12,6 +13,10 @@ pub(super) enum Fault {
     Store { which: usize, mood: Mood, minutes: u64 },
     /// It is well again.
     StoreWell { which: usize },
+    /// A webhook's receiver is in this mood for so many minutes.
+    Receiver { which: usize, mood: receivers::Mood, minutes: u64 },
+    /// It is well again.
+    ReceiverWell { which: usize },
     /// So many of a hundred jobs of the decoder fail, for so many minutes.
     Decoder { percent: u64, minutes: u64 },
     /// They don't any more.
@@ -52,6 +57,7 @@ impl Fault {
 pub(super) struct Luck {
     pub(super) faults: u64,
     pub(super) crashes: u64,
+    pub(super) receivers: u64,
     pub(super) clocks: u64,
     pub(super) ledgers: u64,
 }
@@ -64,6 +70,7 @@ impl Luck {
         Self {
             faults: few(chance, 12),
             crashes: few(chance, 10),
+            receivers: few(chance, 12),
             clocks: if chance.percent(55) { 0 } else { chance.from(1, 4) },
             ledgers: u64::from(chance.percent(15)),
         }
@@ -79,6 +86,9 @@ impl Luck {
         };
         for _ in 0..self.faults {
             plan.push((at(chance), fault(chance)));
+        }
+        for _ in 0..self.receivers {
+            plan.push((at(chance), receiver(chance)));
         }
         for _ in 0..self.crashes {
             let fault = match chance.from(0, 5) {
@@ -108,12 +118,24 @@ impl Luck {
     }
 }
 
-fn fault(chance: &mut Chance) -> Fault {
-    let minutes = match chance.from(0, 4) {
+/// For how many minutes something goes wrong: little, or longer than anybody tries.
+fn some_minutes(chance: &mut Chance) -> u64 {
+    match chance.from(0, 4) {
         0 => chance.from(1, 20),
         1 | 2 => chance.from(20, 1_000),
         _ => chance.from(1_000, 8_000),
-    };
+    }
+}
+
+fn receiver(chance: &mut Chance) -> Fault {
+    use receivers::Mood::{Broken, Down, Forgetful, Gone, Overrun, Slow};
+    let moods = [Down, Down, Broken, Overrun, Slow, Forgetful, Gone];
+    let (which, mood) = (chance.index(3), moods[chance.index(moods.len())]);
+    Fault::Receiver { which, mood, minutes: some_minutes(chance) }
+}
+
+fn fault(chance: &mut Chance) -> Fault {
+    let minutes = some_minutes(chance);
     match chance.from(0, 9) {
         0..=3 => {
             let moods = [Mood::Down, Mood::Down, Mood::Refusing, Mood::Forgetful, Mood::Slow];

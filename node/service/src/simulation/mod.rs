@@ -3,7 +3,8 @@
 //! Real are the core, the ledger with its tables and its writer, the queue and its turns, the workers,
 //! ingest with its protocol, settings, start-up, the rebuild of a ledger, and the vault down to its
 //! file operations. Make-believe are what they stand on: the clock's hands, the disk ([`disk`]), the
-//! destinations ([`storage`]), what decodes ([`decoder`]), and everyone who uses a node ([`people`]).
+//! destinations ([`storage`]), what decodes ([`decoder`]), who is told by webhooks ([`receivers`]), and
+//! everyone who uses a node ([`people`], [`chores`]).
 //! [`faults`] breaks things; [`world`] puts it all together and lets time pass; [`oracle`] watches,
 //! with [`law`], its own reading of the rules.
 //!
@@ -13,6 +14,7 @@
 //! What worlds found wrong with the node is in [`regressions`], each by itself.
 
 mod chance;
+mod chores;
 pub(crate) mod decoder;
 pub(crate) mod disk;
 mod faults;
@@ -21,6 +23,7 @@ mod line;
 mod oracle;
 mod people;
 mod places;
+pub(crate) mod receivers;
 mod regressions;
 pub(crate) mod storage;
 mod tests;

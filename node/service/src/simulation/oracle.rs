@@ -7,6 +7,7 @@ mod account;
 mod known;
 mod receipts;
 mod tests;
+mod told;
 mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,7 @@ use crate::digest;
 use crate::ledger::Ledger;
 use crate::vault::file_name;
 use known::{Known, runs};
+pub(super) use told::Webhooks;
 pub(super) use witness::{Note, Witness};
 
 /// Where the node has its recordings.
@@ -47,6 +49,10 @@ pub(super) struct Oracle {
     looks_at_all: bool,
     /// Files of which receipts went with an older ledger.
     without_receipt: BTreeSet<(RecordingId, FileKind)>,
+    /// What webhooks are told.
+    pub(super) webhooks: Webhooks,
+    /// The ledger could not be read at the last look.
+    pub(super) is_blind: bool,
 }
 
 /// The time as an outsider knows it.
@@ -58,6 +64,10 @@ pub(super) struct Now {
     pub(super) wall: Timestamp,
     /// A time service keeps it, or somebody said that it is to be believed.
     pub(super) is_vouched_for: bool,
+    /// When anything last went wrong by which the node may have forgotten something, in real time.
+    pub(super) troubled: Option<Duration>,
+    /// When the wall clock was last off, likewise.
+    pub(super) clock_was_off: Option<Duration>,
 }
 
 /// What a client sent, by its number.
@@ -92,7 +102,9 @@ impl Oracle {
     ) -> Vec<Line> {
         let mut told = Vec::new();
         let mut touched = BTreeSet::new();
-        for note in self.witness.take(ledger) {
+        let notes = self.witness.take(ledger);
+        self.is_blind = notes.is_none();
+        for note in notes.unwrap_or_default() {
             touched.insert(note.after.id);
             told.push(Line::Changed(Box::new(note.clone())));
             self.note(note, now);
@@ -150,6 +162,7 @@ impl Oracle {
             known.nothing_too_early_for_real(&before, &after, outside.elapsed);
         }
         assert!(before.is_ended() <= after.is_ended(), "{id} came back from its end");
+        self.webhooks.note((&before, &after), now, outside.elapsed);
         known.rec = after;
     }
 
@@ -262,6 +275,7 @@ impl Oracle {
     pub(super) fn begin_anew(&mut self, ledger: &Ledger) -> Vec<String> {
         let mut told = Vec::new();
         self.look_at_everything();
+        self.webhooks.begin_anew();
         drop(self.witness.take(ledger));
         for (id, known) in &mut self.known {
             let gone = known.rec.files.iter().filter(|file| file.deleted_at.is_some());

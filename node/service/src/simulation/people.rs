@@ -1,5 +1,4 @@
-//! Everyone who uses a node: clients that record and upload, go away and come back, and admins that
-//! delete, hold, try again and change settings.
+//! Clients of a node, who record and upload, go away and come back.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use axum::extract::ws::Message;
 use axum::http::{Request, StatusCode};
 use bytes::{BufMut, Bytes, BytesMut};
 use holdfast_core::RecordingId;
-use holdfast_core::recording::{Event, Metadata};
+use holdfast_core::recording::Metadata;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
@@ -22,8 +21,6 @@ use super::line::Line;
 use super::world::Life;
 use crate::digest;
 use crate::ingest;
-use crate::node::Node;
-use crate::settings::{Kind, sweep};
 
 /// A client, with the recording it wants to make.
 pub(super) struct Client {
@@ -344,44 +341,4 @@ impl Client {
         self.is_saved = true;
         self.stage = Stage::Over;
     }
-}
-
-/// What an admin does.
-#[derive(Debug, Clone)]
-pub(super) enum Chore {
-    Delete(RecordingId),
-    Hold(RecordingId),
-    Lift(RecordingId),
-    Retry(RecordingId),
-    /// An account or an environment is another one from now on.
-    Change(Kind, String, Value),
-    /// Someone vouches for the clock, which stands before what was recorded.
-    AcceptClock,
-    /// Recordings take over what their account and environment say now.
-    Sweep,
-}
-
-/// Does a chore, as the API does. Answers whether it was done.
-pub(super) async fn do_chore(node: Arc<Node>, chore: Chore) -> Result<(), String> {
-    let by = "an admin".to_owned();
-    let happened = match chore {
-        Chore::Delete(id) => {
-            return node.delete(id, &by).await.map(drop).map_err(|error| error.to_string());
-        }
-        Chore::Change(kind, id, patch) => {
-            let Value::Object(patch) = patch else { return Err("no patch".into()) };
-            let changed = node.settings.change(&node, &by, kind, &id, patch).await;
-            return changed.map_err(|error| error.to_string());
-        }
-        Chore::Sweep => {
-            return sweep::once(&node).await.map(drop).map_err(|error| error.to_string());
-        }
-        Chore::AcceptClock => {
-            return node.accept_clock(&by).await.map_err(|error| error.to_string());
-        }
-        Chore::Hold(id) => node.step(id, Event::HoldSet { by, reason: "case 1".into() }).await,
-        Chore::Lift(id) => node.step(id, Event::HoldLifted { by }).await,
-        Chore::Retry(id) => node.step(id, Event::RetryRequested { by }).await,
-    };
-    happened.map(drop).map_err(|error| error.to_string())
 }

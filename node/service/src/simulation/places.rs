@@ -8,17 +8,23 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::chance::Chance;
+use super::chores::Chore;
 use super::disk::Disk;
-use super::people::Chore;
+use super::receivers::{self, Receivers};
 use super::storage::Store;
 use crate::config::{Config, Destination};
 use crate::node::Node;
 use crate::settings::Kind;
+use crate::webhooks::event::Event;
+
+/// What the requests of all webhooks are signed with.
+pub(super) const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// Accounts and environments, as they were made, and whether they have to be looked at again.
 pub(super) struct Places {
     accounts: Vec<Value>,
     environments: Vec<Value>,
+    webhooks: Vec<Value>,
     zone: &'static str,
     /// Whether the clock is believed without a time service.
     pub(super) is_as_is: bool,
@@ -33,6 +39,22 @@ pub(super) fn stores(disk: &Disk, chance: &mut Chance) -> [Store; 3] {
 
 fn in_days(now: Timestamp, days: u64) -> Timestamp {
     now + SignedDuration::from_hours(24 * days.cast_signed())
+}
+
+/// A webhook of an environment, with some of all that it could hear of.
+fn webhook(env: usize, chance: &mut Chance) -> Value {
+    let id = receivers::HOOKS[env];
+    let hears_of_all = chance.percent(60);
+    let events = Event::ALL.into_iter().filter(|_| hears_of_all || chance.percent(60));
+    json!({
+        "id": id,
+        "env_id": format!("env{env}"),
+        "url": receivers::url_of(id),
+        "events": events.collect::<Vec<_>>(),
+        "format": if chance.percent(70) { "json" } else { "form" },
+        "enabled": chance.percent(90),
+        "secret": WEBHOOK_SECRET,
+    })
 }
 
 impl Places {
@@ -61,8 +83,12 @@ impl Places {
                 "lifecycle_days": chance.percent(30).then(|| chance.from(1, 30)),
             })
         });
+        let environments = environments.collect();
+        let webhooks = (0..3).filter(|_| chance.percent(70)).collect::<Vec<_>>();
+        let webhooks = webhooks.into_iter().map(|number| webhook(number, chance));
         Self {
-            environments: environments.collect(),
+            webhooks: webhooks.collect(),
+            environments,
             accounts: accounts.into(),
             zone: ["Europe/Bucharest", "UTC", "America/New_York"][chance.index(3)],
             is_as_is: chance.percent(25),
@@ -70,12 +96,13 @@ impl Places {
         }
     }
 
-    pub(super) fn config(&self, stores: &[Store]) -> Config {
+    pub(super) fn config(&self, stores: &[Store], receivers: &Receivers) -> Config {
         let (zone, clock) = (self.zone, if self.is_as_is { "as_is" } else { "synchronised" });
         let text =
             format!("[node]\nzone = \"{zone}\"\nclock = \"{clock}\"\n[vault]\npath = \"/vault\"\n");
         let mut config =
             Config::parse(&text, &PathBuf::from("node.toml")).expect("a configuration");
+        config.notify.simulated = Some(receivers.clone());
         config.destinations = stores.iter().cloned().map(Destination::Simulated).collect();
         config
     }
@@ -84,10 +111,29 @@ impl Places {
     pub(super) async fn make(&self, node: &Arc<Node>) {
         let accounts = self.accounts.iter().map(|account| (Kind::Account, account));
         let environments = self.environments.iter().map(|env| (Kind::Environment, env));
-        for (kind, thing) in accounts.chain(environments) {
+        let webhooks = self.webhooks.iter().map(|hook| (Kind::Webhook, hook));
+        for (kind, thing) in accounts.chain(environments).chain(webhooks) {
             let Value::Object(given) = thing.clone() else { continue };
             node.settings.create(node, "an admin", kind, given).await.expect("a setting");
         }
+    }
+
+    /// The id of a webhook, if there is one.
+    pub(super) fn any_webhook(&self, chance: &mut Chance) -> Option<String> {
+        let which = chance.index(self.webhooks.len());
+        self.webhooks.get(which).and_then(|hook| hook["id"].as_str()).map(str::to_owned)
+    }
+
+    /// A webhook is turned on or off.
+    pub(super) fn change_webhook(&self, id: Option<String>, chance: &mut Chance) -> Chore {
+        let patch = json!({ "enabled": chance.percent(50) });
+        id.map_or(Chore::Sweep, |id| Chore::Change(Kind::Webhook, id, patch))
+    }
+
+    /// Has all webhooks told things from now on, also those whose receivers said that they are gone.
+    pub(super) fn turn_webhooks_on(&self) -> impl Iterator<Item = Chore> + '_ {
+        let ids = self.webhooks.iter().filter_map(|hook| hook["id"].as_str());
+        ids.map(|id| Chore::Change(Kind::Webhook, id.to_owned(), json!({ "enabled": true })))
     }
 
     /// Id and hash of an environment.

@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::chance::Chance;
 use super::disk::Disk;
 use super::places::{self, Places};
+use super::receivers::Receivers;
 use crate::audit::AuditLog;
 use crate::clock::{Clock, Hands};
 use crate::ledger::{Ledger, LedgerError, Place, from_vault};
@@ -100,7 +101,8 @@ async fn a_hold_whose_lifting_was_not_committed_is_still_in_the_folder() {
     let (disk, now) = (disk(), at("2026-01-01T00:00:00Z"));
     let mut chance = Chance::new(1);
     let stores = places::stores(&disk, &mut chance);
-    let config = Places::new(now, &mut chance).config(&stores);
+    let receivers = Receivers::new(&disk, chance.split());
+    let config = Places::new(now, &mut chance).config(&stores, &receivers);
     let clock = Clock::driven(&Hands::at(now));
     let (key, place) = (NodeKey::of(&[7; 32]).unwrap(), Place::Simulated(disk.ledger()));
     let node = Node::assemble(config, clock, vault(&disk), key, &place, Vec::new()).unwrap();

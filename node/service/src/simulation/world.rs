@@ -7,6 +7,7 @@ mod errands;
 mod journal;
 mod life;
 mod trouble;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,15 +15,16 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::chance::Chance;
+use super::chores::Chore;
 use super::decoder::Decoder;
 use super::disk::Disk;
 use super::faults::{Fault, Luck};
-use super::oracle::{Now, Oracle};
-use super::people::{Chore, Client};
+use super::oracle::Oracle;
+use super::people::Client;
 use super::places::{self, Places};
+use super::receivers::Receivers;
 use super::storage::Store;
 use crate::clock::{Clock, Hands};
-use crate::ledger::Ledger;
 use errands::{Errands, Turn};
 pub(super) use journal::{Journal, Line};
 pub(super) use life::Life;
@@ -92,13 +94,14 @@ pub(super) struct World {
     disk: Disk,
     stores: [Store; 3],
     decoder: Decoder,
+    receivers: Receivers,
     places: Places,
     chance: Chance,
     clients: Vec<Client>,
     sent: BTreeMap<usize, Vec<u8>>,
     agenda: BTreeMap<(Duration, u64), Act>,
     entered: u64,
-    oracle: Oracle,
+    pub(super) oracle: Oracle,
     errands: Errands,
     is_made: bool,
     must_rebuild: bool,
@@ -109,6 +112,10 @@ pub(super) struct World {
     /// A time service keeps it.
     is_synchronised: bool,
     ill_at: Duration,
+    /// When anything last went wrong by which the node may have forgotten something.
+    troubled: Option<Duration>,
+    /// When the wall clock was last off.
+    clock_was_off: Option<Duration>,
     /// The process is killed after so many turns.
     killed_after: Option<u64>,
     sweep_is_due: bool,
@@ -127,6 +134,7 @@ impl World {
         let disk = Disk::new(clock.clone(), chance.split());
         let stores = places::stores(&disk, &mut chance);
         let decoder = Decoder::new(&disk, &clock, chance.split());
+        let receivers = Receivers::new(&disk, chance.split());
         let places = Places::new(start, &mut chance);
         let mut world = Self {
             start,
@@ -136,6 +144,7 @@ impl World {
             disk,
             stores,
             decoder,
+            receivers,
             places,
             clients: Vec::new(),
             sent: BTreeMap::new(),
@@ -149,6 +158,8 @@ impl World {
             off_by_s: 0,
             is_synchronised: true,
             ill_at: Duration::ZERO,
+            troubled: None,
+            clock_was_off: None,
             killed_after: None,
             sweep_is_due: false,
             journal: Journal::new(seed),
@@ -207,6 +218,7 @@ impl World {
 
     fn let_pass(&mut self, time: Duration) {
         self.elapsed += time;
+        self.receivers.let_pass(time);
         self.hands.pass(time);
     }
 
@@ -255,6 +267,7 @@ impl World {
                 Ended::Killed | Ended::Stopped | Ended::Unstarted => self.disk.rest(),
             }
             self.ill_at = self.elapsed();
+            self.is_in_trouble();
             self.let_pass(RESTART_PAUSE);
             if self.chance.percent(20) {
                 // It may not get far.
@@ -278,7 +291,7 @@ impl World {
             }
         };
         self.oracle.look_at_everything();
-        self.look(&life.node.ledger);
+        self.look(&life.node);
         loop {
             if let Some(ended) = self.settle(&mut life).await {
                 return ended;
@@ -293,24 +306,6 @@ impl World {
                 self.pass(&mut life, next.0 - self.elapsed()).await;
             }
         }
-    }
-
-    /// The oracle takes in what has happened.
-    fn look(&mut self, ledger: &Ledger) {
-        if self.disk.is_off() {
-            return;
-        }
-        let is_vouched_for = self.is_synchronised || self.places.is_as_is;
-        let now = Now { elapsed: self.elapsed, wall: self.wall(), is_vouched_for };
-        let told = self.oracle.look(now, ledger, &self.disk, &self.stores, &self.sent);
-        for line in told {
-            self.journal.note(line);
-        }
-        self.oracle.decoded(self.decoder.take_started());
-    }
-
-    fn is_well(&self) -> bool {
-        self.disk.is_well() && self.elapsed() >= self.ill_at + WELL && self.off_by_s == 0
     }
 
     async fn act(&mut self, life: &Life, act: Act) -> Option<Ended> {
@@ -335,6 +330,8 @@ impl World {
                 self.nothing_is_late(life);
                 self.oracle.audit_log_holds(&life.node);
                 self.oracle.receipts_are_right(&life.node);
+                self.oracle.webhooks.everything_was_told(self.clock.now(), self.now());
+                self.oracle.webhooks.nothing_waits(&life.node);
                 self.oracle.nothing_is_left(&life.node.ledger, &self.disk, &self.stores);
                 return Some(Ended::Over);
             }
@@ -342,31 +339,11 @@ impl World {
         None
     }
 
-    fn nothing_is_late(&self, life: &Life) {
-        let is_trusted = life.node.clock_is_trusted().unwrap_or(false);
-        if self.is_well() && is_trusted && self.errands.turns.is_empty() {
-            self.oracle.nothing_too_late(self.clock.now(), &self.disk);
-        }
-    }
-
     async fn client(&mut self, life: &Life, number: usize) {
         let client = &mut self.clients[number];
         if let Some(after) = client.act(life, &self.disk).await {
             let at = self.elapsed() + after;
             self.enter(at, Act::Client(number));
-        }
-    }
-
-    /// What was promised was kept; then everything is deleted.
-    async fn account(&mut self, life: &Life) {
-        self.nothing_is_late(life);
-        assert!(self.is_well(), "a world that was mended is well");
-        let (now, ledger) = (self.clock.now(), &life.node.ledger);
-        self.oracle.everything_is_accounted_for(now, ledger, &self.disk, &self.stores, &self.sent);
-        self.oracle.promises_to_clients(&self.clients);
-        self.oracle.receipts_are_right(&life.node);
-        for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
-            self.begin_chore(life, Chore::Delete(id));
         }
     }
 }

@@ -119,9 +119,7 @@ impl<'t> Outbox<'t> {
     fn admit(&mut self, hook: &mut HookRow, message: &mut Message) -> u64 {
         let number = hook.made;
         hook.made += 1;
-        let mut random = [0; ID_RANDOM_BYTES];
-        // The number tells a webhook's messages apart; without randomness the rest can be guessed.
-        let _ = aws_lc_rs::rand::fill(&mut random);
+        let random = schedule::random::<ID_RANDOM_BYTES>();
         message.id = format!("msg_{number:08x}{}", crate::digest::hex(&random));
         number
     }
@@ -230,7 +228,7 @@ impl<'t> Outbox<'t> {
             hook.gone_at.get_or_insert(now);
         }
         message.tried(outcome.attempt, outcome.response_head);
-        let (failed, random) = (message.attempts, schedule::random());
+        let (failed, [random]) = (message.attempts, schedule::random());
         let next_at =
             schedule::next_at(failed, message.created_at, now, random, outcome.asked_wait);
         match next_at.filter(|_| !is_success && !is_gone && !message.by_hand) {

@@ -52,11 +52,16 @@ pub(super) fn asked(status: u16, retry_after: &str, now: Timestamp) -> Option<Si
     Some(at.timestamp().duration_since(now))
 }
 
-/// A random byte; without randomness the waits are the longest, which is good enough.
-pub(super) fn random() -> u8 {
-    let mut byte = [0];
-    let _ = aws_lc_rs::rand::fill(&mut byte);
-    byte[0]
+/// Random bytes; without randomness zeroes, which is good enough: waits are the longest then, and a
+/// message's number tells it apart from others.
+pub(super) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[cfg(test)]
+    if crate::simulation::fill(&mut bytes) {
+        return bytes;
+    }
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    bytes
 }
 
 /// An interval in whole milliseconds.

@@ -11,7 +11,7 @@ use anyhow::Context;
 use holdfast_core::recording::Metadata;
 use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, LOCATION, RETRY_AFTER};
-use reqwest::{Response, redirect};
+use reqwest::{Request, Response, redirect};
 
 use super::event::Format;
 use super::message::{Message, Outcome, Try};
@@ -39,6 +39,9 @@ const ERROR_CHARS_MAX: usize = 300;
 pub(super) struct Sender {
     http: reqwest::Client,
     targets: Targets,
+    /// Who answers in a simulation.
+    #[cfg(test)]
+    simulated: Option<crate::simulation::receivers::Receivers>,
 }
 
 impl Sender {
@@ -61,13 +64,18 @@ impl Sender {
             anyhow::ensure!(!authorities.is_empty(), "{}: it holds no certificate", at());
             builder = builder.tls_certs_merge(authorities);
         }
-        // A simulation starts a node thousands of times, and has nobody to send to.
+        // A simulation starts a node thousands of times, and nothing of it leaves the process.
         #[cfg(test)]
-        if crate::simulation::is_here() {
+        if notify.simulated.is_some() {
             builder = builder.tls_certs_only([]);
         }
         let http = builder.build().context("TLS for webhooks cannot be set up")?;
-        Ok(Self { http, targets })
+        Ok(Self {
+            http,
+            targets,
+            #[cfg(test)]
+            simulated: notify.simulated.clone(),
+        })
     }
 
     /// Tries to deliver a message.
@@ -123,7 +131,16 @@ impl Sender {
             .header("webhook-signature", signature)
             .header("x-pipe-signature", pipe)
             .body(body);
-        request.send().await.map_err(|error| reason(&error))
+        self.carry(request.build().map_err(|error| reason(&error))?).await
+    }
+
+    /// Has a request answered.
+    async fn carry(&self, request: Request) -> Result<Response, String> {
+        #[cfg(test)]
+        if let Some(receivers) = &self.simulated {
+            return receivers.answer(&request).await;
+        }
+        self.http.execute(request).await.map_err(|error| reason(&error))
     }
 }
 

@@ -25,7 +25,8 @@ use crate::node::Node;
 const PLACES_PER_HOOK: usize = 4;
 /// Deliveries at once.
 const PLACES: usize = 64;
-/// Longest that the worker sleeps before it looks at the clock again.
+/// Shortest and longest that the worker sleeps before it looks at the clock again.
+const SLEEP_MIN: Duration = Duration::from_millis(1);
 const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after the ledger failed.
 const FAILED_PAUSE: Duration = Duration::from_secs(10);
@@ -45,20 +46,21 @@ pub async fn run(node: Arc<Node>) {
             }
             worker.round().await
         };
-        let sleep = match done.await {
-            Ok(None) => continue,
-            Ok(Some(sleep)) => sleep,
+        let done = done.await;
+        let (at, least, most) = match &done {
+            Ok(Next::AtOnce) => continue,
+            Ok(Next::At(at)) => (*at, SLEEP_MIN, SLEEP_MAX),
             Err(error) => {
                 tracing::error!(%error, "webhooks wait until the ledger answers");
                 is_new = true;
-                FAILED_PAUSE
+                (None, FAILED_PAUSE, FAILED_PAUSE)
             }
         };
         tokio::select! {
             ended = worker.running.join_next(), if !worker.running.is_empty() => worker.ended(ended),
-            () = tokio::time::sleep(sleep) => {}
-            _ = commits.changed(), if sleep != FAILED_PAUSE => {}
-            _ = settings.changed(), if sleep != FAILED_PAUSE => settings.mark_changed(),
+            () = node.clock.sleep_until(at, least, most) => {}
+            _ = commits.changed(), if done.is_ok() => {}
+            _ = settings.changed(), if done.is_ok() => settings.mark_changed(),
             () = node.stop.cancelled() => {}
         }
     }
@@ -76,6 +78,14 @@ pub(super) struct Ended {
     hook_number: u64,
     number: u64,
     is_success: bool,
+}
+
+/// When there is something to do again.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Next {
+    AtOnce,
+    /// Then, as far as is known now.
+    At(Option<Timestamp>),
 }
 
 /// A webhook, as the worker sees it.
@@ -171,8 +181,8 @@ impl Worker {
         Ok(())
     }
 
-    /// Starts what can be started; answers how long there is nothing to do, or that there is more.
-    pub(super) async fn round(&mut self) -> Result<Option<Duration>, LedgerError> {
+    /// Starts what can be started; answers when there is more to do.
+    pub(super) async fn round(&mut self) -> Result<Next, LedgerError> {
         // In this order: whatever touched it before is committed once there are more commits.
         let touched = self.node.webhooks.listeners.touched();
         let commits = *self.commits.borrow();
@@ -197,11 +207,9 @@ impl Worker {
             is_more |= self.serve(&id, now).await?;
         }
         if is_more {
-            return Ok(None);
+            return Ok(Next::AtOnce);
         }
-        let next_at = self.slots.values().filter_map(|slot| slot.next_at).min();
-        let sleep = next_at.map_or(SLEEP_MAX, |at| self.node.clock.until(at).min(SLEEP_MAX));
-        Ok(Some(sleep.max(Duration::from_millis(1))))
+        Ok(Next::At(self.slots.values().filter_map(|slot| slot.next_at).min()))
     }
 
     /// Does what is to be done for a webhook; `true` where it is to be looked at again at once.
@@ -361,7 +369,7 @@ async fn deliver(node: Arc<Node>, hook: Arc<Webhook>, key: (u64, u64), message: 
     if let Err(error) = noting.await {
         tracing::error!(webhook = id, %error, "a delivery could not be noted; it is repeated");
         // Not at once: the receiver is not to be flooded because our disk is full.
-        tokio::time::sleep(FAILED_PAUSE).await;
+        node.clock.sleep_until(None, FAILED_PAUSE, FAILED_PAUSE).await;
     }
     Ended { id, hook_number: key.0, number: key.1, is_success }
 }

@@ -109,6 +109,8 @@ impl History {
             elapsed: now.duration_since(start()).unsigned_abs(),
             wall: now + SignedDuration::from_secs(self.off_by_s),
             is_vouched_for: true,
+            troubled: None,
+            clock_was_off: None,
         };
         self.rec = after.clone();
         self.oracle.note(Note { before, after, events, now }, outside);

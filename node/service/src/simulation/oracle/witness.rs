@@ -44,18 +44,18 @@ impl Witness {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was committed since it was last asked; nothing as long as the ledger cannot be read.
-    pub(super) fn take(&self, ledger: &Ledger) -> Vec<Note> {
+    /// What was committed since it was last asked; `None` as long as the ledger cannot be read.
+    pub(super) fn take(&self, ledger: &Ledger) -> Option<Vec<Note>> {
         let committed = ledger.read(|read| match read.open_table(WITNESSED) {
             Ok(table) => Ok(table.get(())?.map_or(0, |value| value.value())),
             Err(TableError::TableDoesNotExist(_)) => Ok(0),
             Err(error) => Err(error.into()),
         });
-        let Ok(committed) = committed else { return Vec::new() };
+        let committed = committed.ok()?;
         let mut notes = self.notes();
         notes.keep(committed);
         notes.taken += notes.notes.len() as u64;
-        std::mem::take(&mut notes.notes)
+        Some(std::mem::take(&mut notes.notes))
     }
 
     /// The ledger is a new one.

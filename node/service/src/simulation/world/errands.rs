@@ -9,7 +9,8 @@ use tokio::task::JoinHandle;
 
 use super::{Act, Ended, Life, World};
 use crate::node::NodeError;
-use crate::simulation::people::{Chore, Client, do_chore};
+use crate::simulation::chores::{Chore, do_chore};
+use crate::simulation::people::Client;
 
 /// Most turns within one instant; more are a loop.
 const TURNS_MAX: usize = 5_000;
@@ -45,6 +46,9 @@ impl World {
                 }
                 return Some(Ended::Killed);
             }
+            if !self.disk.is_well() || self.off_by_s != 0 {
+                self.is_in_trouble();
+            }
             // With its time paused, the runtime gets here when nobody else has anything to do.
             tokio::time::sleep(Duration::from_millis(1)).await;
             if self.disk.is_off() {
@@ -56,7 +60,7 @@ impl World {
                     self.clients[index].hear().await;
                 }
             }
-            self.look(&life.node.ledger);
+            self.look(&life.node);
             if !has_begun && !has_ended {
                 return None;
             }
@@ -113,18 +117,24 @@ impl World {
             self.sweep_is_due = true;
             return;
         }
-        let chore = match (self.chance.from(0, 11), self.any_recording()) {
+        let webhook = self.places.any_webhook(&mut self.chance);
+        let chore = match (self.chance.from(0, 14), self.any_recording()) {
             (10, _) => Chore::AcceptClock,
             (0..=1, Some(id)) => Chore::Delete(id),
             (2..=3, Some(id)) => Chore::Hold(id),
             (4..=5, Some(id)) => Chore::Lift(id),
             (6..=7, Some(id)) => Chore::Retry(id),
+            (11..=12, _) => self.places.change_webhook(webhook, &mut self.chance),
+            (13, _) => webhook.map_or(Chore::Sweep, Chore::Ping),
             _ => self.places.change(self.clock.now(), &mut self.chance),
         };
         self.begin_chore(life, chore);
     }
 
     pub(super) fn begin_chore(&mut self, life: &Life, chore: Chore) {
+        if chore.is_about_webhooks() {
+            self.oracle.webhooks.are_changed();
+        }
         let node = Arc::clone(&life.node);
         let doing = tokio::spawn(do_chore(node, chore.clone()));
         self.errands.chores.push((chore, doing));
@@ -180,6 +190,7 @@ impl World {
     pub(super) async fn pass(&mut self, life: &mut Life, most: Duration) {
         let is_busy = !self.errands.turns.is_empty()
             || !self.errands.chores.is_empty()
+            || self.receivers.are_busy()
             || self.clients.iter().any(Client::is_connected);
         let mut step = most;
         for lane in Lane::ALL {
@@ -194,6 +205,9 @@ impl World {
                 let wait = self.clock.until(at).max(rest.saturating_sub(self.elapsed()));
                 step = step.min(wait);
             }
+        }
+        if let Some(at) = self.hands.next_alarm() {
+            step = step.min(self.clock.until(at));
         }
         if is_busy {
             step = step.min(Duration::from_millis(self.chance.from(500, STEP_MS_MAX)));

@@ -23,6 +23,7 @@ use crate::service;
 use crate::simulation::storage::Store;
 use crate::transcode::Transcoder;
 use crate::vault::{self, Vault};
+use crate::webhooks;
 
 /// A node that runs.
 pub(in crate::simulation) struct Life {
@@ -51,7 +52,7 @@ impl World {
             (self.must_rebuild, self.is_rebuilt) = (false, true);
             self.oracle.witness.begin_anew();
         }
-        let config = self.places.config(&self.stores);
+        let config = self.places.config(&self.stores, &self.receivers);
         let witness = Arc::clone(&self.oracle.witness);
         let node = Node::assemble(config, self.clock.clone(), vault, key, &place, vec![witness])?;
         node.audit.note_start(&node.ledger, &node.config, node.clock.now()).await?;
@@ -76,6 +77,7 @@ impl World {
         let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), TaskTracker::new());
         drop(tokio::spawn(clock::watch::run(Arc::clone(&node))));
         drop(tokio::spawn(abandon::run(Arc::clone(&node))));
+        drop(tokio::spawn(webhooks::worker::run(Arc::clone(&node))));
         drop(tokio::spawn(ingest::run_commits(Arc::clone(&node), Arc::clone(&streams))));
         let of = || Arc::clone(&node);
         Ok(Life {

@@ -6,15 +6,20 @@ use std::time::Duration;
 use holdfast_core::{Recording, RecordingId};
 
 use super::{Act, Ended, Life, World};
+use crate::simulation::chores::Chore;
 use crate::simulation::faults::Fault;
 use crate::simulation::oracle::RECORDINGS;
-use crate::simulation::people::Chore;
+use crate::simulation::receivers::{self, HOOKS};
 use crate::simulation::storage::Mood;
 
 impl World {
     pub(super) async fn fault(&mut self, life: &Life, fault: Fault) -> Option<Ended> {
         self.note(format!("{fault:?}"));
         self.ill_at = self.elapsed();
+        self.is_in_trouble();
+        if fault.is_of_the_clock() || fault == Fault::ClockRight {
+            self.clock_was_off = Some(self.elapsed());
+        }
         let now = self.elapsed();
         let later = |minutes: u64| now + Duration::from_secs(60 * minutes);
         match fault {
@@ -23,6 +28,13 @@ impl World {
                 self.enter(later(minutes), Act::Fault(Fault::StoreWell { which }));
             }
             Fault::StoreWell { which } => self.stores[which].set_mood(Mood::Well),
+            Fault::Receiver { which, mood, minutes } => {
+                self.receivers.set_mood(HOOKS[which], mood);
+                self.enter(later(minutes), Act::Fault(Fault::ReceiverWell { which }));
+            }
+            Fault::ReceiverWell { which } => {
+                self.receivers.set_mood(HOOKS[which], receivers::Mood::Well);
+            }
             Fault::Decoder { percent, minutes } => {
                 self.decoder.set_failing(percent);
                 self.enter(later(minutes), Act::Fault(Fault::DecoderWell));
@@ -86,7 +98,7 @@ impl World {
         tokio::time::sleep(Duration::from_secs(1)).await;
         if !self.disk.is_off() {
             self.end_turns().await;
-            self.look(&life.node.ledger);
+            self.look(&life.node);
         }
     }
 
@@ -117,12 +129,16 @@ impl World {
         });
         self.stores.iter().for_each(|store| store.set_mood(Mood::Well));
         self.decoder.set_failing(0);
+        self.receivers.mend();
         self.disk.set_full(false);
         self.disk.fail_syncs(0, 0);
         self.disk.rest();
         self.set_clock_right(life);
         self.sweep_is_due = true;
         self.begin_chore(life, Chore::AcceptClock);
+        for chore in self.places.turn_webhooks_on().collect::<Vec<_>>() {
+            self.begin_chore(life, chore);
+        }
         for id in self.oracle.known.keys().copied().collect::<Vec<_>>() {
             self.begin_chore(life, Chore::Lift(id));
         }
