@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use tempfile::TempDir;
 
 use crate::tools::output;
@@ -22,10 +22,43 @@ impl Disk {
     /// # Errors
     /// If it cannot be made or mounted.
     pub fn new(bytes: u64) -> Result<Self> {
+        Self::made_with(bytes, &[])
+    }
+
+    /// The same, whose file system can encrypt folders.
+    ///
+    /// # Errors
+    /// If it cannot be made or mounted, or the kernel cannot encrypt folders.
+    pub fn encrypting(bytes: u64) -> Result<Self> {
+        let feature = "/sys/fs/ext4/features/encryption";
+        ensure!(
+            fs::exists(feature)?,
+            "this kernel cannot encrypt folders (no {feature}): run the tests on one with \
+             CONFIG_FS_ENCRYPTION"
+        );
+        Self::made_with(bytes, &["-O", "encrypt"])
+    }
+
+    fn made_with(bytes: u64, options: &[&str]) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("holdfast-disk-").tempdir()?;
         let image = dir.path().join("image");
         File::create(&image)?.set_len(bytes)?;
-        output(Command::new("/sbin/mkfs.ext4").args(["-q", "-m", "0"]).arg(&image))?;
+        let mkfs = ["-q", "-m", "0"].iter().chain(options);
+        output(Command::new("/sbin/mkfs.ext4").args(mkfs).arg(&image))?;
+        Self::of(dir)
+    }
+
+    /// A disk that is a copy of this image.
+    ///
+    /// # Errors
+    /// If it cannot be mounted.
+    pub fn copy_of(image: &Path) -> Result<Self> {
+        let dir = tempfile::Builder::new().prefix("holdfast-disk-").tempdir()?;
+        output(Command::new("cp").arg("--sparse=always").arg(image).arg(dir.path().join("image")))?;
+        Self::of(dir)
+    }
+
+    fn of(dir: TempDir) -> Result<Self> {
         let disk = Self { dir };
         fs::create_dir(disk.path())?;
         disk.put_back()?;
@@ -83,6 +116,23 @@ impl Disk {
         let how = if is_read_only { "remount,ro" } else { "remount,rw" };
         output(as_root("mount").args(["-o", how]).arg(self.path()))?;
         Ok(())
+    }
+
+    /// The file that it is in.
+    #[must_use]
+    pub fn image(&self) -> PathBuf {
+        self.dir.path().join("image")
+    }
+
+    /// Unmounts it, does something with its image, and mounts it again. Nothing on it may be open.
+    ///
+    /// # Errors
+    /// If it is in use, or what was to be done fails.
+    pub fn unmounted<T>(&self, act: impl FnOnce(&Path) -> Result<T>) -> Result<T> {
+        output(as_root("umount").arg(self.path()))?;
+        let done = act(&self.image());
+        self.put_back()?;
+        done
     }
 
     /// Where it is mounted.

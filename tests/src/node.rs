@@ -104,6 +104,11 @@ impl Node {
         self.write_config()
     }
 
+    /// Runs this program instead, from the next start on.
+    pub fn run_by(&mut self, program: &Path) {
+        self.settings.program = Some(program.into());
+    }
+
     /// Starts the program, again if it ran before, and waits until it is ready.
     ///
     /// # Errors

@@ -93,7 +93,8 @@ impl Node {
         std::fs::create_dir_all(state_path)
             .with_context(|| format!("cannot make the state folder {}", state_path.display()))?;
         volumes::check_state(&config)?;
-        let vault = Vault::of(&config.vault, config.node.profile)?;
+        let vault = Vault::of(&config.vault, config.node.profile)?
+            .with_erasure(&config.vault.means(&config.node, clock.now()))?;
         volumes::say(&vault);
         let ledger_path = ledger::path(&config);
         let is_missing = std::fs::metadata(&ledger_path).map_or(true, |data| data.len() == 0);
@@ -119,7 +120,7 @@ impl Node {
         place: &Place,
         mut observers: Vec<Arc<dyn Observer>>,
     ) -> anyhow::Result<Arc<Self>> {
-        let audit = AuditLog::new(&key)?;
+        let audit = AuditLog::new(&key)?.with_erased(vault.erased_keys());
         let webhooks = Webhooks::open(&config)?;
         let zone = retention::zone(&config.node.zone);
         let pushing = Pushing::new(Bandwidth::new(&config.deliver.bandwidth, &clock, &zone));

@@ -21,9 +21,10 @@ use crate::listen::{Listener, Places};
 use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
-use crate::vault::{Home, Vault};
+use crate::vault::erasure::ErasureError;
+use crate::vault::{Home, Vault, VaultError};
 use crate::volumes::Watch;
-use crate::{operate, queue, settings, tls, web, webhooks};
+use crate::{operate, queue, retain, settings, tls, web, webhooks};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
 const PAGE: usize = 500;
@@ -143,6 +144,17 @@ pub(crate) async fn take_in(node: &Arc<Node>, home: Home) -> anyhow::Result<()> 
             node.ledger.insert(ledger::after_restart(&recording, node.clock.now())).await?;
             Ok(())
         }
+        // Its deletion was begun before the ledger was lost.
+        Err(VaultError::Erasure(ErasureError::Erased { .. })) => {
+            node.with_vault(move |vault| vault.delete(home, &[], true)).await?;
+            tracing::warn!(recording = %id, "its key was erased, and its folder is gone now as well");
+            Ok(())
+        }
+        // Unknown is what is not understood, not what cannot be read yet (rule 3.3).
+        Err(error @ VaultError::Erasure(_)) => {
+            tracing::error!(recording = %id, %error, "in the vault, but not in the ledger: left alone");
+            Ok(())
+        }
         _ => take_in_unknown(node, home).await,
     }
 }
@@ -182,6 +194,7 @@ fn start_workers(
     start(&workers, node, pushes_max, &Arc::new(Deliverer::new(Arc::clone(node))));
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
+    workers.spawn(retain::epochs::run(Arc::clone(node)));
     workers.spawn(clock::watch::run(Arc::clone(node)));
     workers.spawn(deliver::abandon::run(Arc::clone(node)));
     workers.spawn(settings::sweep::run(Arc::clone(node)));

@@ -24,9 +24,10 @@ pub fn make(device: &Path, label: &str, owner: (u32, u32), discards: bool) -> Re
     let extended = format!("{discard},root_owner={uid}:{gid}");
     let inodes = BYTES_PER_INODE.to_string();
     let device = device.to_string_lossy();
-    let arguments =
-        ["-q", "-F", "-m", "0", "-b", "4096", "-i", &inodes, "-E", &extended, "-L", label, &device];
-    children::run("mkfs.ext4", arguments).map(drop)
+    let sizes = ["-q", "-F", "-m", "0", "-b", "4096", "-i", &inodes, "-E", &extended];
+    // So that each recording can have a key of its own (docs/security/erasure.md).
+    let rest = ["-O", "encrypt", "-L", label, &device];
+    children::run("mkfs.ext4", sizes.into_iter().chain(rest)).map(drop)
 }
 
 /// Replays the journal and mends what can be mended without asking, then mounts.

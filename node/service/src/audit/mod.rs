@@ -12,6 +12,7 @@ mod canonical;
 mod carry;
 mod chain;
 mod configuration;
+mod epochs;
 mod key;
 mod line;
 mod receipt;
@@ -26,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::Config;
 use crate::ledger::{Change, Ledger, LedgerError, Observer};
 use crate::nodekey::{KeyError, NodeKey};
+use crate::vault::erasure::ErasedKeys;
 pub(crate) use canonical::canonical;
 pub use carry::Carried;
 pub use chain::{Head, Stretch};
@@ -103,6 +105,12 @@ pub enum Act {
         /// With which key: the `machine`'s or the `recovery` key.
         with: String,
     },
+    /// The key of an epoch was destroyed, and so were those of all epochs before it. Keys of recordings
+    /// that were wrapped under them ceased to exist.
+    EpochDestroyed {
+        /// Which one.
+        epoch: u64,
+    },
     /// The log was exported.
     Exported,
 }
@@ -123,6 +131,7 @@ pub enum Configured {
 #[derive(Debug, Clone)]
 pub struct AuditLog {
     signer: Arc<Signer>,
+    erased: ErasedKeys,
 }
 
 impl AuditLog {
@@ -131,7 +140,13 @@ impl AuditLog {
     /// # Errors
     /// [`KeyError::Failed`] where the library refuses.
     pub fn new(key: &NodeKey) -> Result<Self, KeyError> {
-        Ok(Self { signer: Arc::new(Signer::new(key)?) })
+        Ok(Self { signer: Arc::new(Signer::new(key)?), erased: ErasedKeys::default() })
+    }
+
+    /// The same log, whose receipts say under which epoch a recording's key was wrapped.
+    #[must_use]
+    pub fn with_erased(self, erased: ErasedKeys) -> Self {
+        Self { erased, ..self }
     }
 
     /// The observer that writes down what happens to recordings.
@@ -276,7 +291,9 @@ impl AuditLog {
 impl Observer for AuditLog {
     fn changed(&self, write: &WriteTransaction, change: &Change<'_>) -> Result<(), LedgerError> {
         let Some(before) = change.before else { return Ok(()) };
-        for (by, happened) in receipt::told(before, change.events, change.now) {
+        let epoch = self.erased.epoch_of(before.id);
+        for (by, mut happened) in receipt::told(before, change.events, change.now) {
+            happened.note_epoch(epoch);
             self.add(write, change.now, &by, &happened)?;
         }
         Ok(())

@@ -26,6 +26,9 @@ pub(super) enum Happened {
         #[serde(flatten)]
         by_rule: ByRule,
         files: Vec<Gone>,
+        /// The epoch under which the recording's key was wrapped, where that was erased with them.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        key_epoch: Option<u64>,
     },
     /// A file was deleted from our own storage.
     Withdrawn {
@@ -46,6 +49,15 @@ pub(super) enum Happened {
     HoldLifted { recording: RecordingId, env_id: String },
     /// Somebody had a step tried again.
     RetryRequested { recording: RecordingId, env_id: String },
+}
+
+impl Happened {
+    /// Notes in a receipt that the recording's key was erased.
+    pub(super) fn note_epoch(&mut self, epoch: Option<u64>) {
+        if let Self::FilesDeleted { key_epoch, .. } = self {
+            *key_epoch = epoch;
+        }
+    }
 }
 
 /// A rule, as a word and by its number.
@@ -150,7 +162,8 @@ fn receipts(before: &Recording, after: &Recording) -> Vec<Told> {
     let receipt = |(rule, files): (Option<Rule>, Vec<Gone>)| {
         let (recording, env_id) = (after.id, after.env_id.clone());
         let by_rule = ByRule::from(rule);
-        (asked_by(after, rule), Happened::FilesDeleted { recording, env_id, by_rule, files })
+        let deleted = Happened::FilesDeleted { recording, env_id, by_rule, files, key_epoch: None };
+        (asked_by(after, rule), deleted)
     };
     by_rule.into_iter().map(receipt).collect()
 }

@@ -6,6 +6,7 @@
 //! entry is one fault, named.
 
 mod chain;
+mod keys;
 mod report;
 
 use std::io::{self, BufRead, Read};
@@ -15,6 +16,8 @@ use serde_json::Value;
 use super::key::PublicKey;
 use super::line::{Flaw, Hash, Unsealed, from_hex, unseal};
 use chain::Chain;
+use keys::Keys;
+pub use keys::{Destroyed, ErasedKeys};
 pub use report::{Entry, Fault, FaultKind, Report};
 
 /// Longest line, in bytes. An entry is a few hundred.
@@ -81,6 +84,7 @@ struct Check {
     line: u64,
     start: Option<Start>,
     chain: Chain,
+    erased: Keys,
 }
 
 impl Check {
@@ -95,6 +99,7 @@ impl Check {
             line: 0,
             start: None,
             chain: Chain::default(),
+            erased: Keys::default(),
         })
     }
 
@@ -150,6 +155,7 @@ impl Check {
                 self.found_known |= self.known.is_some_and(|known| {
                     known == line.hash || (known == prev && seq > 1 && self.chain.is_empty())
                 });
+                self.erased.take(line.members.get("what"), made_at);
                 let entry = Entry { seq, at: made_at, hash: line.hash };
                 return self.chain.take(at, entry, prev, line.key());
             }
@@ -203,6 +209,7 @@ impl Check {
             newest,
             keys: self.chain.keys.into_iter().collect(),
             key_was_believed: self.is_believed,
+            erased_keys: self.erased.report(),
             faults: self.chain.faults,
             gave_up,
         }

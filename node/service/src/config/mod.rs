@@ -31,7 +31,7 @@ pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Profile, Tls};
 pub use timetable::{Timetable, TimetableError};
-pub use vault::{PLAIN_VOLUME, Vault, VaultVolume};
+pub use vault::{Erasure, PLAIN_VOLUME, Vault, VaultVolume};
 pub use webhook::{Notify, PrivateTargets, Webhook};
 pub use work::{Deliver, Ingest, Transcode};
 
@@ -178,6 +178,8 @@ impl Config {
         let connections = self.node.connections_per_address_max as u64;
         check_range("node.connections_per_address_max", connections, 8, 1_000_000)?;
         check_range("node.idle_ms_max", self.node.idle_ms_max, 1_000, 3_600_000)?;
+        let month_ms = 31 * 86_400_000;
+        check_range("vault.erasure_epoch_ms", self.vault.erasure_epoch_ms, 1_000, month_ms)?;
         check_range("ingest.commit_ms", self.ingest.commit_ms, 1, 10_000)?;
         check_range("ingest.stall_ms_max", self.ingest.stall_ms_max, 100, 3_600_000)?;
         check_range("ingest.chunk_bytes_max", self.ingest.chunk_bytes_max as u64, 1_024, 16 << 20)?;

@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::Profile;
+use super::{Node, Profile};
 use crate::vault::Demands;
+use crate::vault::erasure::Means;
 
 /// What the one volume of a vault that is a plain folder is called.
 pub const PLAIN_VOLUME: &str = "vault";
@@ -30,6 +32,24 @@ pub struct Vault {
     /// none is given.
     #[serde(default)]
     pub free_bytes_again: Option<u64>,
+    /// What deleting a recording does to its bytes.
+    #[serde(default)]
+    pub erasure: Erasure,
+    /// How long after a deletion the key may last that opens an older image of the disk, in
+    /// milliseconds.
+    #[serde(default = "erasure_epoch_ms")]
+    pub erasure_epoch_ms: u64,
+}
+
+/// `[vault] erasure`: what deleting a recording does to its bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Erasure {
+    /// They are left for the file system to overwrite some day.
+    #[default]
+    Unlink,
+    /// Each recording is encrypted with a key of its own, which is destroyed.
+    Keys,
 }
 
 /// `[[vault.volumes]]`
@@ -49,11 +69,22 @@ const fn yes() -> bool {
     true
 }
 
+fn erasure_epoch_ms() -> u64 {
+    24 * 3_600_000
+}
+
 fn free_bytes_min() -> u64 {
     512 << 20
 }
 
 impl Vault {
+    /// What its recordings are erased with.
+    #[must_use]
+    pub fn means<'a>(&self, node: &'a Node, now: Timestamp) -> Means<'a> {
+        let makes_keys = self.erasure == Erasure::Keys;
+        Means { makes_keys, state_path: &node.state_path, now }
+    }
+
     /// What is asked of each volume.
     #[must_use]
     pub fn demands(&self, profile: Profile) -> Vec<Demands> {

@@ -1,5 +1,6 @@
 //! One attempt: every destination that may be pushed to now gets its pending files, in order.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use holdfast_core::attempts::{Failure, Fault};
@@ -15,6 +16,7 @@ use super::progress::Progress;
 use super::worker::{find, name_at};
 use super::{FileToPush, PushError};
 use crate::node::Node;
+use crate::vault::Home;
 use crate::vault::VaultError;
 use crate::volumes::AWAY_PAUSE;
 
@@ -121,12 +123,15 @@ async fn push(
 ) -> Result<(), PushError> {
     let ours = |sentence: String| PushError { fault: Fault::Ours, sentence };
     let destination = find(node, name)?;
-    let file = to_push(node, recording, name, kind)?;
+    let home = Home::from(recording);
+    let lent = node.with_vault(move |vault| vault.lend(home, kind)).await;
+    let lent = lent.map_err(|error| ours(error.to_string()))?;
+    let file = to_push(node, recording, name, kind, lent.path)?;
     let began = node.clock.now();
     let of = Of { recording: recording.id, destination: name.to_owned(), kind };
     let listed = node.pushing.transfers.begin(of, file.bytes, file.progress.clone(), began);
     let pushed = destination.push(&file).await;
-    drop(listed);
+    drop((listed, lent.lease));
     let took = node.clock.now().duration_since(began);
     let tried = Tried {
         at: began,
@@ -154,6 +159,7 @@ fn to_push(
     recording: &Recording,
     destination: &str,
     kind: FileKind,
+    path: PathBuf,
 ) -> Result<FileToPush, PushError> {
     let file = recording.file(kind).ok_or_else(|| PushError {
         fault: Fault::Ours,
@@ -163,10 +169,7 @@ fn to_push(
     let limits = node.settings.limits(destination);
     let limiters = node.pushing.bandwidth.limiters(destination, &limits.bandwidth);
     Ok(FileToPush {
-        path: node
-            .vault
-            .file(recording, kind)
-            .map_err(|error| PushError { fault: Fault::Ours, sentence: error.to_string() })?,
+        path,
         name: name_at(recording, kind),
         kind,
         bytes: file.bytes,

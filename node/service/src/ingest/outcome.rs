@@ -33,10 +33,9 @@ pub(super) async fn playback(
         ));
     }
     let bytes = ingest.streams.received(recording.id).unwrap_or(recording.bytes);
-    let path = ingest.node.vault.file(&recording, FileKind::Raw);
-    let path = path.map_err(|away| Problem::unavailable(files::away(&away)))?;
+    let lent = files::lend(&ingest.node, &recording, FileKind::Raw).await?;
     let media_type = recording.container.map_or("video/webm", Container::media_type);
-    Ok(files::serve_file(&path, Some(bytes), media_type, None, &headers, &method).await)
+    Ok(files::serve_file(&lent.path, Some(bytes), media_type, None, &headers, &method).await)
 }
 
 /// `GET /api/v1/ingest/recordings/{id}`

@@ -56,7 +56,8 @@ pub enum RebuildError {
 /// [`RebuildError`]; the old ledger is then still there, under its own name or its new one.
 pub fn rebuild(config: &Config, now: Timestamp) -> Result<RebuildReport, RebuildError> {
     let path = super::path(config);
-    let vault = Vault::of(&config.vault, config.node.profile)?;
+    let vault = Vault::of(&config.vault, config.node.profile)?
+        .with_erasure(&config.vault.means(&config.node, now))?;
     // Whole under another name first: a node that finds half a ledger would take the rest for unknown.
     let new = path.with_extension("redb.new");
     let audit = AuditLog::new(&NodeKey::load_or_make(&config.node.state_path)?)?;

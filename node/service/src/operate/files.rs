@@ -25,9 +25,10 @@ use tokio_util::io::ReaderStream;
 use super::range::{Asked, Wanted, asked};
 use super::view::is_deleted;
 use crate::deliver::{Destination, Pieces, PushError, Reading};
-use crate::node::Node;
+use crate::node::{Node, NodeError};
 use crate::problem::Problem;
-use crate::vault::VaultError;
+use crate::vault::erasure::Lent;
+use crate::vault::{Home, VaultError};
 
 /// How much of a file is read at a time, in bytes.
 const PIECE_BYTES: usize = 256 << 10;
@@ -107,11 +108,11 @@ async fn find_and_serve(
     }
     let media_type = media_type(kind, rec.container);
     if file.is_local() {
-        let path = match node.vault.file(rec, kind) {
-            Ok(path) => path,
-            Err(error) => {
+        let Lent { path, lease: _lease } = match lend(node, rec, kind).await {
+            Ok(lent) => lent,
+            Err(problem) => {
                 let elsewhere = from_destinations(node, rec, file, headers, method).await;
-                return elsewhere.map_err(|_| Problem::unavailable(away(&error)));
+                return elsewhere.map_err(|_| problem);
             }
         };
         let grows = kind == FileKind::Raw && rec.state == State::Receiving;
@@ -126,8 +127,23 @@ async fn find_and_serve(
 }
 
 /// What to say of a file on a volume that is away.
-pub(crate) fn away(error: &VaultError) -> String {
+fn away(error: &VaultError) -> String {
     format!("this file cannot be read now: {error}. Nothing of it is lost; try again later")
+}
+
+/// Where a file of a recording lies in the vault, for as long as it takes to open it.
+///
+/// # Errors
+/// Where its volume is away, or its key cannot be had.
+pub(crate) async fn lend(node: &Node, rec: &Recording, kind: FileKind) -> Result<Lent, Problem> {
+    let home = Home::from(rec);
+    node.with_vault(move |vault| vault.lend(home, kind)).await.map_err(|error| match error {
+        NodeError::Vault(error) if error.is_away() => Problem::unavailable(away(&error)),
+        error => {
+            tracing::error!(recording = %rec.id, "cannot read a recording's file: {error}");
+            Problem::unavailable("this file cannot be read now; the node's log says more")
+        }
+    })
 }
 
 /// Serves a file from the first destination that can be read.

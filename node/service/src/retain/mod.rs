@@ -1,5 +1,7 @@
 //! Recovering what its client left, and deleting what the core says is due (contract 3).
 
+pub mod epochs;
+
 use std::sync::Arc;
 
 use holdfast_core::recording::{Event, FileKind, Recording};

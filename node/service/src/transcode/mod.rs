@@ -172,10 +172,12 @@ impl Transcoder {
         cancel: &CancellationToken,
     ) -> Result<Event, TranscodeError> {
         let (id, home) = (recording.id, Home::from(recording));
-        let opened = self
-            .node
-            .with_vault(move |vault| Ok((vault.read_raw(home)?, vault.work_folder(home)?)));
-        let (raw, work) = opened.await?;
+        let opened = self.node.with_vault(move |vault| {
+            // For as long as the child may make files.
+            let lease = vault.lease(home)?;
+            Ok((lease, vault.read_raw(home)?, vault.work_folder(home)?))
+        });
+        let (_lease, raw, work) = opened.await?;
         let settings = &self.node.config.transcode;
         let job = Job {
             outputs: recording.policy.outputs,

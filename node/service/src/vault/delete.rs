@@ -51,6 +51,18 @@ pub(super) fn delete(
     Ok(outcome)
 }
 
+/// Removes a whole folder whose key was erased: nothing in it has a name any more that means something.
+pub(super) fn delete_erased(disk: &Disk, folder: &Path) -> Result<Deletion, VaultError> {
+    if !disk.is_folder(folder) {
+        return Ok(Deletion::AlreadyGone);
+    }
+    remove_tree(disk, folder)?;
+    if let Some(parent) = folder.parent() {
+        sync_folder(disk, parent)?;
+    }
+    Ok(Deletion::Deleted)
+}
+
 fn sync_folder(disk: &Disk, path: &Path) -> Result<(), VaultError> {
     disk.sync_folder(path).map_err(VaultError::io("sync", path))
 }

@@ -6,6 +6,7 @@
 //!                          raw             the bytes as they came
 //!                          main.mp4  snapshot.jpg  filmstrip.jpg
 //!                          work/           what a transcoding attempt is making; worthless otherwise
+//! {volume}/keys/{id}                       the folder's key, where recordings have keys (erasure/)
 //! ```
 //!
 //! Invariants: a file that has its name is whole and durable; a name is made by renaming a synced
@@ -15,6 +16,7 @@
 
 mod delete;
 mod disk;
+pub mod erasure;
 mod home;
 mod manifest;
 mod mapped;
@@ -38,6 +40,7 @@ pub use delete::Deletion;
 pub(crate) use disk::Disk;
 use disk::For;
 pub use disk::VaultFile;
+use erasure::{Erasure, ErasureError};
 pub use home::Home;
 pub use mapped::Encryption;
 pub use volume::{Demands, Standing, Volume, VolumeState};
@@ -87,6 +90,9 @@ pub enum VaultError {
         /// How.
         reason: String,
     },
+    /// A key of a recording is wanting, or cannot be made.
+    #[error(transparent)]
+    Erasure(#[from] ErasureError),
 }
 
 impl VaultError {
@@ -99,8 +105,10 @@ impl VaultError {
     pub fn is_no_space(&self) -> bool {
         match self {
             Self::NoRoom { .. } => true,
-            Self::Io { source, .. } => is_no_space(source),
-            Self::Manifest { .. } | Self::Away { .. } => false,
+            Self::Io { source, .. } | Self::Erasure(ErasureError::Io { source, .. }) => {
+                is_no_space(source)
+            }
+            Self::Manifest { .. } | Self::Away { .. } | Self::Erasure(_) => false,
         }
     }
 
@@ -145,6 +153,7 @@ pub struct Vault {
     looking: Mutex<()>,
     /// What volumes were called that this node has used.
     known: RwLock<HashMap<VolumeId, String>>,
+    erasure: Option<Erasure>,
 }
 
 /// How a volume was, and is.
@@ -204,7 +213,8 @@ impl Vault {
 
     fn assemble(disk: Disk, demands: Vec<Demands>) -> Self {
         let volumes = demands.into_iter().map(Volume::new).collect();
-        let vault = Self { disk, volumes, looking: Mutex::default(), known: RwLock::default() };
+        let (looking, known) = (Mutex::default(), RwLock::default());
+        let vault = Self { disk, volumes, looking, known, erasure: None };
         vault.look();
         vault
     }

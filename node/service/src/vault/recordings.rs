@@ -25,7 +25,10 @@ impl Vault {
         volume.check_room(&self.disk, bytes)?;
         let parent = volume.recordings();
         let folder = parent.join(recording.id.to_string());
+        // Its key comes first: a folder without one is taken for one that never had any.
+        self.mint(volume.path(), recording.id)?;
         self.disk.make_folder(&folder, false).map_err(VaultError::io("make", &folder))?;
+        let _lease = self.lease_of(volume, &folder, recording.id)?;
         let path = folder.join(file_name(FileKind::Raw));
         let raw = self.disk.open(&path, For::New).map_err(VaultError::io("make", &path))?;
         manifest::write(&self.disk, &folder, recording)?;
@@ -69,6 +72,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] where what is there cannot be made durable.
     pub fn with_length(&self, mut recording: Recording) -> Result<Recording, VaultError> {
+        let _lease = self.lease(&recording)?;
         if recording.state == State::Receiving && self.disk.is_folder(&self.folder(&recording)?) {
             let path = self.file(&recording, FileKind::Raw)?;
             let raw = self.open_raw(&recording)?;
@@ -79,6 +83,7 @@ impl Vault {
     }
 
     fn open_file(&self, home: Home, what_for: For) -> Result<VaultFile, VaultError> {
+        let _lease = self.lease(home)?;
         let path = self.file(home, FileKind::Raw)?;
         self.disk.open(&path, what_for).map_err(VaultError::io("open", &path))
     }
@@ -88,6 +93,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError`], where there is none for one.
     pub fn raw_modified(&self, home: impl Into<Home>) -> Result<Timestamp, VaultError> {
+        let home = home.into();
+        let _lease = self.lease(home)?;
         let path = self.file(home, FileKind::Raw)?;
         self.disk.modified(&path).map_err(VaultError::io("look at", &path))
     }
@@ -111,6 +118,7 @@ impl Vault {
             Err(error) => return Err(error),
         };
         if self.disk.is_folder(&folder) {
+            let _lease = self.lease(home)?;
             manifest::write(&self.disk, &folder, recording)
         } else {
             Ok(())
@@ -132,6 +140,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError`] where it cannot be read.
     pub fn manifest(&self, home: impl Into<Home>) -> Result<Recording, VaultError> {
+        let home = home.into();
+        let _lease = self.lease(home)?;
         manifest::read(&self.disk, &self.folder(home)?)
     }
 
@@ -188,6 +198,8 @@ impl Vault {
     /// # Errors
     /// [`VaultError::Io`].
     pub fn work_folder(&self, home: impl Into<Home>) -> Result<PathBuf, VaultError> {
+        let home = home.into();
+        let _lease = self.lease(home)?;
         let work = self.folder(home)?.join(WORK);
         delete::remove_tree(&self.disk, &work)?;
         self.disk.make_folder(&work, false).map_err(VaultError::io("make", &work))?;
@@ -203,6 +215,8 @@ impl Vault {
         home: impl Into<Home>,
         kinds: &[FileKind],
     ) -> Result<Vec<NewFile>, VaultError> {
+        let home = home.into();
+        let _lease = self.lease(home)?;
         let folder = self.folder(home)?;
         let work = folder.join(WORK);
         let mut files = Vec::new();
@@ -221,7 +235,7 @@ impl Vault {
         Ok(files)
     }
 
-    /// Unlinks files of a recording, durably; with `folder`, its whole folder.
+    /// Unlinks files of a recording, durably; with `folder`, its whole folder, after its key was erased.
     ///
     /// # Errors
     /// [`VaultError::Io`]; repeating it goes on.
@@ -231,8 +245,14 @@ impl Vault {
         kinds: &[FileKind],
         folder: bool,
     ) -> Result<Deletion, VaultError> {
-        let (volume, path) = self.find(home.into())?;
-        let deletion = delete::delete(&self.disk, &path, kinds, folder)?;
+        let home = home.into();
+        let (volume, path) = self.find(home)?;
+        let deletion = if folder && self.erase_key(volume, &path, home.id)? {
+            delete::delete_erased(&self.disk, &path)?
+        } else {
+            let _lease = self.lease_of(volume, &path, home.id)?;
+            delete::delete(&self.disk, &path, kinds, folder)?
+        };
         // What was not found may lie on a disk that was pulled at this moment.
         volume.check(&self.disk)?;
         Ok(deletion)

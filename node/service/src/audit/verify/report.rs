@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use super::super::line::Hash;
+use super::keys::ErasedKeys;
 use crate::digest::hex;
 
 /// What was found.
@@ -23,6 +24,8 @@ pub struct Report {
     pub keys: Vec<String>,
     /// No key was given; the one in the export was believed.
     pub key_was_believed: bool,
+    /// What became of keys of recordings that were deleted; nothing where none had one.
+    pub erased_keys: Option<ErasedKeys>,
     /// What is wrong, some 1,000 things at most.
     pub faults: Vec<Fault>,
     /// Too much was wrong; the rest was not looked at.

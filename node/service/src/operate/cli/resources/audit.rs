@@ -109,6 +109,21 @@ fn sound(report: &Report) -> String {
     lines.line("last", format!("{}, entry {}", last.at, last.seq));
     lines.line("last digest", crate::digest::hex(&last.hash));
     lines.line("signed with", report.keys.join(", "));
+    if let Some(keys) = report.erased_keys {
+        let until = keys.destroyed.map_or_else(String::new, |destroyed| {
+            format!(
+                "; the newest end of an epoch is that of {}, at {}",
+                destroyed.epoch, destroyed.at
+            )
+        });
+        lines.line(
+            "erased keys",
+            format!(
+                "{} receipts, {} of keys that ceased to exist{until}",
+                keys.receipts, keys.ceased
+            ),
+        );
+    }
     if report.key_was_believed {
         lines.0.push_str(
             "No key was given, so the export's own was believed: nothing was damaged by accident.\n",
