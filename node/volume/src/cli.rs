@@ -10,9 +10,9 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use crate::config::Config;
 use crate::confirm::Confirmation;
 use crate::error::Error;
-use crate::keys::{RecoveryKey, Secret};
+use crate::keys::{RecoveryKey, Secret, tpm2};
 use crate::luks::{Closing, Luks};
-use crate::status::Status;
+use crate::status::{Status, TriesTpm};
 use crate::volume::Volume;
 use crate::{backup, erasing, state, status};
 
@@ -104,6 +104,17 @@ pub enum Command {
     /// Serve one request of the service on standard input, which is its socket
     #[command(hide = true)]
     Serve,
+    /// Unseal the key of one token, for this program itself
+    #[command(hide = true)]
+    Unseal {
+        /// The device or file with the header
+        header: PathBuf,
+        /// The token's number
+        token: i32,
+        /// A simulated TPM
+        #[arg(long)]
+        tpm: Option<String>,
+    },
 }
 
 /// A volume, and how it may be harmed.
@@ -158,6 +169,9 @@ pub enum HeaderAction {
 /// # Errors
 /// What went wrong; its code is the exit code.
 pub fn run(arguments: Arguments) -> Result<(), Error> {
+    if let Command::Unseal { header, token, tpm } = &arguments.command {
+        return tpm2::run(header, *token, tpm.as_deref());
+    }
     let config = Config::read(&arguments.config)?;
     if matches!(arguments.command, Command::Serve) {
         let input = std::io::stdin().as_fd().try_clone_to_owned();
@@ -168,9 +182,11 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     // has to confirm takes the lock after that: nobody's box waits for somebody who thinks.
     let volume = |name: &str| Ok::<_, Error>(Volume::new(&config, config.volume(name)?));
     match arguments.command {
-        Command::Serve => Ok(()),
-        Command::Status { volume: None } => show(&status::all(&config)),
-        Command::Status { volume: Some(name) } => show(&[status::one(&volume(&name)?)]),
+        Command::Serve | Command::Unseal { .. } => Ok(()),
+        Command::Status { volume: None } => show(&status::all(&config, TriesTpm::Always)),
+        Command::Status { volume: Some(name) } => {
+            show(&[status::one(&volume(&name)?, TriesTpm::Always)])
+        }
         Command::Open { volume: name } => {
             let _lock = state::lock()?;
             match volume(&name)?.open()? {
@@ -350,8 +366,8 @@ fn header(
         (HeaderAction::Check, file) => {
             let file = file.unwrap_or(kept);
             let mut luks = backup::check(&file, volume.kdf(), uuid.as_deref())?;
-            let (kind, _, slot) = volume.machine_key(&mut luks)?;
-            println!("{} opens by {}, slot {slot}", file.display(), kind.as_str());
+            let key = volume.machine_key(&mut luks)?;
+            println!("{} opens by {}, slot {}", file.display(), key.source.as_str(), key.slot);
             Ok(())
         }
         (HeaderAction::Restore, file) => {

@@ -33,6 +33,7 @@ use crate::config::{Config, Name};
 use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
 use crate::luks::Closing;
+use crate::status::{self, TriesTpm};
 use crate::volume::Volume;
 
 /// Longest request, in bytes.
@@ -181,7 +182,7 @@ fn carry_out(config: &Config, request: &Request) -> Result<Value, Error> {
         Ok::<_, Error>(Volume::new(config, settings))
     };
     match request {
-        Request::Status => Ok(json!(crate::status::all(config))),
+        Request::Status => Ok(json!(status::all(config, TriesTpm::IfClosed))),
         Request::Open(it) => volume(&it.volume)?.open().map(|_| Value::Null),
         Request::Close(it) => volume(&it.volume)?.close(Closing::Gently).map(|()| Value::Null),
         Request::Grow(it) => volume(&it.volume)?.grow().map(|_| Value::Null),

@@ -26,6 +26,9 @@ pub struct Opened {
     pub slot: u32,
     /// When.
     pub at: jiff::Timestamp,
+    /// Why the sources that are asked before this one opened nothing.
+    #[serde(default)]
+    pub tried: Vec<String>,
 }
 
 /// Held while anything is done to any volume.
@@ -66,8 +69,8 @@ pub fn folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Notes how a volume was opened. Only `status` reads it, so a failure is not one of opening.
-pub fn note(volume: &Name, by: &str, slot: u32) {
-    let opened = Opened { by: by.to_owned(), slot, at: now() };
+pub fn note(volume: &Name, by: &str, slot: u32, tried: Vec<String>) {
+    let opened = Opened { by: by.to_owned(), slot, at: now(), tried };
     let _ = serde_json::to_vec(&opened).map(|json| fs::write(file(volume), json));
 }
 

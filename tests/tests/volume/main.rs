@@ -5,6 +5,8 @@ mod headers;
 mod keys;
 mod power;
 mod service;
+mod site;
+mod tpm;
 mod units;
 mod variants;
 mod verbs;

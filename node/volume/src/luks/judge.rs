@@ -78,6 +78,16 @@ impl Luks {
         is("is in the middle of a re-encryption", requires.is_none_or(Vec::is_empty))
     }
 
+    /// What the volume key is known by: salted digests, which only who knows the key can make.
+    ///
+    /// # Errors
+    /// If the header cannot be read.
+    pub fn digests(&mut self) -> Result<Vec<String>, Error> {
+        let json = self.json()?;
+        let digests = json["digests"].as_object().into_iter().flat_map(|it| it.values());
+        Ok(digests.filter_map(|it| Some(it["digest"].as_str()?.to_owned())).collect())
+    }
+
     /// Bytes that header, copy and key slots take at the front of the device.
     ///
     /// # Errors

@@ -13,6 +13,7 @@
 mod judge;
 mod said;
 pub mod slots;
+pub mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -150,6 +151,22 @@ impl Luks {
         );
         added.map_err(failed)?;
         Ok(luks)
+    }
+
+    /// The device or file that it is on.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the header anew, after another program wrote it.
+    ///
+    /// # Errors
+    /// If it cannot be read any more.
+    pub fn reload(&mut self) -> Result<(), Error> {
+        let vanished = || Error::failed(self.path.display().to_string(), "its header vanished");
+        *self = Self::load(&self.path, self.kdf)?.ok_or_else(vanished)?;
+        Ok(())
     }
 
     /// The header's JSON, as `cryptsetup luksDump --dump-json-metadata` shows it.

@@ -121,7 +121,9 @@ impl Volume<'_> {
         if let Some(mut luks) = luks {
             overwritten_bytes = luks.header_bytes()?;
             slots_destroyed = luks.slots()?;
-            let (keys, _) = self.keys(&luks.tokens()?);
+            let sources = self.settings.keys.iter();
+            let keys: Vec<_> =
+                sources.filter_map(|it| Some((*it, self.fetch(*it, &mut luks).ok()?))).collect();
             for slot in luks.numbers_in_use() {
                 left.extend(luks.remove_slot(slot).err().map(|e| e.to_string()));
             }

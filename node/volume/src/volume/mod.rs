@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 pub use erase::{Receipt, UNKNOWN};
 
-use crate::backup::{self, Proof};
+use crate::backup;
 use crate::config::{Config, Name, VolumeSettings};
 use crate::device::Shown;
 use crate::error::Error;
@@ -23,6 +23,19 @@ pub struct Volume<'a> {
     pub config: &'a Config,
     /// The volume's part of it.
     pub settings: &'a VolumeSettings,
+}
+
+/// A key of the machine's that opens the volume.
+#[derive(Debug)]
+pub struct MachineKey {
+    /// Where it came from.
+    pub source: SourceKind,
+    /// The key.
+    pub key: Secret,
+    /// The slot that it opens.
+    pub slot: u32,
+    /// Why the sources before it opened nothing.
+    pub tried: Vec<String>,
 }
 
 /// The uid and gid that volumes belong to.
@@ -158,32 +171,58 @@ impl<'a> Volume<'a> {
         )))
     }
 
-    /// The keys of the sources, in their order; and why others have none.
-    pub fn keys(&self, tokens: &[serde_json::Value]) -> (Vec<(SourceKind, Found)>, Vec<String>) {
-        let (mut found, mut missing) = (Vec::new(), Vec::new());
-        let asked = Asked { volume: self.name(), tokens };
-        for kind in &self.settings.keys {
-            match kind.of(self.config).fetch(&asked) {
-                Ok(keys) => found.push((*kind, keys)),
-                Err(why) => missing.push(format!("{}: {why}", kind.as_str())),
-            }
+    /// The keys that a source has for a header.
+    ///
+    /// # Errors
+    /// Why it has none, in words.
+    fn fetch(&self, kind: SourceKind, luks: &mut Luks) -> Result<Found, String> {
+        let source = kind.of(self.config);
+        let tokens = luks.tokens().map_err(|e| e.to_string())?;
+        let found =
+            source.fetch(&Asked { volume: self.name(), header: luks.path(), tokens: &tokens });
+        // Whoever has the box can seal keys to it, and write headers for them.
+        if source.is_in_header() && found.is_ok() {
+            self.is_known(luks)?;
         }
-        (found, missing)
+        found
+    }
+
+    /// Whether the volume key of a header is the one of the kept backup, which is not on the disk.
+    fn is_known(&self, luks: &mut Luks) -> Result<(), String> {
+        let said = |e: Error| e.to_string();
+        let kept = backup::path(self.config, self.name(), &luks.uuid().map_err(said)?);
+        let known = Luks::load(&kept, self.kdf()).ok().flatten();
+        let known = known.and_then(|mut it| it.digests().ok()).unwrap_or_default();
+        if luks.digests().map_err(said)?.iter().any(|digest| known.contains(digest)) {
+            return Ok(());
+        }
+        let name = self.name();
+        Err(format!(
+            "opens the volume, but the kept header backup does not have it: somebody else may have \
+             written this header. If nobody did: holdfast-volume header backup {name}"
+        ))
     }
 
     /// The first of the machine's keys that opens the volume.
     ///
     /// # Errors
     /// If none does, with what was tried.
-    pub fn machine_key(&self, luks: &mut Luks) -> Result<(SourceKind, Secret, u32), Error> {
-        let (found, mut tried) = self.keys(&luks.tokens()?);
-        for (kind, keys) in found {
-            for key in keys.each() {
+    pub fn machine_key(&self, luks: &mut Luks) -> Result<MachineKey, Error> {
+        let mut tried = Vec::new();
+        for source in &self.settings.keys {
+            let found = match self.fetch(*source, luks) {
+                Ok(found) => found,
+                Err(why) => {
+                    tried.push(format!("{}: {why}", source.as_str()));
+                    continue;
+                }
+            };
+            for key in found.each() {
                 if let Some(slot) = luks.slot_of(key)? {
-                    return Ok((kind, key.clone(), slot));
+                    return Ok(MachineKey { source: *source, key: key.clone(), slot, tried });
                 }
             }
-            tried.push(format!("{}: its key fits no slot", kind.as_str()));
+            tried.push(format!("{}: its key fits no slot", source.as_str()));
         }
         let tried = format!(
             "Tried {}. A person can open it: holdfast-volume recover {}",
@@ -202,12 +241,21 @@ impl<'a> Volume<'a> {
             return self.mount().map(|()| None);
         }
         let mut luks = self.header()?;
-        let (kind, key, _) = self.machine_key(&mut luks)?;
-        self.open_with(&mut luks, &key, kind.as_str())?;
-        Ok(Some(kind.as_str().to_owned()))
+        let MachineKey { source, key, tried, .. } = self.machine_key(&mut luks)?;
+        for why in &tried {
+            eprintln!("volume {}: {why}", self.name());
+        }
+        self.open_with(&mut luks, &key, source.as_str(), tried)?;
+        Ok(Some(source.as_str().to_owned()))
     }
 
-    fn open_with(&self, luks: &mut Luks, key: &Secret, by: &str) -> Result<(), Error> {
+    fn open_with(
+        &self,
+        luks: &mut Luks,
+        key: &Secret,
+        by: &str,
+        tried: Vec<String>,
+    ) -> Result<(), Error> {
         let settings = self.settings;
         let treatment = Treatment { discards: settings.discards, workqueues: settings.workqueues };
         let slot = luks.open(&self.name().mapped(), key, treatment)?;
@@ -215,7 +263,7 @@ impl<'a> Volume<'a> {
             volume: self.name().to_string(),
             tried: format!("Tried {by}. Nothing was changed"),
         })?;
-        state::note(self.name(), by, slot);
+        state::note(self.name(), by, slot, tried);
         self.mount()
     }
 
@@ -257,7 +305,7 @@ impl<'a> Volume<'a> {
             let by = "nobody: it is closed, and is grown when it is open".to_owned();
             return Err(Error::Busy { volume: self.name().to_string(), by });
         }
-        let (_, key, _) = self.machine_key(&mut luks)?;
+        let key = self.machine_key(&mut luks)?.key;
         luks.grow(&self.name().mapped(), &key)?;
         filesystem::grow(&self.mapped())
     }
@@ -277,12 +325,7 @@ impl<'a> Volume<'a> {
         let device = self.whole_device()?;
         self.must_be_as(shown)?;
         self.must_be_unused(&device)?;
-        let (found, missing) = self.keys(&[]);
-        let first = found.iter().find_map(|(kind, keys)| Some((*kind, keys.current.clone()?)));
-        let (kind, key) = first.ok_or_else(|| Error::NoKey {
-            volume: self.name().to_string(),
-            tried: format!("Nothing was changed. No source has one: {}", missing.join("; ")),
-        })?;
+        self.must_have_source(&device)?;
         let owner = owner(self.config)?;
         let recovery = RecoveryKey::generate()?;
         show(&recovery)?;
@@ -291,6 +334,7 @@ impl<'a> Volume<'a> {
         let begun = erasing::begun(self.config, self.name(), shown);
         let before = Luks::load(&device, self.kdf()).ok().flatten();
         let before = before.and_then(|mut luks| luks.uuid().ok());
+        let key = recovery.passphrase();
         let mut luks = Luks::format(&device, &label, settings.integrity, self.kdf(), &key)?;
         if let Some(uuid) = before {
             backup::destroy(self.config, self.name(), &uuid)?;
@@ -298,8 +342,8 @@ impl<'a> Volume<'a> {
         if let Some(uuid) = begun {
             erasing::end(self.config, self.name(), &uuid);
         }
-        luks.name_slot(0, Purpose::Machine, Some(kind))?;
-        luks.add_slot(&key, &recovery.passphrase(), Purpose::Recovery, None)?;
+        luks.name_slot(0, Purpose::Recovery, None)?;
+        self.enrol(&mut luks, &key, "It has a recovery key only", Found::newest)?;
         let treatment = Treatment { discards: settings.discards, workqueues: settings.workqueues };
         luks.open(&label, &key, treatment)?;
         let filled = if settings.integrity { luks.fill(&self.mapped()) } else { Ok(()) };
@@ -310,7 +354,6 @@ impl<'a> Volume<'a> {
         // Whether or not it was made, the volume does not stay open.
         self.close(Closing::Gently)?;
         made?;
-        backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
         Ok(())
     }
 
@@ -330,12 +373,37 @@ impl<'a> Volume<'a> {
         if self.is_open() {
             self.mount()?;
         } else {
-            self.open_with(&mut luks, &passphrase, "recovery")?;
+            self.open_with(&mut luks, &passphrase, "recovery", Vec::new())?;
         }
         if !enrol {
             return Ok(None);
         }
-        self.enrol(&mut luks, &passphrase).map(Some)
+        let otherwise =
+            "It is open by its recovery key, but no source has a key that could be enrolled";
+        self.enrol(&mut luks, &passphrase, otherwise, Found::newest).map(Some)
+    }
+
+    /// # Errors
+    /// If no source has a key for a new volume, or could make one.
+    fn must_have_source(&self, device: &Path) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for kind in self.settings.machine_keys() {
+            let source = kind.of(self.config);
+            let asked = Asked { volume: self.name(), header: device, tokens: &[] };
+            let has = if source.seals() {
+                source.seal(device, None)
+            } else {
+                source.fetch(&asked).map(drop)
+            };
+            match has {
+                Ok(()) => return Ok(()),
+                Err(why) => missing.push(format!("{}: {why}", kind.as_str())),
+            }
+        }
+        Err(Error::NoKey {
+            volume: self.name().to_string(),
+            tried: format!("Nothing was changed. No source has one: {}", missing.join("; ")),
+        })
     }
 
     /// # Errors
