@@ -88,6 +88,8 @@ pub enum Command {
         #[command(flatten)]
         destroy: Destroy,
     },
+    /// Give an open volume another volume key, block by block, or go on with that
+    Reencrypt(Destroy),
     /// Destroy all key slots, prove it, discard the device, print a receipt as JSON
     Erase(Destroy),
     /// Back up a volume's header, check or restore a backup
@@ -188,20 +190,23 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
             show(&[status::one(&volume(&name)?, TriesTpm::Always)])
         }
         Command::Open { volume: name } => {
-            let _lock = state::lock()?;
-            match volume(&name)?.open()? {
+            let volume = volume(&name)?;
+            let _lock = state::lock(volume.name())?;
+            match volume.open()? {
                 Some(by) => println!("volume {name} is open, by {by}"),
                 None => println!("volume {name} was open already"),
             }
             Ok(())
         }
         Command::Close { volume: name, force } => {
-            let _lock = state::lock()?;
-            volume(&name)?.close(if force { Closing::Later } else { Closing::Gently })
+            let volume = volume(&name)?;
+            let _lock = state::lock(volume.name())?;
+            volume.close(if force { Closing::Later } else { Closing::Gently })
         }
         Command::Grow { volume: name } => {
-            let _lock = state::lock()?;
-            volume(&name)?.grow()
+            let volume = volume(&name)?;
+            let _lock = state::lock(volume.name())?;
+            volume.grow()
         }
         Command::Format(it) => format(&volume(&it.volume)?, &it.how.into()),
         Command::Keys { volume: name, remove, how } => keys(&volume(&name)?, remove, &how.into()),
@@ -209,6 +214,7 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Rotate { key, destroy } => {
             rotate(&volume(&destroy.volume)?, key, &destroy.how.into())
         }
+        Command::Reencrypt(it) => reencrypt(&volume(&it.volume)?, &it.how.into()),
         Command::Erase(it) => erase(&volume(&it.volume)?, &it.how.into()),
         Command::Header { action, file, destroy } => {
             header(&volume(&destroy.volume)?, action, file, &destroy.how.into())
@@ -244,7 +250,7 @@ fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
         (would, format!("format {name} and lose {lost}"))
     };
     if how.asks(&would, &phrase)? {
-        let _lock = state::lock()?;
+        let _lock = state::lock(volume.name())?;
         volume.format(&shown, show_recovery)?;
     }
     Ok(())
@@ -274,7 +280,7 @@ fn keys(volume: &Volume<'_>, remove: Option<u32>, how: &Confirmation) -> Result<
     if !how.asks(&would, &phrase)? {
         return Ok(());
     }
-    let _lock = state::lock()?;
+    let _lock = state::lock(volume.name())?;
     let now = volume.header()?.slots()?;
     if now != slots {
         let doing = format!("volume {}: key slot {number}", volume.name());
@@ -287,7 +293,7 @@ fn recover(volume: &Volume<'_>, enrol: bool) -> Result<(), Error> {
     let typed = typed_secret("Recovery key: ")?;
     let key = RecoveryKey::parse(typed.bytes())
         .map_err(|e| Error::NoKey { volume: volume.name().to_string(), tried: e.to_string() })?;
-    let _lock = state::lock()?;
+    let _lock = state::lock(volume.name())?;
     let slot = volume.recover(&key, enrol)?;
     println!("volume {} is open, by its recovery key", volume.name());
     if let Some(slot) = slot {
@@ -325,7 +331,7 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
     if !how.asks(&would, &format!("rotate {kind} of {name}"))? {
         return Ok(());
     }
-    let _lock = state::lock()?;
+    let _lock = state::lock(volume.name())?;
     match key {
         Rotated::Machine => {
             let slot = volume.rotate_machine()?;
@@ -336,12 +342,26 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
     Ok(())
 }
 
+fn reencrypt(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
+    let name = volume.name();
+    let would = format!(
+        "Every block of volume {name} would be written once more, while it is in use; that may take hours. A new \
+         recovery key would be shown, and the old one open no more, nor would slots of the site's and of \
+         other programs."
+    );
+    let is_begun = volume.header()?.reencryption()?.is_some();
+    if (is_begun && !how.is_dry_run) || how.asks(&would, &format!("reencrypt {name}"))? {
+        volume.reencrypt(show_recovery)?;
+    }
+    Ok(())
+}
+
 fn erase(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
     let (shown, name) = (volume.shown()?, volume.name());
     let (_, uuid) = volume.to_erase(&shown)?;
     let would = format!("Everything on {} would be unreadable for ever.", shown.path.display());
     if how.asks(&would, &format!("erase {name} {uuid}"))? {
-        let _lock = state::lock()?;
+        let _lock = state::lock(volume.name())?;
         let receipt = volume.erase(&uuid, &shown)?;
         print_json(&receipt)?;
         erasing::end(volume.config, name, &receipt.uuid);
@@ -389,7 +409,7 @@ fn header(
                 if opens { "yes" } else { "NO" },
             );
             if how.asks(&would, &format!("restore {} {of}{and}", volume.name()))? {
-                let _lock = state::lock()?;
+                let _lock = state::lock(volume.name())?;
                 match volume.restore(&file, &shown)? {
                     Some(path) => println!("the kept backup is made anew: {}", path.display()),
                     None => {
@@ -405,7 +425,7 @@ fn header(
 /// Makes the kept backup anew; one that no key of the machine's opens replaces another only if a
 /// person says so.
 fn back_up(volume: &Volume<'_>, how: &Confirmation) -> Result<PathBuf, Error> {
-    let lock = state::lock()?;
+    let lock = state::lock(volume.name())?;
     let refused = match volume.keep_backup(false) {
         Err(e @ (Error::NoKey { .. } | Error::Header { .. })) => e,
         kept => return kept,
@@ -413,7 +433,7 @@ fn back_up(volume: &Volume<'_>, how: &Confirmation) -> Result<PathBuf, Error> {
     drop(lock);
     let would = format!("{refused}\nThe kept backup would be replaced by one that may be damaged.");
     if how.asks(&would, &format!("back up {} unproven", volume.name()))? {
-        let _lock = state::lock()?;
+        let _lock = state::lock(volume.name())?;
         return volume.keep_backup(true);
     }
     Err(refused)

@@ -9,7 +9,7 @@ use crate::config::{Config, Name};
 use crate::device::Shown;
 use crate::keys::tpm2::{self, Binding};
 use crate::luks::slots::Slot;
-use crate::luks::{Description, Luks};
+use crate::luks::{Description, Luks, Progress};
 use crate::state::Opened;
 use crate::volume::Volume;
 use crate::{backup, children, erasing, filesystem, state};
@@ -27,6 +27,8 @@ pub struct Status {
     pub device: Option<PathBuf>,
     /// What its header says.
     pub header: Option<Description>,
+    /// How far it is re-encrypted, if that is under way.
+    pub reencryption: Option<Progress>,
     /// Its key slots, without anything of the keys.
     pub slots: Vec<Slot>,
     /// How slots are bound to the TPM2, and whether it unseals them.
@@ -80,6 +82,7 @@ pub fn one(volume: &Volume<'_>, tries_tpm: TriesTpm) -> Status {
         problem: None,
         device: None,
         header: None,
+        reencryption: None,
         slots: Vec::new(),
         tpm2: Vec::new(),
         mount: volume.settings.mount.clone(),
@@ -116,6 +119,7 @@ fn look(volume: &Volume<'_>, status: &mut Status, tries_tpm: TriesTpm) -> Result
         status.state = "foreign";
         return Err(format!("holds {}", holds.join(", ")));
     };
+    status.reencryption = luks.reencryption().map_err(|e| e.to_string())?;
     let header = luks.describe().map_err(|e| e.to_string())?;
     status.slots = luks.slots().map_err(|e| e.to_string())?;
     let kept = backup::path(volume.config, volume.name(), &header.uuid);

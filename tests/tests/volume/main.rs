@@ -5,6 +5,7 @@ mod headers;
 mod keys;
 mod power;
 mod service;
+mod reencrypt;
 mod site;
 mod tpm;
 mod units;

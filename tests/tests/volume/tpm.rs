@@ -134,12 +134,18 @@ fn what_systemd_sealed_is_opened_here_and_what_is_sealed_here_by_systemd() -> Re
              step left hv keys data0; step ours hv open data0; hv close data0
              step systemd {systemd} x /dev/ubda1 - tpm2-device=swtpm:path=/run/tpm,headless=1
              step mapped test -b /dev/mapper/x; /lib/systemd/systemd-cryptsetup detach x
+             hv open data0; step reencrypt hv reencrypt data0 --confirm 'reencrypt data0'; hv close data0
+             step after hv open data0; hv close data0
+             step systemd2 {systemd} x /dev/ubda1 - tpm2-device=swtpm:path=/run/tpm,headless=1
+             /lib/systemd/systemd-cryptsetup detach x
              step old sh -c '! cryptsetup open --test-passphrase -d /run/k /dev/ubda1'
              step listed systemd-cryptenroll /dev/ubda1
              step dump cryptsetup luksDump /dev/ubda1"
         ),
     )?;
     ran.all_well(&["enroll", "theirs", "rotate", "ours", "systemd", "mapped", "old", "dump"])?;
+    ran.all_well(&["reencrypt", "after", "systemd2"])?;
+    ensure!(ran.step("after")?.out.contains("by tpm2"), "{:?}", ran.step("after")?);
     ensure!(ran.step("theirs")?.out.contains("by tpm2"), "{:?}", ran.step("theirs")?);
     ensure!(json(&ran, "keys")?.as_array().map(Vec::len) == Some(3), "{:?}", ran.step("keys")?);
     ensure!(json(&ran, "left")?.as_array().map(Vec::len) == Some(2), "{:?}", ran.step("left")?);

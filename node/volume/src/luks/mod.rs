@@ -11,6 +11,7 @@
 //! anew: reading mends the one of the two copies that is damaged.
 
 mod judge;
+mod reencrypt;
 mod said;
 pub mod slots;
 pub mod token;
@@ -35,6 +36,7 @@ use crate::error::Error;
 use crate::keys::Secret;
 
 pub use judge::Description;
+pub use reencrypt::Progress;
 
 const CIPHER: (&str, &str) = ("aes", "xts-plain64");
 const ENCRYPTION: &str = "aes-xts-plain64";
@@ -215,12 +217,8 @@ impl Luks {
     }
 
     fn activate(&mut self, mapped: Option<&str>, key: &Secret) -> Result<Option<u32>, Error> {
-        let flags = if mapped.is_some() {
-            // Two volumes that open at once must not need twice the memory.
-            CryptActivate::SERIALIZE_MEMORY_HARD_PBKDF
-        } else {
-            CryptActivate::empty()
-        };
+        // Two volumes that open at once must not need twice the memory.
+        let flags = CryptActivate::SERIALIZE_MEMORY_HARD_PBKDF;
         let mut handle = self.crypt.activate_handle();
         match handle.activate_by_passphrase(mapped, None, key.bytes(), flags) {
             Ok(slot) => Ok(Some(slot)),

@@ -60,7 +60,9 @@ impl Luks {
         let json = self.json()?;
         let tokens: Vec<&Value> =
             json["tokens"].as_object().into_iter().flat_map(|it| it.values()).collect();
-        let numbers = json["keyslots"].as_object().into_iter().flat_map(|it| it.keys());
+        // One in which a re-encryption keeps its checksums holds no key.
+        let all = json["keyslots"].as_object().into_iter().flatten();
+        let numbers = all.filter(|(_, it)| it["type"] == "luks2").map(|(number, _)| number);
         let mut slots: Vec<Slot> =
             numbers.filter_map(|number| Some(slot(number.parse().ok()?, &tokens))).collect();
         slots.sort_by_key(|slot| slot.number);
@@ -142,6 +144,10 @@ impl Luks {
     pub fn remove_slot(&mut self, number: u32) -> Result<(), Error> {
         let removed = self.crypt.keyslot_handle().destroy(number);
         removed.map_err(|e| failed(&self.path, &format!("destroying key slot {number} of"), e))?;
+        if self.reencryption()?.is_some() {
+            // Tokens cannot be removed then; without a slot they say nothing.
+            return Ok(());
+        }
         for token in NUMBERS {
             let Ok(json) = self.crypt.token_handle().json_get(token) else { continue };
             let is_named = matches!(
@@ -157,14 +163,22 @@ impl Luks {
         Ok(())
     }
 
-    /// The numbers of slots that libcryptsetup finds in use, whatever the JSON says.
-    pub fn numbers_in_use(&mut self) -> Vec<u32> {
+    /// The numbers of slots that libcryptsetup finds in use, whatever the JSON says of what for; without the
+    /// one that holds the checksums of a re-encryption, and no key.
+    ///
+    /// # Errors
+    /// If the header cannot be read.
+    pub fn numbers_in_use(&mut self) -> Result<Vec<u32>, Error> {
+        let json = self.json()?;
         let mut handle = self.crypt.keyslot_handle();
-        NUMBERS
-            .filter(|number| {
-                !matches!(handle.status(*number), Ok(KeyslotInfo::Inactive | KeyslotInfo::Invalid))
-            })
-            .collect()
+        let used = NUMBERS.filter(|number| {
+            json["keyslots"][number.to_string()]["type"] != "reencrypt"
+                && !matches!(
+                    handle.status(*number),
+                    Ok(KeyslotInfo::Inactive | KeyslotInfo::Invalid)
+                )
+        });
+        Ok(used.collect())
     }
 }
 

@@ -2,13 +2,14 @@
 //! on where it was, or begins again.
 
 mod erase;
+mod reencrypt;
 mod rotate;
 
 use std::path::{Path, PathBuf};
 
 pub use erase::{Receipt, UNKNOWN};
 
-use crate::backup;
+use crate::backup::{self, Proof};
 use crate::config::{Config, Name, VolumeSettings};
 use crate::device::Shown;
 use crate::error::Error;
@@ -187,12 +188,17 @@ impl<'a> Volume<'a> {
         found
     }
 
+    /// What the kept backup of a header knows of volume keys; nothing if there is none.
+    fn kept_digests(&self, luks: &mut Luks) -> Result<Vec<String>, Error> {
+        let kept = backup::path(self.config, self.name(), &luks.uuid()?);
+        let known = Luks::load(&kept, self.kdf()).ok().flatten();
+        Ok(known.and_then(|mut it| it.digests().ok()).unwrap_or_default())
+    }
+
     /// Whether the volume key of a header is the one of the kept backup, which is not on the disk.
     fn is_known(&self, luks: &mut Luks) -> Result<(), String> {
         let said = |e: Error| e.to_string();
-        let kept = backup::path(self.config, self.name(), &luks.uuid().map_err(said)?);
-        let known = Luks::load(&kept, self.kdf()).ok().flatten();
-        let known = known.and_then(|mut it| it.digests().ok()).unwrap_or_default();
+        let known = self.kept_digests(luks).map_err(said)?;
         if luks.digests().map_err(said)?.iter().any(|digest| known.contains(digest)) {
             return Ok(());
         }
@@ -241,11 +247,22 @@ impl<'a> Volume<'a> {
             return self.mount().map(|()| None);
         }
         let mut luks = self.header()?;
-        let MachineKey { source, key, tried, .. } = self.machine_key(&mut luks)?;
+        let found = match self.machine_key(&mut luks) {
+            Err(Error::NoKey { .. }) if luks.is_cut_at_end()? => {
+                self.end_reencryption(&mut luks, None)?;
+                self.machine_key(&mut luks)
+            }
+            found => found,
+        };
+        let MachineKey { source, key, tried, .. } = found?;
         for why in &tried {
             eprintln!("volume {}: {why}", self.name());
         }
         self.open_with(&mut luks, &key, source.as_str(), tried)?;
+        // A power cut right after the last block of a re-encryption leaves a backup that no longer fits.
+        if luks.reencryption()?.is_none() && luks.digests()? != self.kept_digests(&mut luks)? {
+            backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
+        }
         Ok(Some(source.as_str().to_owned()))
     }
 
@@ -369,6 +386,10 @@ impl<'a> Volume<'a> {
             volume: self.name().to_string(),
             tried: "This is not its recovery key. Nothing was changed".to_owned(),
         };
+        if luks.slot_of(&passphrase)?.is_none() && !self.is_open() && luks.is_cut_at_end()? {
+            // What it fails at is no more than that the key is not the right one.
+            let _ = self.end_reencryption(&mut luks, Some(&passphrase));
+        }
         luks.slot_of(&passphrase)?.ok_or_else(refused)?;
         if self.is_open() {
             self.mount()?;

@@ -95,10 +95,21 @@ impl Volume<'_> {
     ) -> Result<(), Error> {
         let mut luks = self.header()?;
         let by = self.machine_key(&mut luks)?.key;
+        self.replace_recovery(&mut luks, &by, show).map(drop)
+    }
+
+    /// The new recovery key, and its slot.
+    pub(super) fn replace_recovery(
+        &self,
+        luks: &mut Luks,
+        by: &Secret,
+        show: impl FnOnce(&RecoveryKey) -> Result<(), Error>,
+    ) -> Result<(RecoveryKey, u32), Error> {
         let recovery = RecoveryKey::generate()?;
-        let number = luks.add_slot(&by, &recovery.passphrase(), Purpose::Recovery, None)?;
+        let number = luks.add_slot(by, &recovery.passphrase(), Purpose::Recovery, None)?;
         show(&recovery)?;
-        self.retire_others(&mut luks, number, Purpose::Recovery, &by)
+        self.retire_others(luks, number, Purpose::Recovery, by)?;
+        Ok((recovery, number))
     }
 
     /// Adds a slot, and only once it is proven to open takes away the others of its purpose.
@@ -195,6 +206,12 @@ impl Volume<'_> {
         self.must_be_unused(&device)?;
         backup::check(file, self.kdf(), self.known_uuid()?.as_deref())?;
         if let Ok(Some(mut luks)) = Luks::load(&device, self.kdf()) {
+            if luks.reencryption()?.is_some() {
+                let problem = "is in the middle of a re-encryption, and its header is whole: any \
+                               backup would lose what has the new volume key. Nothing was changed"
+                    .to_owned();
+                return Err(Error::Refused { volume: self.name().to_string(), device, problem });
+            }
             backup::keep_before(self.config, self.name(), &mut luks)?;
         }
         luks::restore(&device, file)?;
