@@ -2,18 +2,20 @@
 //! on where it was, or begins again.
 
 mod erase;
+mod keys;
 mod reencrypt;
 mod rotate;
 
 use std::path::{Path, PathBuf};
 
 pub use erase::{Receipt, UNKNOWN};
+pub use keys::MachineKey;
 
 use crate::backup::{self, Proof};
 use crate::config::{Config, Name, VolumeSettings};
 use crate::device::Shown;
 use crate::error::Error;
-use crate::keys::{Asked, Found, Purpose, RecoveryKey, Secret, SourceKind};
+use crate::keys::{Found, Purpose, RecoveryKey, Secret};
 use crate::luks::{Closing, Kdf, Luks, Treatment};
 use crate::{device, erasing, filesystem, luks, state};
 
@@ -24,19 +26,6 @@ pub struct Volume<'a> {
     pub config: &'a Config,
     /// The volume's part of it.
     pub settings: &'a VolumeSettings,
-}
-
-/// A key of the machine's that opens the volume.
-#[derive(Debug)]
-pub struct MachineKey {
-    /// Where it came from.
-    pub source: SourceKind,
-    /// The key.
-    pub key: Secret,
-    /// The slot that it opens.
-    pub slot: u32,
-    /// Why the sources before it opened nothing.
-    pub tried: Vec<String>,
 }
 
 /// The uid and gid that volumes belong to.
@@ -170,72 +159,6 @@ impl<'a> Volume<'a> {
              disk, the header was wiped, and what is on it comes back with: holdfast-volume header \
              restore {name}. If it is another disk: holdfast-volume format {name}"
         )))
-    }
-
-    /// The keys that a source has for a header.
-    ///
-    /// # Errors
-    /// Why it has none, in words.
-    fn fetch(&self, kind: SourceKind, luks: &mut Luks) -> Result<Found, String> {
-        let source = kind.of(self.config);
-        let tokens = luks.tokens().map_err(|e| e.to_string())?;
-        let found =
-            source.fetch(&Asked { volume: self.name(), header: luks.path(), tokens: &tokens });
-        // Whoever has the box can seal keys to it, and write headers for them.
-        if source.is_in_header() && found.is_ok() {
-            self.is_known(luks)?;
-        }
-        found
-    }
-
-    /// What the kept backup of a header knows of volume keys; nothing if there is none.
-    fn kept_digests(&self, luks: &mut Luks) -> Result<Vec<String>, Error> {
-        let kept = backup::path(self.config, self.name(), &luks.uuid()?);
-        let known = Luks::load(&kept, self.kdf()).ok().flatten();
-        Ok(known.and_then(|mut it| it.digests().ok()).unwrap_or_default())
-    }
-
-    /// Whether the volume key of a header is the one of the kept backup, which is not on the disk.
-    fn is_known(&self, luks: &mut Luks) -> Result<(), String> {
-        let said = |e: Error| e.to_string();
-        let known = self.kept_digests(luks).map_err(said)?;
-        if luks.digests().map_err(said)?.iter().any(|digest| known.contains(digest)) {
-            return Ok(());
-        }
-        let name = self.name();
-        Err(format!(
-            "opens the volume, but the kept header backup does not have it: somebody else may have \
-             written this header. If nobody did: holdfast-volume header backup {name}"
-        ))
-    }
-
-    /// The first of the machine's keys that opens the volume.
-    ///
-    /// # Errors
-    /// If none does, with what was tried.
-    pub fn machine_key(&self, luks: &mut Luks) -> Result<MachineKey, Error> {
-        let mut tried = Vec::new();
-        for source in &self.settings.keys {
-            let found = match self.fetch(*source, luks) {
-                Ok(found) => found,
-                Err(why) => {
-                    tried.push(format!("{}: {why}", source.as_str()));
-                    continue;
-                }
-            };
-            for key in found.each() {
-                if let Some(slot) = luks.slot_of(key)? {
-                    return Ok(MachineKey { source: *source, key: key.clone(), slot, tried });
-                }
-            }
-            tried.push(format!("{}: its key fits no slot", source.as_str()));
-        }
-        let tried = format!(
-            "Tried {}. A person can open it: holdfast-volume recover {}",
-            tried.join("; "),
-            self.name()
-        );
-        Err(Error::NoKey { volume: self.name().to_string(), tried })
     }
 
     /// Opens and mounts. Says how it was opened; `None` if it was open and mounted before.
@@ -402,29 +325,6 @@ impl<'a> Volume<'a> {
         let otherwise =
             "It is open by its recovery key, but no source has a key that could be enrolled";
         self.enrol(&mut luks, &passphrase, otherwise, Found::newest).map(Some)
-    }
-
-    /// # Errors
-    /// If no source has a key for a new volume, or could make one.
-    fn must_have_source(&self, device: &Path) -> Result<(), Error> {
-        let mut missing = Vec::new();
-        for kind in self.settings.machine_keys() {
-            let source = kind.of(self.config);
-            let asked = Asked { volume: self.name(), header: device, tokens: &[] };
-            let has = if source.seals() {
-                source.seal(device, None)
-            } else {
-                source.fetch(&asked).map(drop)
-            };
-            match has {
-                Ok(()) => return Ok(()),
-                Err(why) => missing.push(format!("{}: {why}", kind.as_str())),
-            }
-        }
-        Err(Error::NoKey {
-            volume: self.name().to_string(),
-            tried: format!("Nothing was changed. No source has one: {}", missing.join("; ")),
-        })
     }
 
     /// # Errors
