@@ -28,9 +28,15 @@ packages_volume=(libcryptsetup-dev libclang-dev)
 packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
     openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev systemd
+    swtpm swtpm-tools tpm2-tools socat
+    tang clevis clevis-luks
 )
-# systemd-cryptenroll has a package of its own from Debian 13 on.
-[ "$(cut -d . -f 1 /etc/debian_version 2>/dev/null)" = 12 ] || packages_test+=(systemd-cryptsetup)
+# systemd-cryptenroll has a package of its own from Debian 13 on, and some libraries other names.
+if [ "$(cut -d . -f 1 /etc/debian_version 2>/dev/null)" = 12 ]; then
+    packages_test+=(libtss2-tcti-swtpm0)
+else
+    packages_test+=(systemd-cryptsetup libtss2-tcti-swtpm0t64)
+fi
 # What a measurement needs beside the node, in `scripts/bench`.
 packages_bench=()
 

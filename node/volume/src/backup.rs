@@ -100,6 +100,24 @@ pub fn keep(
     Ok(path)
 }
 
+/// Makes the kept backup, from before the first block of a re-encryption, one from after the last.
+///
+/// # Errors
+/// If the key opens none of the new slots in it, or it cannot be written; the old one is there still.
+pub fn take_next(config: &Config, name: &Name, kept: &mut Luks, key: &Secret) -> Result<(), Error> {
+    let path = path(config, name, &kept.uuid()?);
+    let new = written(config, kept, &path)?;
+    let mut luks = check(&new, Kdf::default(), None)?;
+    luks.take_next(key)?;
+    if luks.slot_of(key)?.is_none() {
+        let problem = "the new slot does not open it".to_owned();
+        return Err(Error::Header { what: new, problem });
+    }
+    drop(luks);
+    sync(&new).map_err(|e| Error::failed(format!("writing {}", new.display()), e))?;
+    put(config, &new, &path)
+}
+
 /// Keeps a header that is about to be replaced. One that an earlier restoring kept stays: it is
 /// older, and what this one would replace may be half of a backup.
 ///

@@ -1,5 +1,7 @@
 //! The command line for technicians. What it takes, and what it prints.
 
+mod header;
+
 use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
@@ -10,9 +12,9 @@ use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use crate::config::Config;
 use crate::confirm::Confirmation;
 use crate::error::Error;
-use crate::keys::{RecoveryKey, Secret};
+use crate::keys::{RecoveryKey, Secret, tpm2};
 use crate::luks::{Closing, Luks};
-use crate::status::Status;
+use crate::status::{Status, TriesTpm};
 use crate::volume::Volume;
 use crate::{backup, erasing, state, status};
 
@@ -88,6 +90,8 @@ pub enum Command {
         #[command(flatten)]
         destroy: Destroy,
     },
+    /// Give an open volume another volume key, block by block, or go on with that
+    Reencrypt(Destroy),
     /// Destroy all key slots, prove it, discard the device, print a receipt as JSON
     Erase(Destroy),
     /// Back up a volume's header, check or restore a backup
@@ -104,6 +108,17 @@ pub enum Command {
     /// Serve one request of the service on standard input, which is its socket
     #[command(hide = true)]
     Serve,
+    /// Unseal the key of one token, for this program itself
+    #[command(hide = true)]
+    Unseal {
+        /// The device or file with the header
+        header: PathBuf,
+        /// The token's number
+        token: i32,
+        /// A simulated TPM
+        #[arg(long)]
+        tpm: Option<String>,
+    },
 }
 
 /// A volume, and how it may be harmed.
@@ -158,6 +173,9 @@ pub enum HeaderAction {
 /// # Errors
 /// What went wrong; its code is the exit code.
 pub fn run(arguments: Arguments) -> Result<(), Error> {
+    if let Command::Unseal { header, token, tpm } = &arguments.command {
+        return tpm2::run(header, *token, tpm.as_deref());
+    }
     let config = Config::read(&arguments.config)?;
     if matches!(arguments.command, Command::Serve) {
         let input = std::io::stdin().as_fd().try_clone_to_owned();
@@ -168,24 +186,29 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     // has to confirm takes the lock after that: nobody's box waits for somebody who thinks.
     let volume = |name: &str| Ok::<_, Error>(Volume::new(&config, config.volume(name)?));
     match arguments.command {
-        Command::Serve => Ok(()),
-        Command::Status { volume: None } => show(&status::all(&config)),
-        Command::Status { volume: Some(name) } => show(&[status::one(&volume(&name)?)]),
+        Command::Serve | Command::Unseal { .. } => Ok(()),
+        Command::Status { volume: None } => show(&status::all(&config, TriesTpm::Always)),
+        Command::Status { volume: Some(name) } => {
+            show(&[status::one(&volume(&name)?, TriesTpm::Always)])
+        }
         Command::Open { volume: name } => {
-            let _lock = state::lock()?;
-            match volume(&name)?.open()? {
+            let volume = volume(&name)?;
+            let _lock = state::lock(volume.name())?;
+            match volume.open()? {
                 Some(by) => println!("volume {name} is open, by {by}"),
                 None => println!("volume {name} was open already"),
             }
             Ok(())
         }
         Command::Close { volume: name, force } => {
-            let _lock = state::lock()?;
-            volume(&name)?.close(if force { Closing::Later } else { Closing::Gently })
+            let volume = volume(&name)?;
+            let _lock = state::lock(volume.name())?;
+            volume.close(if force { Closing::Later } else { Closing::Gently })
         }
         Command::Grow { volume: name } => {
-            let _lock = state::lock()?;
-            volume(&name)?.grow()
+            let volume = volume(&name)?;
+            let _lock = state::lock(volume.name())?;
+            volume.grow()
         }
         Command::Format(it) => format(&volume(&it.volume)?, &it.how.into()),
         Command::Keys { volume: name, remove, how } => keys(&volume(&name)?, remove, &how.into()),
@@ -193,9 +216,10 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         Command::Rotate { key, destroy } => {
             rotate(&volume(&destroy.volume)?, key, &destroy.how.into())
         }
+        Command::Reencrypt(it) => reencrypt(&volume(&it.volume)?, &it.how.into()),
         Command::Erase(it) => erase(&volume(&it.volume)?, &it.how.into()),
         Command::Header { action, file, destroy } => {
-            header(&volume(&destroy.volume)?, action, file, &destroy.how.into())
+            header::header(&volume(&destroy.volume)?, action, file, &destroy.how.into())
         }
     }
 }
@@ -228,7 +252,7 @@ fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
         (would, format!("format {name} and lose {lost}"))
     };
     if how.asks(&would, &phrase)? {
-        let _lock = state::lock()?;
+        let _lock = state::lock(volume.name())?;
         volume.format(&shown, show_recovery)?;
     }
     Ok(())
@@ -258,7 +282,7 @@ fn keys(volume: &Volume<'_>, remove: Option<u32>, how: &Confirmation) -> Result<
     if !how.asks(&would, &phrase)? {
         return Ok(());
     }
-    let _lock = state::lock()?;
+    let _lock = state::lock(volume.name())?;
     let now = volume.header()?.slots()?;
     if now != slots {
         let doing = format!("volume {}: key slot {number}", volume.name());
@@ -271,7 +295,7 @@ fn recover(volume: &Volume<'_>, enrol: bool) -> Result<(), Error> {
     let typed = typed_secret("Recovery key: ")?;
     let key = RecoveryKey::parse(typed.bytes())
         .map_err(|e| Error::NoKey { volume: volume.name().to_string(), tried: e.to_string() })?;
-    let _lock = state::lock()?;
+    let _lock = state::lock(volume.name())?;
     let slot = volume.recover(&key, enrol)?;
     println!("volume {} is open, by its recovery key", volume.name());
     if let Some(slot) = slot {
@@ -309,7 +333,7 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
     if !how.asks(&would, &format!("rotate {kind} of {name}"))? {
         return Ok(());
     }
-    let _lock = state::lock()?;
+    let _lock = state::lock(volume.name())?;
     match key {
         Rotated::Machine => {
             let slot = volume.rotate_machine()?;
@@ -320,85 +344,29 @@ fn rotate(volume: &Volume<'_>, key: Rotated, how: &Confirmation) -> Result<(), E
     Ok(())
 }
 
+fn reencrypt(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
+    let name = volume.name();
+    let would = format!(
+        "Every block of volume {name} would be written once more, while it is in use; that may take hours. A new \
+         recovery key would be shown, and the old one open no more, nor would slots of the site's and of \
+         other programs."
+    );
+    let is_begun = volume.header()?.reencryption()?.is_some();
+    if (is_begun && !how.is_dry_run) || how.asks(&would, &format!("reencrypt {name}"))? {
+        volume.reencrypt(show_recovery)?;
+    }
+    Ok(())
+}
+
 fn erase(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
     let (shown, name) = (volume.shown()?, volume.name());
     let (_, uuid) = volume.to_erase(&shown)?;
     let would = format!("Everything on {} would be unreadable for ever.", shown.path.display());
     if how.asks(&would, &format!("erase {name} {uuid}"))? {
-        let _lock = state::lock()?;
+        let _lock = state::lock(volume.name())?;
         let receipt = volume.erase(&uuid, &shown)?;
         print_json(&receipt)?;
         erasing::end(volume.config, name, &receipt.uuid);
     }
     Ok(())
-}
-
-fn header(
-    volume: &Volume<'_>,
-    action: HeaderAction,
-    file: Option<PathBuf>,
-    how: &Confirmation,
-) -> Result<(), Error> {
-    let uuid = volume.known_uuid()?;
-    let kept = backup::path(volume.config, volume.name(), uuid.as_deref().unwrap_or_default());
-    match (action, file) {
-        (HeaderAction::Backup, Some(file)) => backup::write(&mut volume.header()?, &file),
-        (HeaderAction::Backup, None) => {
-            println!("{}", back_up(volume, how)?.display());
-            Ok(())
-        }
-        (HeaderAction::Check, file) => {
-            let file = file.unwrap_or(kept);
-            let mut luks = backup::check(&file, volume.kdf(), uuid.as_deref())?;
-            let (kind, _, slot) = volume.machine_key(&mut luks)?;
-            println!("{} opens by {}, slot {slot}", file.display(), kind.as_str());
-            Ok(())
-        }
-        (HeaderAction::Restore, file) => {
-            let file = file.unwrap_or(kept);
-            let mut luks = backup::check(&file, volume.kdf(), uuid.as_deref())?;
-            let (of, opens) = (luks.uuid()?, volume.machine_key(&mut luks).is_ok());
-            let shown = volume.shown()?;
-            let lost = shown.contents_beside(&of).join(", ");
-            let (lost, and) = if lost.is_empty() {
-                (String::new(), String::new())
-            } else {
-                (format!(" It holds {lost}, which would be lost."), format!(" and lose {lost}"))
-            };
-            let would = format!(
-                "The header of {} would be replaced by {}.{lost} The machine's key opens that backup: \
-                 {}. Keys that were retired since it was made would open the volume again.",
-                shown.path.display(),
-                file.display(),
-                if opens { "yes" } else { "NO" },
-            );
-            if how.asks(&would, &format!("restore {} {of}{and}", volume.name()))? {
-                let _lock = state::lock()?;
-                match volume.restore(&file, &shown)? {
-                    Some(path) => println!("the kept backup is made anew: {}", path.display()),
-                    None => {
-                        println!("no key of the machine's opens it; the kept backup is the old");
-                    }
-                }
-            }
-            Ok(())
-        }
-    }
-}
-
-/// Makes the kept backup anew; one that no key of the machine's opens replaces another only if a
-/// person says so.
-fn back_up(volume: &Volume<'_>, how: &Confirmation) -> Result<PathBuf, Error> {
-    let lock = state::lock()?;
-    let refused = match volume.keep_backup(false) {
-        Err(e @ (Error::NoKey { .. } | Error::Header { .. })) => e,
-        kept => return kept,
-    };
-    drop(lock);
-    let would = format!("{refused}\nThe kept backup would be replaced by one that may be damaged.");
-    if how.asks(&would, &format!("back up {} unproven", volume.name()))? {
-        let _lock = state::lock()?;
-        return volume.keep_backup(true);
-    }
-    Err(refused)
 }

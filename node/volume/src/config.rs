@@ -9,6 +9,11 @@
 //! [stick]
 //! partition_label = "HOLDFAST-KEYS"
 //!
+//! [tpm2]
+//! pcrs = [7]                             # what its state is measured by
+//! device = "auto"                        # or swtpm:path=SOCKET, for development only
+//! # public_key = "/etc/holdfast/pcr.pem" # of signed PCR policies (PCR 11)
+//!
 //! [[volumes]]
 //! name = "data0"
 //! device = { partition_label = "holdfast.data0" }
@@ -26,7 +31,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::keys::SourceKind;
+use crate::keys::{Purpose, SourceKind};
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 16;
@@ -52,6 +57,9 @@ pub struct Config {
     /// Where the provisioning stick is looked for.
     #[serde(default)]
     pub stick: Stick,
+    /// How keys are sealed to the TPM2.
+    #[serde(default)]
+    pub tpm2: Tpm2,
     /// Settings that only tests may use.
     pub testing: Option<Testing>,
     /// The volumes.
@@ -84,6 +92,41 @@ impl Default for Stick {
     }
 }
 
+/// How keys are sealed to the TPM2.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tpm2 {
+    /// The PCRs that have to be as they were when the key was sealed; 0 to 23, one at least.
+    pub pcrs: BTreeSet<u8>,
+    /// `auto`, or, on a development machine, one that is simulated: `swtpm:path=SOCKET`.
+    pub device: String,
+    /// Public key of PCR values that are signed (PCR 11), for `systemd-cryptenroll`.
+    pub public_key: Option<PathBuf>,
+}
+
+impl Default for Tpm2 {
+    fn default() -> Self {
+        Self { pcrs: BTreeSet::from([7]), device: "auto".to_owned(), public_key: None }
+    }
+}
+
+impl Tpm2 {
+    fn problem(&self, profile: Profile) -> Option<&'static str> {
+        let is_simulated = self.device.starts_with("swtpm:path=/");
+        if self.pcrs.is_empty() || self.pcrs.iter().any(|pcr| *pcr > 23) {
+            Some(
+                "tpm2: pcrs wants some of 0 to 23: without any, whatever boots could unseal the key",
+            )
+        } else if self.device != "auto" && !(is_simulated && profile == Profile::Development) {
+            Some("tpm2: device is \"auto\", or for development only swtpm:path=SOCKET")
+        } else if self.public_key.as_ref().is_some_and(|it| !it.is_absolute()) {
+            Some("tpm2: public_key wants an absolute path")
+        } else {
+            None
+        }
+    }
+}
+
 /// What only tests may set: a key derivation that is too cheap for anybody else.
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -113,6 +156,13 @@ pub struct VolumeSettings {
     /// Whether dm-crypt uses its work queues; off is faster on fast NVMe.
     #[serde(default = "yes")]
     pub workqueues: bool,
+}
+
+impl VolumeSettings {
+    /// The sources whose keys are the machine's own, in their order.
+    pub fn machine_keys(&self) -> impl Iterator<Item = &SourceKind> {
+        self.keys.iter().filter(|it| it.purpose() == Purpose::Machine)
+    }
 }
 
 /// How a block device is found. Never by its device node, which changes.
@@ -194,6 +244,9 @@ impl Config {
         if config.testing.is_some() && config.profile == Profile::Appliance {
             return Err("[testing] is refused with profile = \"appliance\"".to_owned());
         }
+        if let Some(problem) = config.tpm2.problem(config.profile) {
+            return Err(problem.to_owned());
+        }
         if config.volumes.len() > VOLUMES_MAX {
             return Err(format!("more than {VOLUMES_MAX} volumes"));
         }
@@ -210,8 +263,8 @@ impl Config {
                 "there are two of this name"
             } else if !devices.insert(volume.device.tag()) {
                 "its device is another volume's too"
-            } else if volume.keys.is_empty() {
-                "keys is empty: nothing could open it"
+            } else if volume.machine_keys().next().is_none() {
+                "keys has none of the machine's: with what should it be made?"
             } else if !is_plain || volume.mount == Path::new("/") {
                 "mount wants the absolute path of a folder, without .. and spaces"
             } else if volume.integrity && volume.discards {
@@ -287,7 +340,10 @@ mod tests {
             ("\"/srv/data0\"", "\"/srv/../etc\"", "without .."),
             ("\"/srv/data0\"", "\"/\"", "without .."),
             ("\"/srv/data0\"", "\"/var/lib\"", "header_backups"),
-            ("[\"credential\"]", "[]", "nothing could open it"),
+            ("[\"credential\"]", "[]", "none of the machine's"),
+            ("[\"credential\"]", "[\"site\"]", "none of the machine's"),
+            ("[[volumes]]", "[tpm2]\npcrs = []\n[[volumes]]", "pcrs wants"),
+            ("[[volumes]]", "[tpm2]\ndevice = \"swtpm:path=/s\"\n[[volumes]]", "development only"),
             ("keys", "integrity = true\ndiscards = true\nkeys", "exclude each other"),
             ("keys", "path = \"/dev/sda\"\nkeys", "unknown field"),
         ] {

@@ -2,7 +2,7 @@
 //!
 //! The one part of Holdfast with root's powers, so it is small, synchronous and has no network. It
 //! acts on nothing but the volumes that its configuration names, takes no path from whoever asks
-//! over the socket, does one thing at a time (a lock that all its processes share), and ends when
+//! over the socket, does one thing at a time to a volume (a lock that all its processes share), and ends when
 //! that is done: no process of it stays behind with a key in its memory.
 //!
 //! Invariants:

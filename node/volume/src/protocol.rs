@@ -33,6 +33,7 @@ use crate::config::{Config, Name};
 use crate::error::Error;
 use crate::keys::{RecoveryKey, Secret};
 use crate::luks::Closing;
+use crate::status::{self, TriesTpm};
 use crate::volume::Volume;
 
 /// Longest request, in bytes.
@@ -172,26 +173,22 @@ fn is_allowed(config: &Config, peer: &UnixStream) -> Result<(), Error> {
 }
 
 fn carry_out(config: &Config, request: &Request) -> Result<Value, Error> {
-    let _lock = match request {
-        Request::Status => None,
-        _ => Some(crate::state::lock()?),
-    };
     let volume = |name: &Name| {
-        let settings = config.volume(name.as_str())?;
-        Ok::<_, Error>(Volume::new(config, settings))
+        let volume = Volume::new(config, config.volume(name.as_str())?);
+        Ok::<_, Error>((crate::state::lock(volume.name())?, volume))
     };
     match request {
-        Request::Status => Ok(json!(crate::status::all(config))),
-        Request::Open(it) => volume(&it.volume)?.open().map(|_| Value::Null),
-        Request::Close(it) => volume(&it.volume)?.close(Closing::Gently).map(|()| Value::Null),
-        Request::Grow(it) => volume(&it.volume)?.grow().map(|_| Value::Null),
+        Request::Status => Ok(json!(status::all(config, TriesTpm::IfClosed))),
+        Request::Open(it) => volume(&it.volume)?.1.open().map(|_| Value::Null),
+        Request::Close(it) => volume(&it.volume)?.1.close(Closing::Gently).map(|()| Value::Null),
+        Request::Grow(it) => volume(&it.volume)?.1.grow().map(|_| Value::Null),
         Request::Recover(it) => {
             let key = RecoveryKey::parse(it.key.bytes())
                 .map_err(|e| Error::Request(format!("the recovery key: {e}")))?;
-            volume(&it.volume)?.recover(&key, true).map(|_| Value::Null)
+            volume(&it.volume)?.1.recover(&key, true).map(|_| Value::Null)
         }
         Request::Erase(it) => {
-            let volume = volume(&it.volume)?;
+            let (_lock, volume) = volume(&it.volume)?;
             volume.erase(&it.uuid, &volume.shown()?).map(|receipt| json!(receipt))
         }
     }

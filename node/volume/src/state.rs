@@ -1,6 +1,7 @@
-//! What lives in `/run/holdfast-volume`: the lock, and how each open volume was opened.
+//! What lives in `/run/holdfast-volume`: a lock for each volume, and how each open volume was opened.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,34 +27,63 @@ pub struct Opened {
     pub slot: u32,
     /// When.
     pub at: jiff::Timestamp,
+    /// Why the sources that are asked before this one opened nothing.
+    #[serde(default)]
+    pub tried: Vec<String>,
 }
 
-/// Held while anything is done to any volume.
+/// Held while anything is done to a volume.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
 }
 
-/// Waits, for a minute at most, until no other process of this program is at work.
+/// Waits, for a minute at most, until no other process of this program is at work on a volume.
 ///
 /// # Errors
 /// If one still is, or the folder cannot be made.
-pub fn lock() -> Result<Lock, Error> {
-    let failed = |e: std::io::Error| Error::failed(format!("taking the lock in {RUN}"), e);
+pub fn lock(volume: &Name) -> Result<Lock, Error> {
+    let failed = |e: io::Error| Error::failed(format!("taking the lock in {RUN}"), e);
     folder(Path::new(RUN))?;
-    let path = Path::new(RUN).join("lock");
+    let path = Path::new(RUN).join(format!("{volume}.lock"));
+    let wanted = wanted(volume);
     let mut file =
         OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(failed)?;
-    for _ in 0..LOCK_TRIES_MAX {
+    for tried in 0..LOCK_TRIES_MAX {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => return Ok(Lock { _file: held }),
+            Ok(held) => {
+                if tried > 0 {
+                    remove(&wanted);
+                }
+                return Ok(Lock { _file: held });
+            }
             Err((back, nix::errno::Errno::EWOULDBLOCK)) => file = back,
             Err((_, e)) => return Err(failed(e.into())),
         }
+        File::create(&wanted).map_err(failed)?;
         std::thread::sleep(LOCK_PAUSE);
     }
+    remove(&wanted);
     let by = "another holdfast-volume has been at work for a minute; try again later".to_owned();
-    Err(Error::Busy { volume: "(all)".to_owned(), by })
+    Err(Error::Busy { volume: volume.to_string(), by })
+}
+
+/// What is there while somebody waits for a volume's lock.
+#[must_use]
+pub fn wanted(volume: &Name) -> PathBuf {
+    Path::new(RUN).join(format!("{volume}.wanted"))
+}
+
+/// Without the lock: waits until those who wanted it have had it, but not for one that was killed.
+pub fn let_others(volume: &Name, longest: Duration) {
+    let wanted = wanted(volume);
+    for _ in 0..longest.as_millis() / LOCK_PAUSE.as_millis() {
+        if !wanted.exists() {
+            return;
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+    remove(&wanted);
 }
 
 /// Makes a folder that only root reads.
@@ -66,8 +96,8 @@ pub fn folder(path: &Path) -> Result<(), Error> {
 }
 
 /// Notes how a volume was opened. Only `status` reads it, so a failure is not one of opening.
-pub fn note(volume: &Name, by: &str, slot: u32) {
-    let opened = Opened { by: by.to_owned(), slot, at: now() };
+pub fn note(volume: &Name, by: &str, slot: u32, tried: Vec<String>) {
+    let opened = Opened { by: by.to_owned(), slot, at: now(), tried };
     let _ = serde_json::to_vec(&opened).map(|json| fs::write(file(volume), json));
 }
 

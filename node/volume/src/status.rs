@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use crate::config::{Config, Name};
 use crate::device::Shown;
+use crate::keys::tpm2::{self, Binding};
 use crate::luks::slots::Slot;
-use crate::luks::{Description, Luks};
+use crate::luks::{Description, Luks, Progress};
 use crate::state::Opened;
 use crate::volume::Volume;
 use crate::{backup, children, erasing, filesystem, state};
@@ -26,8 +27,12 @@ pub struct Status {
     pub device: Option<PathBuf>,
     /// What its header says.
     pub header: Option<Description>,
+    /// How far it is re-encrypted, if that is under way.
+    pub reencryption: Option<Progress>,
     /// Its key slots, without anything of the keys.
     pub slots: Vec<Slot>,
+    /// How slots are bound to the TPM2, and whether it unseals them.
+    pub tpm2: Vec<Binding>,
     /// Where it is mounted, or would be.
     pub mount: PathBuf,
     /// The mount's options, if it is.
@@ -38,6 +43,15 @@ pub struct Status {
     pub kernel: Option<Kernel>,
     /// When the kept header backup was made.
     pub header_backup: Option<jiff::Timestamp>,
+}
+
+/// Whether it is tried what the TPM unseals, which takes it up to a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TriesTpm {
+    /// For a person who asks.
+    Always,
+    /// For a program that asks often: of open volumes it is known how they were opened.
+    IfClosed,
 }
 
 /// What the kernel's table says.
@@ -55,34 +69,36 @@ pub struct Kernel {
 
 /// How every volume is.
 #[must_use]
-pub fn all(config: &Config) -> Vec<Status> {
-    config.volumes.iter().map(|settings| one(&Volume::new(config, settings))).collect()
+pub fn all(config: &Config, tries_tpm: TriesTpm) -> Vec<Status> {
+    config.volumes.iter().map(|settings| one(&Volume::new(config, settings), tries_tpm)).collect()
 }
 
 /// How a volume is.
 #[must_use]
-pub fn one(volume: &Volume<'_>) -> Status {
+pub fn one(volume: &Volume<'_>, tries_tpm: TriesTpm) -> Status {
     let mut status = Status {
         volume: volume.name().clone(),
         state: "missing",
         problem: None,
         device: None,
         header: None,
+        reencryption: None,
         slots: Vec::new(),
+        tpm2: Vec::new(),
         mount: volume.settings.mount.clone(),
         mount_options: filesystem::mounted(&volume.mapped(), &volume.settings.mount),
         opened: None,
         kernel: None,
         header_backup: None,
     };
-    match look(volume, &mut status) {
+    match look(volume, &mut status, tries_tpm) {
         Ok(()) => {}
         Err(why) => status.problem = Some(why),
     }
     status
 }
 
-fn look(volume: &Volume<'_>, status: &mut Status) -> Result<(), String> {
+fn look(volume: &Volume<'_>, status: &mut Status, tries_tpm: TriesTpm) -> Result<(), String> {
     let device = volume.device().map_err(|e| e.to_string())?;
     status.device = Some(device.clone());
     status.state = "damaged";
@@ -103,6 +119,7 @@ fn look(volume: &Volume<'_>, status: &mut Status) -> Result<(), String> {
         status.state = "foreign";
         return Err(format!("holds {}", holds.join(", ")));
     };
+    status.reencryption = luks.reencryption().map_err(|e| e.to_string())?;
     let header = luks.describe().map_err(|e| e.to_string())?;
     status.slots = luks.slots().map_err(|e| e.to_string())?;
     let kept = backup::path(volume.config, volume.name(), &header.uuid);
@@ -115,6 +132,9 @@ fn look(volume: &Volume<'_>, status: &mut Status) -> Result<(), String> {
         return Err(what);
     }
     let is_open = volume.is_open();
+    let is_tried = tries_tpm == TriesTpm::Always || !is_open;
+    let tokens = luks.tokens().map_err(|e| e.to_string())?;
+    status.tpm2 = tpm2::bindings(&volume.config.tpm2, &device, &tokens, is_tried);
     status.opened = state::noted(volume.name()).filter(|_| is_open);
     status.state = match (is_open, &status.mount_options) {
         (true, Some(_)) => "open",

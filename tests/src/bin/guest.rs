@@ -7,14 +7,17 @@
 //! `ack NUMBER` once file and folder are synced ·
 //! `guest check DIR SEED COUNT`: fails unless the first COUNT are there, whole ·
 //! `guest ask SOCKET UID JSON`: sends a request as this user and prints the answer ·
-//! `guest holds PID TEXT`: fails unless the text is in the memory of a process.
+//! `guest holds PID TEXT`: fails unless the text is in the memory of a process ·
+//! `guest tpm SOCKET SWTPM`: stands before a simulated TPM as the kernel does: what a process left loaded is gone
+//! when the next one comes. The TPM has room for three of a kind.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 
 /// Bytes of the files of `write`: from a small manifest to some chunks of a stream.
 const WRITE_BYTES: std::ops::Range<usize> = 1..400_000;
@@ -40,6 +43,7 @@ fn main() -> Result<()> {
         ["check", dir, seed, count] => check(Path::new(dir), seed.parse()?, count.parse()?),
         ["ask", socket, uid, json] => ask(socket, uid.parse()?, json),
         ["holds", pid, text] => holds(pid, text.as_bytes()),
+        ["tpm", socket, swtpm] => tpm(socket, swtpm),
         _ => bail!("called wrongly: {arguments:?}"),
     }
 }
@@ -119,4 +123,68 @@ fn ask(socket: &str, uid: u32, json: &str) -> Result<()> {
     ensure!(u32::from_be_bytes(length.try_into()?) as usize == answer.len(), "cut off");
     println!("{}", String::from_utf8_lossy(answer));
     Ok(())
+}
+
+fn tpm(socket: &str, swtpm: &str) -> Result<()> {
+    let listener = UnixListener::bind(socket)?;
+    let mut last = 0;
+    for peer in listener.incoming() {
+        let mut peer = peer?;
+        let pid = getsockopt(&peer, PeerCredentials)?.pid();
+        let mut tpm = UnixStream::connect(swtpm)?;
+        if pid != last {
+            unload(&mut tpm)?;
+            last = pid;
+        }
+        // A client that goes away is no failure.
+        while let Ok(command) = message(&mut peer) {
+            let answer = exchange(&mut tpm, &command)?;
+            if peer.write_all(&answer).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Flushes what is loaded: sessions, then objects.
+fn unload(tpm: &mut UnixStream) -> Result<()> {
+    const GET_CAPABILITY: u32 = 0x017a;
+    const HANDLES: u32 = 1;
+    const FLUSH_CONTEXT: u32 = 0x0165;
+    const HANDLES_AT: usize = 19;
+    for first in [0x0200_0000_u32, 0x8000_0000] {
+        let loaded = exchange(tpm, &command(GET_CAPABILITY, &[HANDLES, first, 16]))?;
+        for handle in loaded.get(HANDLES_AT..).unwrap_or_default().chunks_exact(4) {
+            let handle = u32::from_be_bytes(handle.try_into()?);
+            exchange(tpm, &command(FLUSH_CONTEXT, &[handle]))?;
+        }
+    }
+    Ok(())
+}
+
+/// A command without a session.
+fn command(code: u32, parameters: &[u32]) -> Vec<u8> {
+    let length = 10 + 4 * u32::try_from(parameters.len()).unwrap_or_default();
+    let mut command = vec![0x80, 0x01];
+    for word in [length, code].iter().chain(parameters) {
+        command.extend_from_slice(&word.to_be_bytes());
+    }
+    command
+}
+
+fn exchange(tpm: &mut UnixStream, command: &[u8]) -> Result<Vec<u8>> {
+    tpm.write_all(command)?;
+    message(tpm)
+}
+
+/// A command or an answer: a tag, its length, and the rest.
+fn message(from: &mut UnixStream) -> Result<Vec<u8>> {
+    let mut message = vec![0; 6];
+    from.read_exact(&mut message)?;
+    let length = u32::from_be_bytes(message[2..].try_into()?) as usize;
+    ensure!((6..=4096).contains(&length), "no message of a TPM: {length} bytes");
+    message.resize(length, 0);
+    from.read_exact(&mut message[6..])?;
+    Ok(message)
 }

@@ -136,7 +136,7 @@ pub(crate) fn cuts() -> Result<u32> {
 }
 
 /// How many files were acknowledged: the last line that came whole, plus one.
-fn acknowledged(console: &str) -> Option<u64> {
+pub(crate) fn acknowledged(console: &str) -> Option<u64> {
     let whole = console.lines().filter_map(|it| it.strip_prefix("ack ")?.strip_suffix(" end"));
     whole.filter_map(|number| number.parse::<u64>().ok()).max().map(|number| number + 1)
 }

@@ -52,7 +52,7 @@ fn a_volume_is_made_opened_filled_closed_and_shows_nothing_of_it_on_the_disk() -
     ensure!(status["kernel"]["is_as_header"] == true, "{status}");
     ensure!(status["kernel"]["key_in_keyring"] == true, "{status}");
     let slots = [&status["slots"][0]["purpose"], &status["slots"][1]["purpose"]];
-    ensure!(slots == ["machine", "recovery"], "{status}");
+    ensure!(slots == ["recovery", "machine"], "{status}");
 
     // What was written, and the secrets, are nowhere on the disk or in what was printed.
     let known = known_bytes();

@@ -56,6 +56,9 @@ fn decrypted(name: &str, file: &Path) -> Result<Option<Secret>, String> {
     }
     let name = format!("--name={name}");
     let arguments = ["decrypt".as_ref(), name.as_ref(), file.as_os_str(), "-".as_ref()];
-    let key = children::secret("systemd-creds", arguments);
-    key.map(Some).map_err(|why| format!("{}: {why}", file.display()))
+    let key = children::secret("/usr/bin/systemd-creds", arguments);
+    key.map(Some).map_err(|failed| {
+        let why = failed.map_or_else(|why| why, |it| children::complaint(&it));
+        format!("{}: systemd-creds: {why}", file.display())
+    })
 }

@@ -10,13 +10,17 @@
 mod credential;
 mod recovery;
 mod secret;
+mod site;
 mod stick;
+pub mod tpm2;
+
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 pub use recovery::{Mistyped, RecoveryKey};
-pub use secret::Secret;
+pub use secret::{KeyFile, Secret};
 
 use crate::config::{Config, Name};
 
@@ -30,10 +34,14 @@ pub const KEY_BYTES_MAX: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceKind {
+    /// Sealed in the header to the TPM2 of this machine, as `systemd-cryptenroll` does it.
+    Tpm2,
     /// A file that `systemd-creds` encrypted for this machine: `NAME`.
     Credential,
     /// A file on the provisioning stick: `NAME.key`.
     Stick,
+    /// A Tang server in the site's network, by what `clevis luks bind` put into the header.
+    Site,
 }
 
 /// What a key slot is for.
@@ -66,17 +74,30 @@ impl SourceKind {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Tpm2 => "tpm2",
             Self::Credential => "credential",
             Self::Stick => "stick",
+            Self::Site => "site",
+        }
+    }
+
+    /// What the slots of its keys are for.
+    #[must_use]
+    pub const fn purpose(self) -> Purpose {
+        match self {
+            Self::Site => Purpose::Site,
+            Self::Tpm2 | Self::Credential | Self::Stick => Purpose::Machine,
         }
     }
 
     /// The source itself.
     #[must_use]
-    pub fn of(self, config: &Config) -> Box<dyn Source> {
+    pub fn of(self, config: &Config) -> Box<dyn Source + '_> {
         match self {
+            Self::Tpm2 => Box::new(tpm2::Tpm2::new(&config.tpm2)),
             Self::Credential => Box::new(credential::Credential::new(&config.credentials)),
             Self::Stick => Box::new(stick::Stick::new(&config.stick.partition_label)),
+            Self::Site => Box::new(site::Site),
         }
     }
 }
@@ -86,9 +107,10 @@ impl SourceKind {
 pub struct Asked<'a> {
     /// Whose key.
     pub volume: &'a Name,
-    /// The tokens in the volume's header: what is sealed there to a TPM or bound to a Tang server
-    /// is for the source to unseal.
-    pub tokens: &'a [Value],
+    /// The device or file with its header.
+    pub header: &'a Path,
+    /// The tokens in it, with their numbers: what is sealed there is for the source to unseal.
+    pub tokens: &'a [(u32, Value)],
 }
 
 /// The keys that a source has.
@@ -101,6 +123,12 @@ pub struct Found {
 }
 
 impl Found {
+    /// The one that is or will be in use.
+    #[must_use]
+    pub fn newest(self) -> Option<Secret> {
+        self.next.or(self.current)
+    }
+
     /// Those that are there, the one in use first.
     pub fn each(&self) -> impl Iterator<Item = &Secret> {
         self.current.iter().chain(&self.next)
@@ -114,10 +142,29 @@ pub trait Source {
     /// # Errors
     /// Why not, in words that go to the journal: they never have a key in them.
     fn fetch(&self, asked: &Asked<'_>) -> Result<Found, String>;
+
+    /// Whether what leads to its keys is in the header. Then whoever writes one could bring a key along.
+    fn is_in_header(&self) -> bool {
+        false
+    }
+
+    /// Whether it makes its keys itself.
+    fn seals(&self) -> bool {
+        false
+    }
+
+    /// Adds a slot with a new key of its own to a header, with the right of a key that opens another. With
+    /// none: whether it could.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    fn seal(&self, _header: &Path, _by: Option<&Secret>) -> Result<(), String> {
+        Err("has keys of its own making in files only".to_owned())
+    }
 }
 
 /// Reads `PATH` and `PATH.new`.
-fn read_both(path: &std::path::Path) -> Result<Found, String> {
+fn read_both(path: &Path) -> Result<Found, String> {
     let mut next = path.as_os_str().to_owned();
     next.push(".new");
     let found = Found { current: Secret::read(path)?, next: Secret::read(next.as_ref())? };

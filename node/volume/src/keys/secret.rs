@@ -1,10 +1,15 @@
 //! Bytes that nobody may see.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::ffi::c_void;
+use std::fs::{File, OpenOptions, Permissions};
+use std::io::{self, ErrorKind, Read};
+use std::num::NonZeroUsize;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::ptr::NonNull;
 
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, ProtFlags, mlock, mmap, munmap};
 use serde::{Deserialize, Deserializer, de};
 use zeroize::Zeroizing;
 
@@ -93,6 +98,58 @@ impl Secret {
 impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secret")
+    }
+}
+
+/// A key as a file, for programs that read theirs from one: of memory, which stays locked, and is zeroed
+/// when this is dropped.
+#[derive(Debug)]
+pub struct KeyFile {
+    file: File,
+    /// What keeps its one page from being swapped out.
+    mapped: NonNull<c_void>,
+    length: NonZeroUsize,
+}
+
+impl KeyFile {
+    /// Makes one of a key.
+    ///
+    /// # Errors
+    /// If the kernel has no memory for it.
+    #[expect(unsafe_code, reason = "a file of memory is locked by mapping it")]
+    pub fn new(key: &Secret) -> io::Result<Self> {
+        let length = NonZeroUsize::new(key.bytes().len()).ok_or(ErrorKind::InvalidInput)?;
+        let file = File::from(memfd_create(c"key", MFdFlags::MFD_CLOEXEC)?);
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.set_len(length.get() as u64)?;
+        let readable = ProtFlags::PROT_READ;
+        // SAFETY: the mapping is at no place that is in use, nothing reads through it, and nothing
+        // makes the file shorter.
+        let mapped = unsafe { mmap(None, length, readable, MapFlags::MAP_SHARED, &file, 0) }?;
+        let this = Self { file, mapped, length };
+        if nix::unistd::geteuid().is_root() {
+            // SAFETY: these are the bytes that were just mapped.
+            unsafe { mlock(mapped, length.get()) }?;
+        }
+        this.file.write_all_at(key.bytes(), 0)?;
+        Ok(this)
+    }
+
+    /// The file, for a child's standard input.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn opened(&self) -> io::Result<File> {
+        self.file.try_clone()
+    }
+}
+
+impl Drop for KeyFile {
+    #[expect(unsafe_code, reason = "what was mapped is unmapped")]
+    fn drop(&mut self) {
+        let _ = self.file.write_all_at(&vec![0; self.length.get()], 0);
+        // SAFETY: mapped in `new` with this length, and nothing points into it.
+        let _ = unsafe { munmap(self.mapped, self.length.get()) };
     }
 }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::{Asked, Found, Source, read_both};
-use crate::config::DeviceName;
+use crate::config::{DeviceName, Name};
 use crate::{children, state};
 
 /// File systems that a stick may have; no others are handed to the kernel to parse.
@@ -28,7 +28,7 @@ impl Stick {
 
 impl Source for Stick {
     fn fetch(&self, asked: &Asked<'_>) -> Result<Found, String> {
-        let mounted = Mounted::new(&self.device.find()?)?;
+        let mounted = Mounted::new(&self.device.find()?, asked.volume)?;
         read_both(&mounted.0.join(format!("{}.key", asked.volume)))
     }
 }
@@ -37,14 +37,14 @@ impl Source for Stick {
 struct Mounted(PathBuf);
 
 impl Mounted {
-    fn new(device: &Path) -> Result<Self, String> {
+    fn new(device: &Path, volume: &Name) -> Result<Self, String> {
         let arguments = ["-p", "-o", "value", "-s", "TYPE"].map(AsRef::as_ref);
         let kind = children::run("blkid", arguments.into_iter().chain([device.as_os_str()]));
         let kind = kind.map_err(|e| e.to_string())?;
         let Some(kind) = FILE_SYSTEMS.iter().find(|it| **it == kind.trim()) else {
             return Err(format!("{}: {:?} is not read here", device.display(), kind.trim()));
         };
-        let folder = Path::new(state::RUN).join("stick");
+        let folder = Path::new(state::RUN).join(format!("stick-{volume}"));
         state::folder(&folder).map_err(|e| e.to_string())?;
         // One that a killed run left mounted would be hidden, and stay.
         let _ = umount2(&folder, MntFlags::MNT_DETACH);

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::reencrypt::REQUIREMENT;
 use super::{ENCRYPTION, INTEGRITY, INTEGRITY_KEY_BYTES, KEY_BYTES, Luks, SECTOR_BYTES};
 use crate::error::Error;
 
@@ -57,25 +58,41 @@ impl Luks {
         let json = self.json().map_err(|e| e.to_string())?;
         let here = self.describe().map_err(|e| e.to_string())?;
         let is = |what: &str, is: bool| if is { Ok(()) } else { Err(what.to_owned()) };
-        let segments = json["segments"].as_object().map_or(0, serde_json::Map::len);
-        is("has not one segment", segments == 1)?;
-        is("has a segment in the clear", json["segments"]["0"]["type"] == "crypt")?;
-        let cipher = format!("has the cipher {:?}, not {ENCRYPTION}", here.cipher);
-        is(&cipher, here.cipher == ENCRYPTION)?;
-        let wanted = integrity.then(|| INTEGRITY.to_owned());
-        let other =
-            format!("has integrity {:?}; the configuration says {wanted:?}", here.integrity);
-        is(&other, here.integrity == wanted)?;
+        let requires = json["config"]["requirements"]["mandatory"].as_array();
+        let requires = requires.map_or(&[][..], Vec::as_slice);
+        let is_between = matches!(requires, [one] if one == REQUIREMENT);
+        is("wants more than this program knows", is_between || requires.is_empty())?;
+        let segments = json["segments"].as_object().into_iter().flat_map(|it| it.values());
+        let segments: Vec<_> = segments.collect();
+        is("has not one segment", segments.len() == 1 || is_between && segments.len() > 1)?;
+        let wanted = integrity.then_some(INTEGRITY);
+        for segment in segments {
+            is("has a segment in the clear", segment["type"] == "crypt")?;
+            let cipher = &segment["encryption"];
+            is(&format!("has the cipher {cipher}, not {ENCRYPTION}"), cipher == ENCRYPTION)?;
+            let has = segment["integrity"]["type"].as_str();
+            let other = format!("has integrity {has:?}; the configuration says {wanted:?}");
+            is(&other, has == wanted)?;
+            is("has sectors of another size", segment["sector_size"] == SECTOR_BYTES)?;
+        }
         let bits = 8 * (KEY_BYTES + if integrity { INTEGRITY_KEY_BYTES } else { 0 });
         is("has a key of another length", here.key_bits == bits)?;
-        is("has sectors of another size", here.sector_bytes == u64::from(SECTOR_BYTES))?;
         let slots = json["keyslots"].as_object().into_iter().flatten();
-        for (number, slot) in slots {
+        for (number, slot) in slots.filter(|(_, it)| !is_between || it["type"] != "reencrypt") {
             let is_sealed = slot["area"]["encryption"] == ENCRYPTION;
             is(&format!("has key slot {number} with another cipher"), is_sealed)?;
         }
-        let requires = json["config"]["requirements"]["mandatory"].as_array();
-        is("is in the middle of a re-encryption", requires.is_none_or(Vec::is_empty))
+        Ok(())
+    }
+
+    /// What the volume key is known by: salted digests, which only who knows the key can make.
+    ///
+    /// # Errors
+    /// If the header cannot be read.
+    pub fn digests(&mut self) -> Result<Vec<String>, Error> {
+        let json = self.json()?;
+        let digests = json["digests"].as_object().into_iter().flat_map(|it| it.values());
+        Ok(digests.filter_map(|it| Some(it["digest"].as_str()?.to_owned())).collect())
     }
 
     /// Bytes that header, copy and key slots take at the front of the device.

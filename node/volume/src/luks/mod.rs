@@ -11,8 +11,10 @@
 //! anew: reading mends the one of the two copies that is damaged.
 
 mod judge;
+mod reencrypt;
 mod said;
 pub mod slots;
+pub mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -34,6 +36,7 @@ use crate::error::Error;
 use crate::keys::Secret;
 
 pub use judge::Description;
+pub use reencrypt::Progress;
 
 const CIPHER: (&str, &str) = ("aes", "xts-plain64");
 const ENCRYPTION: &str = "aes-xts-plain64";
@@ -152,6 +155,22 @@ impl Luks {
         Ok(luks)
     }
 
+    /// The device or file that it is on.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the header anew, after another program wrote it.
+    ///
+    /// # Errors
+    /// If it cannot be read any more.
+    pub fn reload(&mut self) -> Result<(), Error> {
+        let vanished = || Error::failed(self.path.display().to_string(), "its header vanished");
+        *self = Self::load(&self.path, self.kdf)?.ok_or_else(vanished)?;
+        Ok(())
+    }
+
     /// The header's JSON, as `cryptsetup luksDump --dump-json-metadata` shows it.
     ///
     /// # Errors
@@ -198,12 +217,8 @@ impl Luks {
     }
 
     fn activate(&mut self, mapped: Option<&str>, key: &Secret) -> Result<Option<u32>, Error> {
-        let flags = if mapped.is_some() {
-            // Two volumes that open at once must not need twice the memory.
-            CryptActivate::SERIALIZE_MEMORY_HARD_PBKDF
-        } else {
-            CryptActivate::empty()
-        };
+        // Two volumes that open at once must not need twice the memory.
+        let flags = CryptActivate::SERIALIZE_MEMORY_HARD_PBKDF;
         let mut handle = self.crypt.activate_handle();
         match handle.activate_by_passphrase(mapped, None, key.bytes(), flags) {
             Ok(slot) => Ok(Some(slot)),

@@ -24,6 +24,19 @@ const NUMBERS: std::ops::Range<u32> = 0..32;
 /// The type of our own tokens, and of systemd's for its recovery keys.
 const HOLDFAST: &str = "holdfast";
 const SYSTEMD_RECOVERY: &str = "systemd-recovery";
+/// The type of what Clevis encrypts to a Tang server.
+pub const CLEVIS: &str = "clevis";
+/// The type of what systemd-cryptenroll seals to a TPM2.
+const SYSTEMD_TPM2: &str = "systemd-tpm2";
+/// The same under another name, while a new one is sealed in its place: systemd-cryptenroll does nothing
+/// if it finds one for the same state of the TPM.
+const ASIDE_TPM2: &str = "holdfast-tpm2";
+
+/// Whether a token is one that a TPM2 unseals.
+#[must_use]
+pub fn is_tpm2(token: &Value) -> bool {
+    matches!(token["type"].as_str(), Some(SYSTEMD_TPM2 | ASIDE_TPM2))
+}
 
 /// A slot in use; no key material.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,20 +60,23 @@ impl Luks {
         let json = self.json()?;
         let tokens: Vec<&Value> =
             json["tokens"].as_object().into_iter().flat_map(|it| it.values()).collect();
-        let numbers = json["keyslots"].as_object().into_iter().flat_map(|it| it.keys());
+        // One in which a re-encryption keeps its checksums holds no key.
+        let all = json["keyslots"].as_object().into_iter().flatten();
+        let numbers = all.filter(|(_, it)| it["type"] == "luks2").map(|(number, _)| number);
         let mut slots: Vec<Slot> =
             numbers.filter_map(|number| Some(slot(number.parse().ok()?, &tokens))).collect();
         slots.sort_by_key(|slot| slot.number);
         Ok(slots)
     }
 
-    /// The tokens, for sources that keep something there.
+    /// The tokens with their numbers, for sources that keep something there.
     ///
     /// # Errors
     /// If the header cannot be read.
-    pub fn tokens(&mut self) -> Result<Vec<Value>, Error> {
+    pub fn tokens(&mut self) -> Result<Vec<(u32, Value)>, Error> {
         let json = self.json()?;
-        Ok(json["tokens"].as_object().into_iter().flat_map(|it| it.values().cloned()).collect())
+        let tokens = json["tokens"].as_object().into_iter().flatten();
+        Ok(tokens.filter_map(|(number, it)| Some((number.parse().ok()?, it.clone()))).collect())
     }
 
     /// Says what a slot is for.
@@ -107,6 +123,19 @@ impl Luks {
         Ok(number)
     }
 
+    /// Sets what is sealed to the TPM2 aside, under a name that only this program knows, or puts it back.
+    ///
+    /// # Errors
+    /// If the header cannot be written.
+    pub fn set_tpm2_aside(&mut self, is_aside: bool) -> Result<(), Error> {
+        for (number, mut token) in self.tokens()?.into_iter().filter(|(_, it)| is_tpm2(it)) {
+            token["type"] = json!(if is_aside { ASIDE_TPM2 } else { SYSTEMD_TPM2 });
+            let set = self.crypt.token_handle().json_set(TokenInput::ReplaceToken(number, &token));
+            set.map_err(|e| failed(&self.path, "renaming a token of", e))?;
+        }
+        Ok(())
+    }
+
     /// Destroys a slot: its key material is overwritten. Takes its tokens along, and those of slots
     /// that are gone.
     ///
@@ -115,9 +144,16 @@ impl Luks {
     pub fn remove_slot(&mut self, number: u32) -> Result<(), Error> {
         let removed = self.crypt.keyslot_handle().destroy(number);
         removed.map_err(|e| failed(&self.path, &format!("destroying key slot {number} of"), e))?;
+        if self.reencryption()?.is_some() {
+            // Tokens cannot be removed then; without a slot they say nothing.
+            return Ok(());
+        }
         for token in NUMBERS {
             let Ok(json) = self.crypt.token_handle().json_get(token) else { continue };
-            let is_named = matches!(json["type"].as_str(), Some(HOLDFAST | SYSTEMD_RECOVERY));
+            let is_named = matches!(
+                json["type"].as_str(),
+                Some(HOLDFAST | SYSTEMD_RECOVERY | SYSTEMD_TPM2 | ASIDE_TPM2)
+            );
             let is_alone = json["keyslots"].as_array().is_some_and(Vec::is_empty);
             if is_named && is_alone {
                 let removed = self.crypt.token_handle().json_set(TokenInput::RemoveToken(token));
@@ -127,14 +163,22 @@ impl Luks {
         Ok(())
     }
 
-    /// The numbers of slots that libcryptsetup finds in use, whatever the JSON says.
-    pub fn numbers_in_use(&mut self) -> Vec<u32> {
+    /// The numbers of slots that libcryptsetup finds in use, whatever the JSON says of what for; without the
+    /// one that holds the checksums of a re-encryption, and no key.
+    ///
+    /// # Errors
+    /// If the header cannot be read.
+    pub fn numbers_in_use(&mut self) -> Result<Vec<u32>, Error> {
+        let json = self.json()?;
         let mut handle = self.crypt.keyslot_handle();
-        NUMBERS
-            .filter(|number| {
-                !matches!(handle.status(*number), Ok(KeyslotInfo::Inactive | KeyslotInfo::Invalid))
-            })
-            .collect()
+        let used = NUMBERS.filter(|number| {
+            json["keyslots"][number.to_string()]["type"] != "reencrypt"
+                && !matches!(
+                    handle.status(*number),
+                    Ok(KeyslotInfo::Inactive | KeyslotInfo::Invalid)
+                )
+        });
+        Ok(used.collect())
     }
 }
 
@@ -145,18 +189,23 @@ fn slot(number: u32, tokens: &[&Value]) -> Slot {
         slots.is_some_and(|slots| slots.iter().any(|it| it.as_str() == Some(&text)))
     };
     let its = tokens.iter().find(is_its);
+    let kind = its.and_then(|token| token["type"].as_str());
     let member = |name: &str| its.map(|token| token[name].clone());
     let purpose = member("purpose").and_then(|it| serde_json::from_value(it).ok());
     Slot {
         number,
         // Slots that systemd-cryptenroll or Clevis made have no purpose in words.
-        purpose: purpose.unwrap_or(match its.and_then(|token| token["type"].as_str()) {
+        purpose: purpose.unwrap_or(match kind {
             Some(SYSTEMD_RECOVERY) => Purpose::Recovery,
-            Some("systemd-tpm2") => Purpose::Machine,
-            Some("clevis") => Purpose::Site,
+            Some(SYSTEMD_TPM2 | ASIDE_TPM2) => Purpose::Machine,
+            Some(CLEVIS) => Purpose::Site,
             _ => Purpose::Unknown,
         }),
-        source: member("source").and_then(|it| serde_json::from_value(it).ok()),
+        source: match kind {
+            Some(SYSTEMD_TPM2 | ASIDE_TPM2) => Some(SourceKind::Tpm2),
+            Some(CLEVIS) => Some(SourceKind::Site),
+            _ => member("source").and_then(|it| serde_json::from_value(it).ok()),
+        },
         made: member("made").and_then(|it| it.as_str().map(str::to_owned)),
     }
 }

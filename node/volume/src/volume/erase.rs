@@ -121,8 +121,10 @@ impl Volume<'_> {
         if let Some(mut luks) = luks {
             overwritten_bytes = luks.header_bytes()?;
             slots_destroyed = luks.slots()?;
-            let (keys, _) = self.keys(&luks.tokens()?);
-            for slot in luks.numbers_in_use() {
+            let sources = self.settings.keys.iter();
+            let keys: Vec<_> =
+                sources.filter_map(|it| Some((*it, self.fetch(*it, &mut luks).ok()?))).collect();
+            for slot in luks.numbers_in_use()? {
                 left.extend(luks.remove_slot(slot).err().map(|e| e.to_string()));
             }
             drop(luks);
@@ -171,7 +173,7 @@ impl Volume<'_> {
         let left = |left: String| Error::Left { volume: self.name().to_string(), left };
         let luks = Luks::load(device, self.kdf())?;
         let mut luks = luks.ok_or_else(|| left("its header vanished".to_owned()))?;
-        let slots = luks.numbers_in_use();
+        let slots = luks.numbers_in_use()?;
         if !slots.is_empty() {
             return Err(left(format!("key slots {slots:?}")));
         }

@@ -2,17 +2,20 @@
 //! on where it was, or begins again.
 
 mod erase;
+mod keys;
+mod reencrypt;
 mod rotate;
 
 use std::path::{Path, PathBuf};
 
 pub use erase::{Receipt, UNKNOWN};
+pub use keys::MachineKey;
 
 use crate::backup::{self, Proof};
 use crate::config::{Config, Name, VolumeSettings};
 use crate::device::Shown;
 use crate::error::Error;
-use crate::keys::{Asked, Found, Purpose, RecoveryKey, Secret, SourceKind};
+use crate::keys::{Found, Purpose, RecoveryKey, Secret};
 use crate::luks::{Closing, Kdf, Luks, Treatment};
 use crate::{device, erasing, filesystem, luks, state};
 
@@ -158,41 +161,6 @@ impl<'a> Volume<'a> {
         )))
     }
 
-    /// The keys of the sources, in their order; and why others have none.
-    pub fn keys(&self, tokens: &[serde_json::Value]) -> (Vec<(SourceKind, Found)>, Vec<String>) {
-        let (mut found, mut missing) = (Vec::new(), Vec::new());
-        let asked = Asked { volume: self.name(), tokens };
-        for kind in &self.settings.keys {
-            match kind.of(self.config).fetch(&asked) {
-                Ok(keys) => found.push((*kind, keys)),
-                Err(why) => missing.push(format!("{}: {why}", kind.as_str())),
-            }
-        }
-        (found, missing)
-    }
-
-    /// The first of the machine's keys that opens the volume.
-    ///
-    /// # Errors
-    /// If none does, with what was tried.
-    pub fn machine_key(&self, luks: &mut Luks) -> Result<(SourceKind, Secret, u32), Error> {
-        let (found, mut tried) = self.keys(&luks.tokens()?);
-        for (kind, keys) in found {
-            for key in keys.each() {
-                if let Some(slot) = luks.slot_of(key)? {
-                    return Ok((kind, key.clone(), slot));
-                }
-            }
-            tried.push(format!("{}: its key fits no slot", kind.as_str()));
-        }
-        let tried = format!(
-            "Tried {}. A person can open it: holdfast-volume recover {}",
-            tried.join("; "),
-            self.name()
-        );
-        Err(Error::NoKey { volume: self.name().to_string(), tried })
-    }
-
     /// Opens and mounts. Says how it was opened; `None` if it was open and mounted before.
     ///
     /// # Errors
@@ -202,12 +170,32 @@ impl<'a> Volume<'a> {
             return self.mount().map(|()| None);
         }
         let mut luks = self.header()?;
-        let (kind, key, _) = self.machine_key(&mut luks)?;
-        self.open_with(&mut luks, &key, kind.as_str())?;
-        Ok(Some(kind.as_str().to_owned()))
+        let found = match self.machine_key(&mut luks) {
+            Err(Error::NoKey { .. }) if luks.is_cut_at_end()? => {
+                self.end_reencryption(&mut luks, None)?;
+                self.machine_key(&mut luks)
+            }
+            found => found,
+        };
+        let MachineKey { source, key, tried, .. } = found?;
+        for why in &tried {
+            eprintln!("volume {}: {why}", self.name());
+        }
+        self.open_with(&mut luks, &key, source.as_str(), tried)?;
+        // A power cut right after the last block of a re-encryption leaves a backup that no longer fits.
+        if luks.reencryption()?.is_none() && luks.digests()? != self.kept_digests(&mut luks)? {
+            backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
+        }
+        Ok(Some(source.as_str().to_owned()))
     }
 
-    fn open_with(&self, luks: &mut Luks, key: &Secret, by: &str) -> Result<(), Error> {
+    fn open_with(
+        &self,
+        luks: &mut Luks,
+        key: &Secret,
+        by: &str,
+        tried: Vec<String>,
+    ) -> Result<(), Error> {
         let settings = self.settings;
         let treatment = Treatment { discards: settings.discards, workqueues: settings.workqueues };
         let slot = luks.open(&self.name().mapped(), key, treatment)?;
@@ -215,7 +203,7 @@ impl<'a> Volume<'a> {
             volume: self.name().to_string(),
             tried: format!("Tried {by}. Nothing was changed"),
         })?;
-        state::note(self.name(), by, slot);
+        state::note(self.name(), by, slot, tried);
         self.mount()
     }
 
@@ -257,7 +245,7 @@ impl<'a> Volume<'a> {
             let by = "nobody: it is closed, and is grown when it is open".to_owned();
             return Err(Error::Busy { volume: self.name().to_string(), by });
         }
-        let (_, key, _) = self.machine_key(&mut luks)?;
+        let key = self.machine_key(&mut luks)?.key;
         luks.grow(&self.name().mapped(), &key)?;
         filesystem::grow(&self.mapped())
     }
@@ -277,12 +265,7 @@ impl<'a> Volume<'a> {
         let device = self.whole_device()?;
         self.must_be_as(shown)?;
         self.must_be_unused(&device)?;
-        let (found, missing) = self.keys(&[]);
-        let first = found.iter().find_map(|(kind, keys)| Some((*kind, keys.current.clone()?)));
-        let (kind, key) = first.ok_or_else(|| Error::NoKey {
-            volume: self.name().to_string(),
-            tried: format!("Nothing was changed. No source has one: {}", missing.join("; ")),
-        })?;
+        self.must_have_source(&device)?;
         let owner = owner(self.config)?;
         let recovery = RecoveryKey::generate()?;
         show(&recovery)?;
@@ -291,6 +274,7 @@ impl<'a> Volume<'a> {
         let begun = erasing::begun(self.config, self.name(), shown);
         let before = Luks::load(&device, self.kdf()).ok().flatten();
         let before = before.and_then(|mut luks| luks.uuid().ok());
+        let key = recovery.passphrase();
         let mut luks = Luks::format(&device, &label, settings.integrity, self.kdf(), &key)?;
         if let Some(uuid) = before {
             backup::destroy(self.config, self.name(), &uuid)?;
@@ -298,8 +282,8 @@ impl<'a> Volume<'a> {
         if let Some(uuid) = begun {
             erasing::end(self.config, self.name(), &uuid);
         }
-        luks.name_slot(0, Purpose::Machine, Some(kind))?;
-        luks.add_slot(&key, &recovery.passphrase(), Purpose::Recovery, None)?;
+        luks.name_slot(0, Purpose::Recovery, None)?;
+        self.enrol(&mut luks, &key, "It has a recovery key only", Found::newest)?;
         let treatment = Treatment { discards: settings.discards, workqueues: settings.workqueues };
         luks.open(&label, &key, treatment)?;
         let filled = if settings.integrity { luks.fill(&self.mapped()) } else { Ok(()) };
@@ -310,7 +294,6 @@ impl<'a> Volume<'a> {
         // Whether or not it was made, the volume does not stay open.
         self.close(Closing::Gently)?;
         made?;
-        backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
         Ok(())
     }
 
@@ -326,16 +309,22 @@ impl<'a> Volume<'a> {
             volume: self.name().to_string(),
             tried: "This is not its recovery key. Nothing was changed".to_owned(),
         };
+        if luks.slot_of(&passphrase)?.is_none() && !self.is_open() && luks.is_cut_at_end()? {
+            // What it fails at is no more than that the key is not the right one.
+            let _ = self.end_reencryption(&mut luks, Some(&passphrase));
+        }
         luks.slot_of(&passphrase)?.ok_or_else(refused)?;
         if self.is_open() {
             self.mount()?;
         } else {
-            self.open_with(&mut luks, &passphrase, "recovery")?;
+            self.open_with(&mut luks, &passphrase, "recovery", Vec::new())?;
         }
         if !enrol {
             return Ok(None);
         }
-        self.enrol(&mut luks, &passphrase).map(Some)
+        let otherwise =
+            "It is open by its recovery key, but no source has a key that could be enrolled";
+        self.enrol(&mut luks, &passphrase, otherwise, Found::newest).map(Some)
     }
 
     /// # Errors

@@ -2,47 +2,86 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Volume;
+use super::{MachineKey, Volume};
 use crate::backup::{self, Proof};
 use crate::config::DeviceName;
 use crate::device::Shown;
 use crate::error::Error;
-use crate::keys::{Purpose, RecoveryKey, Secret, SourceKind};
+use crate::keys::{Asked, Found, Purpose, RecoveryKey, Secret, SourceKind};
 use crate::luks::slots::Slot;
 use crate::luks::{self, Luks};
 
 impl Volume<'_> {
-    /// Gives the newest key of the first source a slot, and takes the machine's other slots away. Also
-    /// if it has one already: what an interrupted rotation left goes too.
-    pub(super) fn enrol(&self, luks: &mut Luks, by: &Secret) -> Result<u32, Error> {
-        let (found, missing) = self.keys(&luks.tokens()?);
-        let first = found.iter().find_map(|(kind, keys)| Some((*kind, keys.each().last()?)));
-        let (kind, key) = first.ok_or_else(|| Error::NoKey {
-            volume: self.name().to_string(),
-            tried: format!(
-                "It is open by its recovery key, but no source has a key that could be enrolled: {}",
-                missing.join("; ")
-            ),
-        })?;
-        self.replace(luks, by, key, Purpose::Machine, Some(kind))
+    /// Gives the machine a slot, with the first source that has a key which is taken or makes one
+    /// itself, and takes the machine's other slots away. Also if it has one already: what an
+    /// interrupted rotation left goes too.
+    pub(super) fn enrol(
+        &self,
+        luks: &mut Luks,
+        by: &Secret,
+        otherwise: &str,
+        takes: fn(Found) -> Option<Secret>,
+    ) -> Result<u32, Error> {
+        let mut missing = Vec::new();
+        for kind in self.settings.machine_keys() {
+            let source = kind.of(self.config);
+            let why = if source.seals() {
+                luks.set_tpm2_aside(true)?;
+                match source.seal(luks.path(), Some(by)) {
+                    Ok(()) => return self.sealed(luks, *kind),
+                    Err(why) => {
+                        luks.reload()?;
+                        luks.set_tpm2_aside(false)?;
+                        why
+                    }
+                }
+            } else {
+                match self.fetch(*kind, luks).map(takes) {
+                    Ok(Some(key)) => {
+                        return self.replace(luks, by, &key, Purpose::Machine, Some(*kind));
+                    }
+                    Ok(None) => "has no new key".to_owned(),
+                    Err(why) => why,
+                }
+            };
+            missing.push(format!("{}: {why}", kind.as_str()));
+        }
+        let tried = format!("{otherwise}: {}", missing.join("; "));
+        Err(Error::NoKey { volume: self.name().to_string(), tried })
     }
 
-    /// Puts `KEY.new` of the first source that has one in the place of the machine's old key.
+    /// What follows once a source has added its slot: it has to open before the others go.
+    fn sealed(&self, luks: &mut Luks, kind: SourceKind) -> Result<u32, Error> {
+        let before: Vec<u32> = luks.slots()?.iter().map(|slot| slot.number).collect();
+        luks.reload()?;
+        let is_new = |slot: &Slot| !before.contains(&slot.number) && slot.source == Some(kind);
+        let new = luks.slots()?.into_iter().find(is_new).map(|slot| slot.number);
+        let mut tokens = luks.tokens()?;
+        tokens.retain(|(_, it)| it["keyslots"][0].as_str().and_then(|it| it.parse().ok()) == new);
+        let asked = Asked { volume: self.name(), header: luks.path(), tokens: &tokens };
+        let key = kind.of(self.config).fetch(&asked).map(|found| found.current);
+        let doing = || format!("volume {}: the new slot of {}", self.name(), kind.as_str());
+        let key = key.map_err(|why| Error::failed(doing(), why))?;
+        match (key, new) {
+            (Some(key), Some(new)) if luks.slot_of(&key)? == Some(new) => {
+                self.retire_others(luks, new, Purpose::Machine, &key)?;
+                Ok(new)
+            }
+            _ => Err(Error::failed(doing(), "does not open it")),
+        }
+    }
+
+    /// Puts a new key in the place of the machine's: one that is sealed anew, or `KEY.new` of the first
+    /// source that has one.
     ///
     /// # Errors
     /// If there is no new key, or the old one opens nothing.
     pub fn rotate_machine(&self) -> Result<u32, Error> {
         let mut luks = self.header()?;
-        let (_, by, _) = self.machine_key(&mut luks)?;
-        let (found, _) = self.keys(&luks.tokens()?);
-        let next = found.iter().find_map(|(kind, keys)| Some((*kind, keys.next.as_ref()?)));
-        let (kind, next) = next.ok_or_else(|| Error::NoKey {
-            volume: self.name().to_string(),
-            tried: "Nothing was changed: no source has a new key beside the old, with the ending \
-                    .new"
-                .to_owned(),
-        })?;
-        self.replace(&mut luks, &by, next, Purpose::Machine, Some(kind))
+        let by = self.machine_key(&mut luks)?.key;
+        let otherwise =
+            "Nothing was changed: no source has a new key beside the old, with the ending .new";
+        self.enrol(&mut luks, &by, otherwise, |found| found.next)
     }
 
     /// Makes a new recovery key in the place of the old, which is destroyed only once the new one was
@@ -55,11 +94,22 @@ impl Volume<'_> {
         show: impl FnOnce(&RecoveryKey) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut luks = self.header()?;
-        let (_, by, _) = self.machine_key(&mut luks)?;
+        let by = self.machine_key(&mut luks)?.key;
+        self.replace_recovery(&mut luks, &by, show).map(drop)
+    }
+
+    /// The new recovery key, and its slot.
+    pub(super) fn replace_recovery(
+        &self,
+        luks: &mut Luks,
+        by: &Secret,
+        show: impl FnOnce(&RecoveryKey) -> Result<(), Error>,
+    ) -> Result<(RecoveryKey, u32), Error> {
         let recovery = RecoveryKey::generate()?;
-        let number = luks.add_slot(&by, &recovery.passphrase(), Purpose::Recovery, None)?;
+        let number = luks.add_slot(by, &recovery.passphrase(), Purpose::Recovery, None)?;
         show(&recovery)?;
-        self.retire_others(&mut luks, number, Purpose::Recovery, &by)
+        self.retire_others(luks, number, Purpose::Recovery, by)?;
+        Ok((recovery, number))
     }
 
     /// Adds a slot, and only once it is proven to open takes away the others of its purpose.
@@ -116,7 +166,7 @@ impl Volume<'_> {
         } else if slots.len() == 1 {
             "is the last: without it nothing opens the volume"
         } else {
-            let (_, key, by) = self.machine_key(&mut luks)?;
+            let MachineKey { key, slot: by, .. } = self.machine_key(&mut luks)?;
             if by != number {
                 luks.remove_slot(number)?;
                 let proof = Proof::OpensWith(&key);
@@ -140,7 +190,7 @@ impl Volume<'_> {
         if is_confirmed || has_none {
             return backup::keep(self.config, self.name(), &mut luks, Proof::Confirmed);
         }
-        let (_, key, _) = self.machine_key(&mut luks)?;
+        let key = self.machine_key(&mut luks)?.key;
         backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))
     }
 
@@ -156,6 +206,12 @@ impl Volume<'_> {
         self.must_be_unused(&device)?;
         backup::check(file, self.kdf(), self.known_uuid()?.as_deref())?;
         if let Ok(Some(mut luks)) = Luks::load(&device, self.kdf()) {
+            if luks.reencryption()?.is_some() {
+                let problem = "is in the middle of a re-encryption, and its header is whole: any \
+                               backup would lose what has the new volume key. Nothing was changed"
+                    .to_owned();
+                return Err(Error::Refused { volume: self.name().to_string(), device, problem });
+            }
             backup::keep_before(self.config, self.name(), &mut luks)?;
         }
         luks::restore(&device, file)?;
