@@ -258,7 +258,8 @@ impl Node {
         Ok(done.map_err(|error| NodeError::Thread(error.to_string()))??)
     }
 
-    /// Why the files of a recording cannot be had now: its volume is away. Looks anew.
+    /// Why the files of a recording cannot be had now: its volume is away, or its key cannot be used.
+    /// Looks anew.
     pub async fn away(&self, recording: &Recording) -> Option<VaultError> {
         let home = Home::from(recording);
         let looked = self.with_vault(move |vault| {
@@ -266,12 +267,14 @@ impl Node {
             // A disk that was pulled may answer from memory for a while.
             if found.is_ok() && vault.volumes().len() > 1 {
                 vault.look();
-                return vault.folder(home);
+                vault.folder(home)?;
             }
-            found
+            found.and_then(|_| vault.lease(home).map(drop))
         });
         match looked.await {
-            Err(NodeError::Vault(error)) if error.is_away() => Some(error),
+            Err(NodeError::Vault(error @ (VaultError::Away { .. } | VaultError::Erasure(_)))) => {
+                Some(error)
+            }
             _ => None,
         }
     }
