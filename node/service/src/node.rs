@@ -98,6 +98,15 @@ impl Node {
         volumes::say(&vault);
         let ledger_path = ledger::path(&config);
         let is_missing = std::fs::metadata(&ledger_path).map_or(true, |data| data.len() == 0);
+        let away = vault.volumes().iter().find(|volume| !volume.state().is_there());
+        if let Some(away) = away.filter(|_| is_missing) {
+            bail!(
+                "there is no ledger {}, and the volume {} is away: whether it has recordings cannot be \
+                 told; open it first",
+                ledger_path.display(),
+                away.name()
+            );
+        }
         if is_missing && !vault.homes()?.is_empty() {
             bail!(
                 "the vault {} has recordings, but there is no ledger {}; make a new one from the \
@@ -263,13 +272,9 @@ impl Node {
     pub async fn away(&self, recording: &Recording) -> Option<VaultError> {
         let home = Home::from(recording);
         let looked = self.with_vault(move |vault| {
-            let found = vault.folder(home);
             // A disk that was pulled may answer from memory for a while.
-            if found.is_ok() && vault.volumes().len() > 1 {
-                vault.look();
-                vault.folder(home)?;
-            }
-            found.and_then(|_| vault.lease(home).map(drop))
+            vault.confirm(home)?;
+            vault.lease(home).map(drop)
         });
         match looked.await {
             Err(NodeError::Vault(error @ (VaultError::Away { .. } | VaultError::Erasure(_)))) => {

@@ -151,11 +151,37 @@ pub(crate) async fn take_in(node: &Arc<Node>, home: Home) -> anyhow::Result<()> 
             Ok(())
         }
         // Unknown is what is not understood, not what cannot be read yet (rule 3.3).
-        Err(error @ VaultError::Erasure(_)) => {
+        Err(error) if !is_unknown(&error) => {
             tracing::error!(recording = %id, %error, "in the vault, but not in the ledger: left alone");
             Ok(())
         }
-        _ => take_in_unknown(node, home).await,
+        _ => match node
+            .with_vault(move |vault| vault.confirm(home).and(vault.is_foreign(home)))
+            .await
+        {
+            Ok(false) => take_in_unknown(node, home).await,
+            Ok(true) => {
+                tracing::error!(
+                    recording = %id,
+                    "in the vault, but not in the ledger, and encrypted with a key of another node, or \
+                     of this one before its state folder was lost: left alone"
+                );
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(recording = %id, %error, "in the vault, but not in the ledger: left alone");
+                Ok(())
+            }
+        },
+    }
+}
+
+/// Whether nothing can be made of a folder, however often it is read.
+fn is_unknown(error: &VaultError) -> bool {
+    match error {
+        VaultError::Manifest { .. } => true,
+        VaultError::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 

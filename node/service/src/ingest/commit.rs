@@ -45,10 +45,9 @@ async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
         return;
     }
     let synced = {
-        let vault = Arc::clone(&node.vault);
         let files: Vec<Arc<Stream>> = dirty.iter().map(|(stream, _)| Arc::clone(stream)).collect();
         let all = Arc::clone(streams);
-        blocking::run(move || sync(&vault, &all, &files)).await
+        blocking::run(move || sync(&all, &files)).await
     };
     let results = synced.unwrap_or_else(|error| {
         tracing::error!(%error, "a sync round ended early");
@@ -97,16 +96,25 @@ async fn refuse(stream: &Arc<Stream>, error: &io::Error) {
     stream.fail(is_no_space(error)).await;
 }
 
+/// Syncs each volume through the file of one of its streams, which was open when the others' bytes came:
+/// a file that is opened now would not be told of an error that others were told of before.
+fn sync_volumes(streams: &[Arc<Stream>]) -> io::Result<()> {
+    let mut synced = Vec::new();
+    let mut result = Ok(());
+    for stream in streams {
+        if !synced.contains(&stream.home.volume) {
+            synced.push(stream.home.volume);
+            result = result.and(stream.sync_volume());
+        }
+    }
+    result
+}
+
 /// A sync of the whole volume says once that something was lost, not what: it may have been bytes
 /// of a stream of the next round. From then on each file is asked once for itself, which knows.
-fn sync(
-    vault: &crate::vault::Vault,
-    all: &Streams,
-    streams: &[Arc<Stream>],
-) -> Vec<io::Result<()>> {
+fn sync(all: &Streams, streams: &[Arc<Stream>]) -> Vec<io::Result<()>> {
     let is_whole = streams.len() > SINGLE_SYNCS_MAX;
-    let homes = streams.iter().map(|stream| stream.home);
-    if is_whole && vault.sync_volumes_of(homes).is_err() {
+    if is_whole && sync_volumes(streams).is_err() {
         all.volume_failures.fetch_add(1, Ordering::AcqRel);
     }
     let failures = all.volume_failures.load(Ordering::Acquire);

@@ -462,6 +462,9 @@ impl<L: Line> Connection<L> {
                 let (recording, _) = node.step(id, Event::Saved).await.map_err(|e| failed(&e))?;
                 self.set_state(recording.state)?;
                 self.ingest.streams.leave(id);
+                if let Some(owned) = self.owned.as_deref_mut() {
+                    owned.stream = stream::Stream::saved(Home::from(&recording), recording.bytes);
+                }
             }
             _ => {}
         }

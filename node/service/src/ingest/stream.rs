@@ -196,6 +196,11 @@ impl Stream {
         self.raw.as_ref().map_or(Ok(()), |raw| raw.sync_data())
     }
 
+    /// Makes all of its volume durable. Blocks.
+    pub(super) fn sync_volume(&self) -> io::Result<()> {
+        self.raw.as_ref().map_or(Ok(()), |raw| raw.sync_all())
+    }
+
     /// Cuts the file back to its durable bytes after the disk refused, and closes it.
     pub(super) async fn fail(self: &Arc<Self>, no_space: bool) {
         // Whoever writes now ends first, and nobody writes afterwards: that would leave a hole.
@@ -294,7 +299,8 @@ impl Streams {
     pub async fn leave_volume(&self, volume: VolumeId) {
         let streams: Vec<_> = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.extract_if(|_, stream| stream.home.volume == Some(volume)).collect()
+            let is_its = |home: Home| home.volume.is_none_or(|it| it == volume);
+            open.extract_if(|_, stream| is_its(stream.home)).collect()
         };
         for (_, stream) in streams {
             stream.fail(false).await;

@@ -3,15 +3,18 @@
 use std::path::PathBuf;
 
 use holdfast_core::Lane;
+use holdfast_core::names::VolumeId;
 use holdfast_core::recording::{Event, Recording, step};
 use jiff::Timestamp;
+use redb::ReadableDatabase;
 
 use super::place::Place;
 use super::{LedgerError, schema, store, writer};
 use crate::audit::{AuditLog, Carried};
 use crate::config::Config;
 use crate::nodekey::{KeyError, NodeKey};
-use crate::vault::{Vault, VaultError};
+use crate::vault::{Vault, VaultError, Volume};
+use crate::volumes::known;
 
 /// What a rebuild found.
 #[derive(Debug)]
@@ -92,7 +95,8 @@ pub(crate) fn from_vault(
         }
     }
     let (audit, old) = carrying;
-    let audit = enter(place, &recordings, audit, old, now)?;
+    let here: Vec<VolumeId> = vault.volumes().iter().filter_map(Volume::id).collect();
+    let audit = enter(place, &recordings, audit, old, &here, now)?;
     Ok(RebuildReport { kept_aside: None, recordings: recordings.len(), audit, damaged })
 }
 
@@ -145,6 +149,7 @@ fn enter(
     recordings: &[Recording],
     audit: &AuditLog,
     old: Option<&redb::Database>,
+    here: &[VolumeId],
     now: Timestamp,
 ) -> Result<Carried, LedgerError> {
     place.empty()?;
@@ -159,6 +164,12 @@ fn enter(
         store::put(&write, None, entry, None)?;
     }
     store::note_instant(&write, now)?;
+    if let Some(read) = old.and_then(|old| old.begin_read().ok()) {
+        // What is not known of volumes costs some looking; the recordings are what matters.
+        let carried = known::carry_over(&read, &write, here);
+        carried
+            .unwrap_or_else(|error| tracing::warn!(%error, "volumes that were used are forgotten"));
+    }
     let carried = audit.carry_over(old, &write, now)?;
     write.commit().map_err(|error| LedgerError::Write(error.to_string()))?;
     Ok(carried)

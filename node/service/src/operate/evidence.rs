@@ -19,7 +19,7 @@ use crate::config::Profile;
 use crate::digest::hex;
 use crate::ledger::LedgerError;
 use crate::node::Node;
-use crate::vault::{Encryption, VolumeState};
+use crate::vault::Encryption;
 use crate::volumes::helper::{self, LuksView};
 
 /// The cipher that volumes have.
@@ -150,13 +150,16 @@ pub fn check(file: &str, keys: &[PublicKey]) -> Result<String, String> {
 
 type Found = (Option<bool>, String);
 
+/// What was found of one volume: kept, not looked into, or broken and how.
+type Looked = Result<Option<()>, String>;
+
 fn promises(
     node: &Node,
     volumes: &[VolumeView],
     luks: &Result<&[LuksView], String>,
 ) -> Vec<PromiseView> {
-    let of_headers = |look: fn(&LuksView) -> Result<(), String>| match luks {
-        Ok(all) => all_of(all.iter().map(|it| (it.volume.as_str(), look(it)))),
+    let of_headers = |look: fn(&LuksView) -> Looked| match luks {
+        Ok(all) => all_of(volumes.iter().map(|it| (it.name.as_str(), header(it, all, look)))),
         Err(why) => (None, why.clone()),
     };
     let clock = clock_view(node);
@@ -179,7 +182,7 @@ fn promises(
         PromiseView::new(
             "header_backup",
             "A backup of each volume's header is kept.",
-            of_headers(|it| it.header_backup.map(drop).ok_or_else(|| "has none".into())),
+            of_headers(|it| it.header_backup.map(|_| Some(())).ok_or_else(|| "has none".into())),
         ),
         PromiseView::new(
             "state",
@@ -199,27 +202,51 @@ fn promises(
     ]
 }
 
-/// Whether something is so of all of them; the sentence names those of which it is not.
-fn all_of<'a>(each: impl Iterator<Item = (&'a str, Result<(), String>)>) -> Found {
-    let (mut count, mut wrong) = (0, Vec::new());
+/// Whether something is so of all of them; the sentence names those of which it is not, or is not known.
+fn all_of<'a>(each: impl Iterator<Item = (&'a str, Looked)>) -> Found {
+    let (mut count, mut wrong, mut unknown) = (0, Vec::new(), Vec::new());
     for (name, found) in each {
         count += 1;
-        wrong.extend(found.err().map(|why| format!("{name} {why}")));
+        match found {
+            Ok(Some(())) => {}
+            Ok(None) => unknown.push(name),
+            Err(why) => wrong.push(format!("{name} {why}")),
+        }
     }
-    match (count, wrong.is_empty()) {
-        (0, _) => (None, "there is no volume".into()),
-        (_, true) => (Some(true), format!("so it is of all {count}")),
-        (_, false) => (Some(false), wrong.join("; ")),
+    if !wrong.is_empty() {
+        (Some(false), wrong.join("; "))
+    } else if count == 0 {
+        (None, "there is no volume".into())
+    } else if unknown.is_empty() {
+        (Some(true), format!("so it is of all {count}"))
+    } else {
+        (None, format!("could not be looked into: {}", unknown.join(", ")))
     }
 }
 
-fn encrypted(volume: &VolumeView) -> Result<(), String> {
-    // One that is away or refused holds nothing in the clear that this node would use.
-    let is_used = !matches!(volume.state, VolumeState::Away | VolumeState::Refused);
-    if is_used && !volume.encrypted { Err(format!("is {}", volume.encryption)) } else { Ok(()) }
+/// Of one that is not there nothing can be said.
+fn encrypted(volume: &VolumeView) -> Looked {
+    match (volume.state.is_there(), volume.encrypted) {
+        (false, _) => Ok(None),
+        (true, true) => Ok(Some(())),
+        (true, false) => Err(format!("is {}", volume.encryption)),
+    }
 }
 
-fn cipher(luks: &LuksView) -> Result<(), String> {
+/// What is so of the header of a volume, found by the UUID that the kernel tells.
+fn header(volume: &VolumeView, all: &[LuksView], look: fn(&LuksView) -> Looked) -> Looked {
+    if !volume.state.is_there() {
+        return Ok(None);
+    }
+    let is_its = |luks: &&LuksView| {
+        let uuid = luks.header.as_ref().map(|header| header.uuid.replace('-', ""));
+        uuid.is_some() && uuid == volume.luks_uuid
+    };
+    let found = all.iter().find(is_its).ok_or("is none of holdfast-volume's")?;
+    look(found)
+}
+
+fn cipher(luks: &LuksView) -> Looked {
     let header = luks.header.as_ref().ok_or_else(|| format!("is {}", luks.state))?;
     if header.cipher != CIPHER || header.key_bits < KEY_BITS_MIN {
         return Err(format!("has {} with {} bits", header.cipher, header.key_bits));
@@ -231,11 +258,12 @@ fn cipher(luks: &LuksView) -> Result<(), String> {
         Some(kernel) if ![CIPHER, CIPHER_WITH_INTEGRITY].contains(&kernel.cipher.as_str()) => {
             Err(format!("is mapped with {}", kernel.cipher))
         }
-        _ => Ok(()),
+        Some(_) => Ok(Some(())),
+        None => Ok(None),
     }
 }
 
-fn slots(luks: &LuksView) -> Result<(), String> {
+fn slots(luks: &LuksView) -> Looked {
     let has = |purpose: &str| luks.slots.iter().any(|slot| slot.purpose == purpose);
     if has("unknown") {
         Err("has a key slot that nothing says the purpose of".into())
@@ -244,7 +272,7 @@ fn slots(luks: &LuksView) -> Result<(), String> {
     } else if !has("recovery") {
         Err("has no slot for a recovery key".into())
     } else {
-        Ok(())
+        Ok(Some(()))
     }
 }
 
@@ -265,10 +293,8 @@ fn swap() -> Found {
     };
     let places = listed.lines().skip(1).filter_map(|line| line.split_whitespace().next());
     let places: Vec<PathBuf> = places.map(PathBuf::from).collect();
-    let in_the_clear = |place: &&PathBuf| {
-        let is_memory = place.to_string_lossy().contains("zram");
-        !is_memory && !Encryption::of_swap(place).is_encrypted()
-    };
+    let in_the_clear =
+        |place: &&PathBuf| !is_memory(place) && !Encryption::of_swap(place).is_encrypted();
     let wrong: Vec<String> =
         places.iter().filter(in_the_clear).map(|it| it.display().to_string()).collect();
     match (places.len(), wrong.is_empty()) {
@@ -276,6 +302,15 @@ fn swap() -> Found {
         (_, true) => (Some(true), "all of it is encrypted".into()),
         (_, false) => (Some(false), format!("not encrypted: {}", wrong.join(", "))),
     }
+}
+
+/// Whether this is memory that is compressed into memory, and is not written back to a disk.
+fn is_memory(place: &Path) -> bool {
+    let name = place.strip_prefix("/dev").ok().and_then(Path::to_str).unwrap_or_default();
+    let is_zram =
+        name.strip_prefix("zram").is_some_and(|it| it.bytes().all(|b| b.is_ascii_digit()));
+    let backing = std::fs::read_to_string(format!("/sys/block/{name}/backing_dev"));
+    is_zram && backing.map_or(true, |backing| backing.trim() == "none")
 }
 
 #[cfg(test)]
@@ -300,18 +335,19 @@ mod tests {
 
     #[test]
     fn a_kernel_that_does_something_else_than_the_header_says_is_named() {
-        assert_eq!(cipher(&luks(|_| ())), Ok(()));
+        assert_eq!(cipher(&luks(|_| ())), Ok(Some(())));
         let other = luks(|it| it["kernel"]["is_as_header"] = false.into());
         assert!(cipher(&other).unwrap_err().contains("not as its header says"));
         let null = luks(|it| it["kernel"]["cipher"] = "cipher_null-ecb".into());
         assert!(cipher(&null).unwrap_err().contains("cipher_null"));
         let short = luks(|it| it["header"]["key_bits"] = 256.into());
         assert!(cipher(&short).unwrap_err().contains("256 bits"));
+        assert_eq!(cipher(&luks(|it| it["kernel"] = Value::Null)), Ok(None));
     }
 
     #[test]
     fn a_slot_that_nobody_knows_of_breaks_the_promise() {
-        assert_eq!(slots(&luks(|_| ())), Ok(()));
+        assert_eq!(slots(&luks(|_| ())), Ok(Some(())));
         let unknown = luks(|it| it["slots"][0]["purpose"] = "unknown".into());
         assert!(slots(&unknown).unwrap_err().contains("nothing says"));
         let alone = luks(|it| {
@@ -323,7 +359,8 @@ mod tests {
     #[test]
     fn what_could_not_be_looked_into_is_not_called_kept() {
         assert_eq!(all_of(std::iter::empty()).0, None);
-        let one_of_two = [("a", Ok(())), ("b", Err("is open".to_owned()))];
-        assert_eq!(all_of(one_of_two.into_iter()), (Some(false), "b is open".to_owned()));
+        let broken = [("a", Ok(Some(()))), ("b", Err("is open".to_owned())), ("c", Ok(None))];
+        assert_eq!(all_of(broken.into_iter()), (Some(false), "b is open".to_owned()));
+        assert_eq!(all_of([("a", Ok(Some(()))), ("c", Ok(None))].into_iter()).0, None);
     }
 }

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::health::{ANSWER_MAX, Missing, missing};
 use crate::deliver::gate::Health;
 use crate::node::Node;
-use crate::vault::{Standing, Vault, Volume, VolumeState};
+use crate::vault::{Encryption, Standing, Vault, Volume, VolumeState};
 use crate::{config, settings};
 
 /// What the node says of itself.
@@ -77,6 +77,8 @@ pub struct VolumeView {
     pub encrypted: bool,
     /// The same in words.
     pub encryption: String,
+    /// The UUID in its LUKS2 header, in hex without dashes, by the kernel's own word.
+    pub luks_uuid: Option<String>,
     /// Space that is free, in bytes; nothing where it cannot be measured.
     pub free_bytes: Option<u64>,
     /// Space that is to stay free, in bytes.
@@ -155,7 +157,15 @@ fn volume_view(vault: &Vault, volume: &Volume, free_bytes_min: u64) -> VolumeVie
         why,
         path: volume.path().into(),
         encrypted: encryption.is_encrypted(),
-        encryption: encryption.describe(),
+        encryption: if state.is_there() {
+            encryption.describe()
+        } else {
+            "not known while it is away".into()
+        },
+        luks_uuid: match encryption {
+            Encryption::Luks2 { uuid, .. } => Some(uuid),
+            Encryption::None => None,
+        },
         free_bytes: vault.free_bytes(volume).ok(),
         free_bytes_min,
     }

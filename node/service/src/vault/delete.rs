@@ -24,7 +24,7 @@ pub(super) fn delete(
     kinds: &[FileKind],
     whole: bool,
 ) -> Result<Deletion, VaultError> {
-    if !disk.is_folder(folder) {
+    if !disk.has_folder(folder).map_err(VaultError::io("look at", folder))? {
         return Ok(Deletion::AlreadyGone);
     }
     let mut outcome = Deletion::AlreadyGone;
@@ -53,7 +53,7 @@ pub(super) fn delete(
 
 /// Removes a whole folder whose key was erased: nothing in it has a name any more that means something.
 pub(super) fn delete_erased(disk: &Disk, folder: &Path) -> Result<Deletion, VaultError> {
-    if !disk.is_folder(folder) {
+    if !disk.has_folder(folder).map_err(VaultError::io("look at", folder))? {
         return Ok(Deletion::AlreadyGone);
     }
     remove_tree(disk, folder)?;

@@ -80,6 +80,19 @@ impl Disk {
         }
     }
 
+    /// Whether there is a folder, where it can be told.
+    pub(super) fn has_folder(&self, path: &Path) -> io::Result<bool> {
+        match self {
+            Self::Machine => match std::fs::metadata(path) {
+                Ok(data) => Ok(data.is_dir()),
+                Err(error) if is_absent(&error) => Ok(false),
+                Err(error) => Err(error),
+            },
+            #[cfg(test)]
+            Self::Simulated(disk) => Ok(disk.is_folder(path)),
+        }
+    }
+
     /// What is mounted at a place.
     pub(super) fn mounted(&self, path: &Path) -> io::Result<Mounted> {
         match self {
@@ -217,6 +230,10 @@ impl Disk {
     }
 }
 
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 fn open(path: &Path, what_for: For) -> io::Result<File> {
     let mut options = OpenOptions::new();
     match what_for {
@@ -344,7 +361,7 @@ impl VaultFile {
     }
 
     /// Makes everything written to the file system of this folder durable.
-    pub(super) fn sync_all(&self) -> io::Result<()> {
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
         match self {
             Self::Machine(folder) => Ok(nix::unistd::syncfs(folder)?),
             #[cfg(test)]

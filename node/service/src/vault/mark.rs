@@ -14,6 +14,8 @@ use crate::digest;
 pub(super) const NAME: &str = "volume.json";
 const NEW_NAME: &str = "volume.json.new";
 const BYTES_MAX: u64 = 4 << 10;
+/// How many folders are asked for a mark that was lost.
+const FOLDERS_READ_MAX: usize = 100;
 
 #[derive(Serialize, Deserialize)]
 struct Mark {
@@ -40,9 +42,29 @@ pub(super) fn read(disk: &Disk, volume: &Path) -> io::Result<Option<VolumeId>> {
     }
 }
 
-/// Marks a volume that no node has used before.
-pub(super) fn make(disk: &Disk, volume: &Path) -> io::Result<VolumeId> {
-    let id = VolumeId::new(disk.random()?);
+/// The mark that a volume has lost, by what its recordings say; `None` where they say none, because
+/// there are none, or an older node wrote them.
+///
+/// # Errors
+/// A sentence, where there are recordings and none can be understood.
+pub(super) fn lost(disk: &Disk, recordings: &Path) -> Result<Option<VolumeId>, String> {
+    let told = |error: io::Error| format!("{}: {error}", recordings.display());
+    let mut without = None;
+    for name in disk.list(recordings).map_err(told)?.iter().take(FOLDERS_READ_MAX) {
+        match manifest::read(disk, &recordings.join(name)) {
+            Ok(recording) if recording.volume.is_some() => return Ok(recording.volume),
+            Ok(_) => return Ok(None),
+            Err(error) => without = Some(error),
+        }
+    }
+    without.map_or(Ok(None), |error| {
+        Err(format!("it has recordings and no {NAME}; put that back from a backup ({error})"))
+    })
+}
+
+/// Marks a volume: with this id, or, where no node has used it before, with a new one.
+pub(super) fn make(disk: &Disk, volume: &Path, id: Option<VolumeId>) -> io::Result<VolumeId> {
+    let id = id.map_or_else(|| disk.random().map(VolumeId::new), Ok)?;
     let bytes = serde_json::to_vec(&Mark { volume: id }).map_err(io::Error::other)?;
     manifest::replace(disk, volume, NAME, NEW_NAME, &bytes).map_err(|error| match error {
         super::VaultError::Io { source, .. } => source,

@@ -151,9 +151,15 @@ pub struct Vault {
     disk: Disk,
     volumes: Vec<Volume>,
     looking: Mutex<()>,
-    /// What volumes were called that this node has used.
-    known: RwLock<HashMap<VolumeId, String>>,
+    /// The volumes that this node has used.
+    known: RwLock<HashMap<VolumeId, KnownVolume>>,
     erasure: Option<Erasure>,
+}
+
+#[derive(Debug)]
+struct KnownVolume {
+    name: String,
+    behind: bool,
 }
 
 /// How a volume was, and is.
@@ -165,6 +171,7 @@ pub struct Seen<'a> {
     pub before: Standing,
     /// How it is.
     pub now: Standing,
+    refused: Option<String>,
 }
 
 impl Vault {
@@ -239,11 +246,12 @@ impl Vault {
         let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen: Vec<Seen<'_>> = Vec::new();
         for volume in &self.volumes {
-            let there = seen.iter().filter(|it| it.now.state.is_there());
-            let taken: Vec<(&str, VolumeId)> =
-                there.filter_map(|it| Some((it.volume.name(), it.now.id?))).collect();
-            let (before, now) = volume.look(&self.disk, &taken);
-            seen.push(Seen { volume, before, now });
+            let (before, now) = volume.look(&self.disk);
+            seen.push(Seen { volume, before, now, refused: None });
+        }
+        refuse_copies(&mut seen);
+        for Seen { volume, now, .. } in &seen {
+            volume.set(now.clone());
         }
         seen
     }
@@ -334,23 +342,6 @@ impl Vault {
         }
     }
 
-    /// Makes everything durable that was written so far to the volumes of these recordings.
-    ///
-    /// # Errors
-    /// [`VaultError`] where anything since the last call could not be written to one of them.
-    pub fn sync_volumes_of(&self, homes: impl Iterator<Item = Home>) -> Result<(), VaultError> {
-        let mut synced: Vec<&Path> = Vec::new();
-        let mut result = Ok(());
-        for home in homes {
-            let (volume, _) = self.find(home)?;
-            if !synced.contains(&volume.path()) {
-                synced.push(volume.path());
-                result = result.and(volume.sync(&self.disk));
-            }
-        }
-        result
-    }
-
     /// The volume and folder of a recording, whether that folder exists or not.
     fn find(&self, home: Home) -> Result<(&Volume, PathBuf), VaultError> {
         let on = |volume: &'_ Volume| volume.recordings().join(home.id.to_string());
@@ -362,7 +353,7 @@ impl Vault {
         }
         for volume in self.there() {
             let folder = on(volume);
-            if self.disk.is_folder(&folder) {
+            if self.disk.has_folder(&folder).map_err(VaultError::io("look at", &folder))? {
                 return Ok((volume, folder));
             }
         }
@@ -379,15 +370,16 @@ impl Vault {
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
         match (there, known.get(&id)) {
             (Some(volume), _) => volume.name().to_owned(),
-            (None, Some(name)) => format!("{name} ({id})"),
+            (None, Some(known)) => format!("{} ({id})", known.name),
             (None, None) => id.to_string(),
         }
     }
 
-    /// Notes what a volume is called.
-    pub fn set_known(&self, id: VolumeId, name: &str) {
+    /// Notes what the ledger knows of a volume: what it is called, and whether its folders do not know
+    /// everything. Of such a volume what cannot be written is left out.
+    pub fn set_known(&self, id: VolumeId, name: &str, behind: bool) {
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        known.insert(id, name.to_owned());
+        known.insert(id, KnownVolume { name: name.to_owned(), behind });
     }
 
     /// Why a volume cannot be used now.
@@ -453,6 +445,32 @@ impl Vault {
 
     fn sync_folder(&self, path: &Path) -> Result<(), VaultError> {
         self.disk.sync_folder(path).map_err(VaultError::io("sync", path))
+    }
+}
+
+/// Of two volumes that have one mark the one in use stays; of others nobody knows which is the copy.
+fn refuse_copies(seen: &mut [Seen<'_>]) {
+    for at in 0..seen.len() {
+        let (before, now) = (&seen[at].before, &seen[at].now);
+        let is_same = |other: &Seen<'_>| other.now.state.is_there() && other.now.id == now.id;
+        if !now.state.is_there() || before.is_still(now) {
+            continue;
+        }
+        let others = seen.iter().enumerate();
+        let other = others.filter(|(other, _)| *other != at).find(|(_, other)| is_same(other));
+        if let Some((_, other)) = other {
+            let why = format!(
+                "it has the mark of the volume {}: one is a copy of the other; remove the copy",
+                other.volume.name()
+            );
+            // The others are judged by what they are, so its own id stays.
+            seen[at].refused = Some(why);
+        }
+    }
+    for each in seen {
+        if let Some(why) = each.refused.take() {
+            (each.now.state, each.now.why) = (VolumeState::Refused, Some(why));
+        }
     }
 }
 

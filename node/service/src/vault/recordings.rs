@@ -1,7 +1,9 @@
 //! What is done with the folder of one recording.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
+use holdfast_core::names::VolumeId;
 use holdfast_core::recording::{FileKind, NewFile, Recording, State};
 use jiff::Timestamp;
 
@@ -73,7 +75,7 @@ impl Vault {
     /// [`VaultError`] where what is there cannot be made durable.
     pub fn with_length(&self, mut recording: Recording) -> Result<Recording, VaultError> {
         let _lease = self.lease(&recording)?;
-        if recording.state == State::Receiving && self.disk.is_folder(&self.folder(&recording)?) {
+        if recording.state == State::Receiving && self.has_folder(&self.folder(&recording)?)? {
             let path = self.file(&recording, FileKind::Raw)?;
             let raw = self.open_raw(&recording)?;
             let bytes = raw.sync().and_then(|()| raw.bytes());
@@ -107,17 +109,15 @@ impl Vault {
     /// [`VaultError`].
     pub fn note(&self, recording: &Recording) -> Result<(), VaultError> {
         let home = Home::from(recording);
-        let is_left_out = |volume: &&Volume| {
-            let is_its = home.volume.is_none() || volume.id() == home.volume;
-            is_its && volume.is_behind() && !volume.takes_notes()
-        };
         let folder = match self.find(home) {
-            Ok((volume, _)) if is_left_out(&volume) => return Ok(()),
+            Ok((volume, _)) if !volume.takes_notes() && self.is_behind(volume.id()) => {
+                return Ok(());
+            }
             Ok((_, folder)) => folder,
-            Err(VaultError::Away { .. }) if self.is_behind(home) => return Ok(()),
+            Err(VaultError::Away { .. }) if self.may_be_left_out(home) => return Ok(()),
             Err(error) => return Err(error),
         };
-        if self.disk.is_folder(&folder) {
+        if self.has_folder(&folder)? {
             let _lease = self.lease(home)?;
             manifest::write(&self.disk, &folder, recording)
         } else {
@@ -125,14 +125,44 @@ impl Vault {
         }
     }
 
-    /// Whether the ledger has noted that the volume of a recording, which is away, is behind. Of one
-    /// that no place has, the ledger knows by itself.
-    fn is_behind(&self, home: Home) -> bool {
-        let its = |volume: &&Volume| home.volume.is_none() || volume.id() == home.volume;
-        self.volumes
-            .iter()
-            .filter(its)
-            .all(|volume| volume.state().is_there() || volume.is_behind())
+    /// Whether the ledger has noted that the volume of a recording, which is away, is behind; of one
+    /// whose volume is not known, that all are which are away.
+    fn may_be_left_out(&self, home: Home) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let is_there = |id: &VolumeId| self.there().any(|volume| volume.id() == Some(*id));
+        match home.volume {
+            Some(id) => known.get(&id).is_some_and(|known| known.behind),
+            None => known.iter().all(|(id, known)| known.behind || is_there(id)),
+        }
+    }
+
+    /// Whether the ledger has noted that folders on a volume do not know everything.
+    fn is_behind(&self, id: Option<VolumeId>) -> bool {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        id.and_then(|id| known.get(&id)).is_some_and(|known| known.behind)
+    }
+
+    fn has_folder(&self, folder: &Path) -> Result<bool, VaultError> {
+        self.disk.has_folder(folder).map_err(VaultError::io("look at", folder))
+    }
+
+    /// Whether a recording has a folder.
+    ///
+    /// # Errors
+    /// [`VaultError`] where that cannot be told.
+    pub fn is_here(&self, home: impl Into<Home>) -> Result<bool, VaultError> {
+        let (volume, folder) = self.find(home.into())?;
+        let is_here = self.has_folder(&folder)?;
+        volume.confirm(&self.disk)?;
+        Ok(is_here)
+    }
+
+    /// Whether the volume of a recording is there, by the disk's own word.
+    ///
+    /// # Errors
+    /// [`VaultError::Away`].
+    pub fn confirm(&self, home: impl Into<Home>) -> Result<(), VaultError> {
+        self.find(home.into())?.0.confirm(&self.disk)
     }
 
     /// What the manifest in a recording's folder says.
@@ -254,7 +284,7 @@ impl Vault {
             delete::delete(&self.disk, &path, kinds, folder)?
         };
         // What was not found may lie on a disk that was pulled at this moment.
-        volume.check(&self.disk)?;
+        volume.confirm(&self.disk)?;
         Ok(deletion)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use holdfast_core::names::VolumeId;
@@ -35,6 +35,14 @@ pub enum VolumeState {
     Away,
     /// What is there in its place is not used, because it is not as it has to be.
     Refused,
+}
+
+impl Standing {
+    /// Whether the volume that was there is there still.
+    pub(super) fn is_still(&self, now: &Self) -> bool {
+        let is_there = self.state.is_there() && now.state.is_there();
+        is_there && self.id == now.id && self.device == now.device
+    }
 }
 
 impl VolumeState {
@@ -96,8 +104,6 @@ pub struct Volume {
     demands: Demands,
     standing: RwLock<Standing>,
     trouble: AtomicU32,
-    /// Whether the ledger has noted that folders on it do not know everything.
-    is_behind: AtomicBool,
 }
 
 impl Volume {
@@ -109,12 +115,7 @@ impl Volume {
             encryption: Encryption::None,
             device: 0,
         };
-        Self {
-            demands,
-            standing: RwLock::new(standing),
-            trouble: AtomicU32::new(0),
-            is_behind: AtomicBool::new(false),
-        }
+        Self { demands, standing: RwLock::new(standing), trouble: AtomicU32::new(0) }
     }
 
     /// What people call it.
@@ -151,18 +152,6 @@ impl Volume {
         self.path().join(RECORDINGS)
     }
 
-    /// Whether the ledger has noted that folders on it do not know everything: then what cannot be
-    /// written there is left out, and made up for when it is back.
-    #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.is_behind.load(Ordering::Acquire)
-    }
-
-    /// Says so.
-    pub fn set_behind(&self, is_behind: bool) {
-        self.is_behind.store(is_behind, Ordering::Release);
-    }
-
     /// Whether notes can be written on it.
     pub(super) fn takes_notes(&self) -> bool {
         self.state().is_there() && self.state() != VolumeState::ReadOnly
@@ -179,25 +168,24 @@ impl Volume {
         }
     }
 
-    /// Looks at it; answers how it was before, and is now. One at a time; `taken` are the volumes that
-    /// were found elsewhere.
-    pub(super) fn look(&self, disk: &Disk, taken: &[(&str, VolumeId)]) -> (Standing, Standing) {
+    /// Looks at it; answers how it was before, and is now. One at a time.
+    pub(super) fn look(&self, disk: &Disk) -> (Standing, Standing) {
         let before = self.standing();
-        let now = self.find(disk, &before, taken).unwrap_or_else(|(state, why)| Standing {
+        let now = self.find(disk, &before).unwrap_or_else(|(state, why)| Standing {
             state,
             why: Some(why),
+            encryption: Encryption::None,
             ..before.clone()
         });
-        *self.standing.write().unwrap_or_else(PoisonError::into_inner) = now.clone();
         (before, now)
     }
 
-    fn find(
-        &self,
-        disk: &Disk,
-        before: &Standing,
-        taken: &[(&str, VolumeId)],
-    ) -> Result<Standing, (VolumeState, String)> {
+    /// That is how it is from now on.
+    pub(super) fn set(&self, standing: Standing) {
+        *self.standing.write().unwrap_or_else(PoisonError::into_inner) = standing;
+    }
+
+    fn find(&self, disk: &Disk, before: &Standing) -> Result<Standing, (VolumeState, String)> {
         let Demands { path, is_mount_point, is_encrypted, .. } = &self.demands;
         let away = |error: io::Error| (VolumeState::Away, format!("{}: {error}", path.display()));
         let mounted = disk.mounted(path).map_err(away)?;
@@ -215,12 +203,6 @@ impl Volume {
             return Err((VolumeState::Refused, said));
         }
         let id = self.id_of(disk, mounted.is_read_only)?;
-        if let Some((other, _)) = taken.iter().find(|(_, it)| *it == id) {
-            let said = format!(
-                "it has the mark of the volume {other}: one is a copy of the other; remove the copy"
-            );
-            return Err((VolumeState::Refused, said));
-        }
         let looks = self.trouble.load(Ordering::Acquire);
         self.trouble.store(looks.saturating_sub(1), Ordering::Release);
         let free_bytes_wanted = match before.state {
@@ -263,7 +245,11 @@ impl Volume {
             let made = disk.make_folder(&recordings, false);
             made.and_then(|()| disk.sync_folder(path)).map_err(failed)?;
         }
-        known.map_or_else(|| mark::make(disk, path), Ok).map_err(failed)
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let id = mark::lost(disk, &recordings).map_err(|why| (VolumeState::Refused, why))?;
+        mark::make(disk, path, id).map_err(failed)
     }
 
     /// Its folder, open, if what is there is still what was looked at.
@@ -286,6 +272,22 @@ impl Volume {
         self.folder(disk).map(drop).map_err(|_| self.away())
     }
 
+    /// The same by the disk's own word: its mark is read anew, past what the kernel remembers.
+    ///
+    /// # Errors
+    /// [`VaultError::Away`].
+    pub(super) fn confirm(&self, disk: &Disk) -> Result<(), VaultError> {
+        self.check(disk)?;
+        match mark::read(disk, self.path()) {
+            Ok(Some(id)) if Some(id) == self.id() => Ok(()),
+            Ok(_) => Err(self.away()),
+            Err(error) => {
+                let why = format!("its disk does not answer: {error}");
+                Err(VaultError::Away { volume: self.name().to_owned(), why })
+            }
+        }
+    }
+
     pub(super) fn away(&self) -> VaultError {
         let why = self.standing().why.unwrap_or_else(|| "it has just gone".to_owned());
         VaultError::Away { volume: self.name().to_owned(), why }
@@ -297,15 +299,6 @@ impl Volume {
     /// [`VaultError::Io`] or [`VaultError::Away`].
     pub(super) fn free_bytes(&self, disk: &Disk) -> Result<u64, VaultError> {
         self.folder(disk)?.free_bytes().map_err(VaultError::io("measure", self.path()))
-    }
-
-    /// Makes everything written to it so far durable.
-    ///
-    /// # Errors
-    /// [`VaultError::Io`] where anything since the last call could not be written, or
-    /// [`VaultError::Away`].
-    pub(super) fn sync(&self, disk: &Disk) -> Result<(), VaultError> {
-        self.folder(disk)?.sync_all().map_err(VaultError::io("sync", self.path()))
     }
 
     /// That it takes nothing new.

@@ -58,27 +58,56 @@ fn change(
     Ok(after)
 }
 
-/// Notes that a volume is there, under this name. Answers what is known of it.
-pub(super) async fn seen(node: &Node, id: VolumeId, name: &str) -> Result<Known, NodeError> {
-    let (name, seen_at) = (name.to_owned(), node.clock.now());
-    let known = node.ledger.write(move |write| {
+/// Notes that a volume is there, under this name. Answers what was known of it before.
+pub(super) async fn seen(
+    node: &Node,
+    id: VolumeId,
+    name: &str,
+) -> Result<Option<Known>, NodeError> {
+    let (called, seen_at) = (name.to_owned(), node.clock.now());
+    let before = node.ledger.write(move |write| {
+        let mut known = None;
         change(write, id, |before| {
-            let behind = before.is_some_and(|before| before.behind);
-            Some(Known { name, seen_at, behind })
-        })
+            let behind = before.as_ref().is_some_and(|before| before.behind);
+            known = before;
+            Some(Known { name: called, seen_at, behind })
+        })?;
+        Ok(known)
     });
-    Ok(known.await?.unwrap_or(Known { name: String::new(), seen_at, behind: false }))
+    let before = before.await?;
+    node.vault.set_known(id, name, before.as_ref().is_some_and(|before| before.behind));
+    Ok(before)
 }
 
-/// Notes whether its folders are behind.
+/// Notes whether its folders are behind. Notes are left out only while the ledger says that they are.
 pub(super) async fn set_behind(node: &Node, id: VolumeId, behind: bool) -> Result<(), NodeError> {
     let seen_at = node.clock.now();
+    let name = node.ledger.read(all)?.into_iter().find(|(it, _)| *it == id);
+    let name = name.map_or_else(String::new, |(_, known)| known.name);
+    if !behind {
+        node.vault.set_known(id, &name, false);
+    }
+    let called = name.clone();
     let noted = node.ledger.write(move |write| {
-        change(write, id, |before| {
-            let name = before.map_or_else(String::new, |before| before.name);
-            Some(Known { name, seen_at, behind })
-        })
+        change(write, id, |_| Some(Known { name: called, seen_at, behind })).map(drop)
     });
     noted.await?;
+    node.vault.set_known(id, &name, behind);
+    Ok(())
+}
+
+/// Takes what an older ledger knows over, where volumes that are not `here` count as behind.
+///
+/// # Errors
+/// [`LedgerError`].
+pub(crate) fn carry_over(
+    read: &ReadTransaction,
+    write: &WriteTransaction,
+    here: &[VolumeId],
+) -> Result<(), LedgerError> {
+    for (id, known) in all(read)? {
+        let behind = known.behind || !here.contains(&id);
+        change(write, id, |_| Some(Known { behind, ..known }))?;
+    }
     Ok(())
 }

@@ -6,7 +6,7 @@
 //! volume is behind; once it is back, its folders are brought up to date, and then that note goes.
 
 pub mod helper;
-mod known;
+pub(crate) mod known;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use holdfast_core::RecordingId;
 use holdfast_core::names::VolumeId;
-use holdfast_core::recording::{Recording, State};
+use holdfast_core::recording::{File, Recording, State};
 use jiff::SignedDuration;
 
 pub use known::Known;
@@ -30,6 +30,8 @@ use crate::vault::{Encryption, Home, Standing, Vault, VaultError, VolumeState};
 pub const AWAY_PAUSE: SignedDuration = SignedDuration::from_secs(30);
 /// Pause between two looks at the volumes.
 const LOOK_PAUSE: Duration = Duration::from_secs(1);
+/// Looks until a volume that could not be brought up to date is tried again.
+const LOOKS_UNTIL_AGAIN: u32 = 60;
 /// Recordings looked at in one go.
 const PAGE: usize = 500;
 
@@ -85,6 +87,11 @@ struct Handled {
 }
 
 impl Handled {
+    /// The volume that was there then.
+    fn there(self) -> Option<VolumeId> {
+        self.id.filter(|_| self.state.is_there())
+    }
+
     /// The volume that took notes then.
     fn written(self) -> Option<VolumeId> {
         self.id.filter(|_| self.state.is_there() && self.state != VolumeState::ReadOnly)
@@ -97,6 +104,18 @@ pub struct Watch {
     node: Arc<Node>,
     streams: Arc<Streams>,
     handled: Vec<Handled>,
+    again: Vec<Again>,
+}
+
+/// Looks until a volume that could not be brought up to date is tried again; 0 where it need not be.
+#[derive(Debug, Clone, Copy)]
+struct Again(u32);
+
+impl Again {
+    fn is_due(&mut self) -> bool {
+        self.0 = self.0.saturating_sub(1);
+        self.0 == 1
+    }
 }
 
 impl Watch {
@@ -109,7 +128,7 @@ impl Watch {
         let here: Vec<_> = node.vault.volumes().iter().map(handled).collect();
         let written: Vec<_> = here.iter().filter_map(|it| it.written()).collect();
         for (id, known) in node.ledger.read(known::all)? {
-            node.vault.set_known(id, &known.name);
+            node.vault.set_known(id, &known.name, known.behind);
             if !known.behind && !written.contains(&id) {
                 tracing::warn!(volume = %id, name = known.name, "a volume that was here is not");
                 known::set_behind(node, id, true).await?;
@@ -117,8 +136,9 @@ impl Watch {
         }
         let nothing = Handled { id: None, state: VolumeState::Away };
         let handled = here.iter().map(|_| nothing).collect();
+        let again = here.iter().map(|_| Again(0)).collect();
         let (node, streams) = (Arc::clone(node), Arc::clone(streams));
-        let mut watch = Self { node, streams, handled };
+        let mut watch = Self { node, streams, handled, again };
         watch.follow(&here).await?;
         Ok(watch)
     }
@@ -136,38 +156,62 @@ impl Watch {
         self.follow(&now).await
     }
 
+    /// What cannot be noted of one volume keeps none of the others waiting.
     async fn follow(&mut self, now: &[Handled]) -> Result<(), NodeError> {
+        let mut result = Ok(());
         for (at, now) in now.iter().enumerate() {
             let before = self.handled[at];
-            if before == *now {
+            if before == *now && !self.again[at].is_due() {
                 continue;
             }
-            let node = Arc::clone(&self.node);
-            let name = node.vault.volumes()[at].name();
-            self.say(at, *now);
-            if let Some(gone) = before.written().filter(|id| now.written() != Some(*id)) {
-                known::set_behind(&node, gone, true).await?;
-                node.vault.volumes()[at].set_behind(true);
-                if !now.state.is_there() || now.id != Some(gone) {
-                    self.streams.leave_volume(gone).await;
-                }
+            if before != *now {
+                self.say(at, *now);
             }
-            if let Some(id) = now.written().filter(|id| before.written() != Some(*id)) {
-                let known = known::seen(&node, id, name).await?;
-                node.vault.set_known(id, name);
-                node.vault.volumes()[at].set_behind(known.behind);
-                if known.behind {
-                    bring_up_to_date(&node, at, id).await?;
-                    known::set_behind(&node, id, false).await?;
-                    node.vault.volumes()[at].set_behind(false);
+            match self.follow_one(at, before, *now).await {
+                Ok(is_up_to_date) => {
+                    self.handled[at] = *now;
+                    self.again[at] = Again(if is_up_to_date { 0 } else { LOOKS_UNTIL_AGAIN });
                 }
-            } else if let Some(id) = now.id.filter(|_| now.state == VolumeState::ReadOnly) {
-                known::set_behind(&node, id, true).await?;
-                node.vault.volumes()[at].set_behind(true);
+                Err(error) => result = result.and(Err(error)),
             }
-            self.handled[at] = *now;
         }
-        Ok(())
+        result
+    }
+
+    /// Answers whether its folders know everything now, if it is there.
+    async fn follow_one(
+        &self,
+        at: usize,
+        before: Handled,
+        now: Handled,
+    ) -> Result<bool, NodeError> {
+        let (node, is_there) = (&self.node, now.state.is_there());
+        if let Some(gone) = before.written().filter(|id| now.written() != Some(*id)) {
+            known::set_behind(node, gone, true).await?;
+        }
+        if let Some(gone) = before.there().filter(|id| now.written() != Some(*id)) {
+            self.streams.leave_volume(gone).await;
+        }
+        let Some(id) = now.id.filter(|_| is_there) else { return Ok(true) };
+        let known = known::seen(node, id, node.vault.volumes()[at].name()).await?;
+        if now.state == VolumeState::ReadOnly {
+            return known::set_behind(node, id, true).await.map(|()| true);
+        }
+        // Of one that comes for the first time the ledger may not know what lies on it.
+        let is_new = known.is_none();
+        let is_behind = known.is_some_and(|known| known.behind);
+        let mut is_done = true;
+        if is_behind {
+            is_done = bring_folders_up_to_date(node, id).await?;
+        }
+        if is_behind || is_new {
+            is_done &= take_in_unknown_folders(node, at).await?;
+        }
+        if is_behind && is_done {
+            known::set_behind(node, id, false).await?;
+            tracing::info!(volume = %id, "the volume is back, and up to date");
+        }
+        Ok(is_done)
     }
 
     fn say(&self, at: usize, now: Handled) {
@@ -204,28 +248,44 @@ fn handled(volume: &crate::vault::Volume) -> Handled {
     Handled { id, state }
 }
 
-/// Brings the folders of a volume that is back up to date with the ledger, and the ledger with folders
-/// that it does not know.
-async fn bring_up_to_date(node: &Arc<Node>, at: usize, id: VolumeId) -> Result<(), NodeError> {
-    let (mut before, mut noted) = (None, 0_u64);
+/// Brings the folders of a volume that is back up to date with the ledger. Answers whether all are.
+async fn bring_folders_up_to_date(node: &Arc<Node>, id: VolumeId) -> Result<bool, NodeError> {
+    let (mut before, mut is_done) = (None, true);
     loop {
         let (page, next) = node.ledger.list(&Filter::default(), before, PAGE)?;
         for recording in page.iter().filter(|it| it.volume.is_none_or(|volume| volume == id)) {
-            noted += u64::from(note(node, recording.id).await?);
+            match note(node, recording.id).await {
+                Ok(()) => {}
+                Err(error @ NodeError::Ledger(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(recording = %recording.id, %error, "its folder is behind");
+                    is_done = false;
+                }
+            }
         }
         match next {
             Some(_) => before = next,
-            None => break,
+            None => return Ok(is_done),
         }
     }
-    let homes = node.with_vault(move |vault| vault.homes_on(&vault.volumes()[at])).await?;
+}
+
+/// Takes in what lies on a volume and the ledger does not know. Answers whether it could be looked at.
+async fn take_in_unknown_folders(node: &Arc<Node>, at: usize) -> Result<bool, NodeError> {
+    let homes = node.with_vault(move |vault| vault.homes_on(&vault.volumes()[at])).await;
+    let homes = match homes {
+        Ok(homes) => homes,
+        Err(error) => {
+            tracing::warn!(%error, "what lies on a volume could not be looked at");
+            return Ok(false);
+        }
+    };
     for home in homes {
         if node.ledger.get(home.id)?.is_none() {
             take_in(node, home).await;
         }
     }
-    tracing::info!(volume = %id, noted, "the volume is back, and up to date");
-    Ok(())
+    Ok(true)
 }
 
 async fn take_in(node: &Arc<Node>, home: Home) {
@@ -235,22 +295,31 @@ async fn take_in(node: &Arc<Node>, home: Home) {
 }
 
 /// Writes what the ledger knows of a recording into its folder, if that says something else; cuts it
-/// back to its durable bytes if it is arriving. Answers whether it wrote.
-async fn note(node: &Arc<Node>, id: RecordingId) -> Result<bool, NodeError> {
+/// back to its durable bytes if it is arriving. What ended as a whole goes once more: its disk may have
+/// gone while it was deleted.
+async fn note(node: &Arc<Node>, id: RecordingId) -> Result<(), NodeError> {
     let _lock = node.locks.lock(id).await;
-    let Some(recording) = node.ledger.get(id)? else { return Ok(false) };
+    let Some(recording) = node.ledger.get(id)? else { return Ok(()) };
     let is_left = recording.state == State::Receiving && !recording.attached;
-    let written = node.with_vault(move |vault| {
+    let is_gone = recording.is_ended() && !recording.files.iter().any(File::is_local);
+    node.with_vault(move |vault| {
+        if !vault.is_here(&recording)? {
+            return Ok(());
+        }
+        if is_gone {
+            return vault.delete(&recording, &[], true).map(drop);
+        }
         let is_noted = vault.manifest(&recording).is_ok_and(|there| there == recording);
-        if !is_noted {
+        // What is of unknown status now may have had a manifest that could not be read.
+        if !is_noted && recording.state != State::Unknown {
             vault.note(&recording)?;
         }
         if is_left {
             cut_back(vault, &recording);
         }
-        Ok(!is_noted)
-    });
-    written.await
+        Ok(())
+    })
+    .await
 }
 
 /// Without its file there is nothing to cut; whoever goes on with it finds that out.

@@ -85,14 +85,26 @@ impl Luks {
         Ok(())
     }
 
-    /// What the volume key is known by: salted digests, which only who knows the key can make.
+    /// What its volume keys are known by: salted digests, which only who knows the key can make. Only of
+    /// those with which data is encrypted or which a key slot holds: anybody can copy a digest that
+    /// nothing depends on.
     ///
     /// # Errors
     /// If the header cannot be read.
     pub fn digests(&mut self) -> Result<Vec<String>, Error> {
         let json = self.json()?;
+        let names = |it: &Value| -> Vec<String> {
+            let all = it.as_array().into_iter().flatten();
+            all.filter_map(|it| it.as_str().map(str::to_owned)).collect()
+        };
+        // The slot in which a re-encryption notes how far it is has a digest of its own, which changes.
+        let is_bound = |digest: &Value| {
+            let holds = |slot: &String| json["keyslots"][slot]["type"] == "luks2";
+            !names(&digest["segments"]).is_empty() || names(&digest["keyslots"]).iter().any(holds)
+        };
         let digests = json["digests"].as_object().into_iter().flat_map(|it| it.values());
-        Ok(digests.filter_map(|it| Some(it["digest"].as_str()?.to_owned())).collect())
+        let bound = digests.filter(|digest| is_bound(digest));
+        Ok(bound.filter_map(|it| Some(it["digest"].as_str()?.to_owned())).collect())
     }
 
     /// Bytes that header, copy and key slots take at the front of the device.

@@ -183,7 +183,9 @@ impl<'a> Volume<'a> {
         }
         self.open_with(&mut luks, &key, source.as_str(), tried)?;
         // A power cut right after the last block of a re-encryption leaves a backup that no longer fits.
-        if luks.reencryption()?.is_none() && luks.digests()? != self.kept_digests(&mut luks)? {
+        let (its, kept) = (luks.digests()?, self.kept_digests(&mut luks)?);
+        let is_its = kept.is_empty() || kept.iter().any(|digest| its.contains(digest));
+        if luks.reencryption()?.is_none() && its != kept && is_its {
             backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
         }
         Ok(Some(source.as_str().to_owned()))

@@ -74,6 +74,13 @@ impl Volume<'_> {
         let uuid = luks.uuid()?;
         let path = backup::path(self.config, self.name(), &uuid);
         let mut kept = backup::check(&path, self.kdf(), Some(&uuid))?;
+        if kept.reencryption()?.is_some() {
+            let problem =
+                "was made in the middle of a re-encryption, and would garble what came after \
+                           it; put back one from before, or from the re-encryption's beginning"
+                    .to_owned();
+            return Err(Error::Header { what: path, problem });
+        }
         if kept.digest_of_data()? != luks.digest_of_data()? {
             match key {
                 Some(key) => backup::take_next(self.config, self.name(), &mut kept, key)?,

@@ -12,6 +12,20 @@ use crate::luks::slots::Slot;
 use crate::luks::{self, Luks};
 
 impl Volume<'_> {
+    /// In the middle of a re-encryption each key has two slots, and both are needed; and a header of that
+    /// time says what is true of the data for that moment only.
+    fn must_be_settled(&self, luks: &mut Luks) -> Result<(), Error> {
+        if luks.reencryption()?.is_none() {
+            return Ok(());
+        }
+        let by = format!(
+            "it is being re-encrypted; let holdfast-volume reencrypt {} come to its end first. Nothing \
+             was changed",
+            self.name()
+        );
+        Err(Error::Busy { volume: self.name().to_string(), by })
+    }
+
     /// Gives the machine a slot, with the first source that has a key which is taken or makes one
     /// itself, and takes the machine's other slots away. Also if it has one already: what an
     /// interrupted rotation left goes too.
@@ -22,6 +36,7 @@ impl Volume<'_> {
         otherwise: &str,
         takes: fn(Found) -> Option<Secret>,
     ) -> Result<u32, Error> {
+        self.must_be_settled(luks)?;
         let mut missing = Vec::new();
         for kind in self.settings.machine_keys() {
             let source = kind.of(self.config);
@@ -94,6 +109,7 @@ impl Volume<'_> {
         show: impl FnOnce(&RecoveryKey) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut luks = self.header()?;
+        self.must_be_settled(&mut luks)?;
         let by = self.machine_key(&mut luks)?.key;
         self.replace_recovery(&mut luks, &by, show).map(drop)
     }
@@ -160,6 +176,7 @@ impl Volume<'_> {
     /// If it is not in use, or the last.
     pub fn remove_slot(&self, number: u32) -> Result<(), Error> {
         let mut luks = self.header()?;
+        self.must_be_settled(&mut luks)?;
         let slots = luks.slots()?;
         let problem = if !slots.iter().any(|slot| slot.number == number) {
             "is not in use"
@@ -186,6 +203,7 @@ impl Volume<'_> {
     /// If no key opens it, or it cannot be written.
     pub fn keep_backup(&self, is_confirmed: bool) -> Result<PathBuf, Error> {
         let mut luks = self.header()?;
+        self.must_be_settled(&mut luks)?;
         let has_none = !backup::path(self.config, self.name(), &luks.uuid()?).exists();
         if is_confirmed || has_none {
             return backup::keep(self.config, self.name(), &mut luks, Proof::Confirmed);

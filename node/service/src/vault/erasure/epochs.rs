@@ -73,6 +73,14 @@ impl Epochs {
             }
         }
         alive.sort_unstable_by_key(|epoch| epoch.number);
+        // What stands beside the last two was destroyed before the last began, and was not lost on the
+        // disk; it lies where the last one is to lie.
+        let newest = alive.last().map_or(0, |epoch| epoch.number);
+        alive.retain(|epoch| epoch.number + 1 >= newest);
+        let areas: Vec<Option<Epoch>> = areas
+            .into_iter()
+            .map(|area| area.filter(|found| alive.iter().any(|it| it.number == found.number)))
+            .collect();
         let epochs = Self { ground, path: path.into(), alive };
         if let Some(current) = epochs.current() {
             // Nobody knows whether what a rotation wrote that was cut short is durable.

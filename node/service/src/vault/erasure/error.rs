@@ -62,6 +62,14 @@ pub enum ErasureError {
         /// The file.
         path: PathBuf,
     },
+    /// Another process uses the keys.
+    #[error(
+        "another process uses the keys of recordings ({path} is locked); stop the running node first"
+    )]
+    InUse {
+        /// The lock.
+        path: PathBuf,
+    },
     /// A key of a recording is not where it should be, or opens with no key that there is.
     #[error(
         "recording {id} is encrypted, and its key {path} {problem}; it is left alone until that is \

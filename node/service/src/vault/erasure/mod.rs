@@ -35,6 +35,7 @@ use std::sync::Arc;
 
 use holdfast_core::RecordingId;
 use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs;
 
 pub use error::ErasureError;
@@ -65,6 +66,8 @@ pub(super) struct Erasure {
     keyring: Keyring,
     makes_keys: bool,
     state_path: PathBuf,
+    /// Nobody else changes keys, or takes them out of the kernel, while this lives.
+    _alone: Flock<File>,
 }
 
 impl Erasure {
@@ -84,9 +87,11 @@ impl Erasure {
         } else if !state.exists() && !keys.iter().any(|keys| keys.exists()) {
             return Ok(None);
         }
+        let alone = alone(&state)?;
         let store = Store::open(Arc::new(ground::Machine), &state, &keys, means.now)?;
         let (keyring, state_path) = (Keyring::new(), means.state_path.into());
-        let erasure = Self { store, keyring, makes_keys: means.makes_keys, state_path };
+        let erasure =
+            Self { store, keyring, makes_keys: means.makes_keys, state_path, _alone: alone };
         // What an earlier life of the node added counts against it, and would stay for ever.
         erasure
             .store
@@ -144,6 +149,17 @@ impl Erasure {
         let had_one = self.store.erase(&volume.join(KEYS), id)?;
         Ok(self.keyring.forget(folder, id)? || had_one)
     }
+}
+
+fn alone(state: &Path) -> Result<Flock<File>, ErasureError> {
+    let path = state.join("lock");
+    let opened = || {
+        std::fs::create_dir_all(state)?;
+        File::options().create(true).append(true).open(&path)
+    };
+    let file = opened().map_err(ErasureError::io("open", &path))?;
+    let locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+    locked.map_err(|_| ErasureError::InUse { path: path.clone() })
 }
 
 /// A file system that cannot encrypt has plain folders.

@@ -52,6 +52,21 @@ impl Vault {
         self.lease_of(volume, &folder, home.id)
     }
 
+    /// Whether a folder is encrypted with a key that this node does not have, because recordings get none
+    /// here: what is in it cannot be told.
+    ///
+    /// # Errors
+    /// [`VaultError`] where that cannot be told either.
+    pub fn is_foreign(&self, home: Home) -> Result<bool, VaultError> {
+        let (_, folder) = self.find(home)?;
+        let open = std::fs::File::open(&folder).map_err(VaultError::io("open", &folder))?;
+        match super::fscrypt::policy_of(&open) {
+            Ok(policy) => Ok(policy.is_some() && self.erasure.is_none()),
+            Err(error) if super::fscrypt::says_not_supported(&error) => Ok(false),
+            Err(error) => Err(VaultError::io("look at", &folder)(error)),
+        }
+    }
+
     pub(in crate::vault) fn lease_of(
         &self,
         volume: &Volume,

@@ -124,8 +124,9 @@ impl Store {
     pub(super) fn mint(&self, keys: &Path, id: RecordingId) -> Result<(), ErasureError> {
         let mut key = MasterKey::new([0; MASTER_KEY_BYTES]);
         rand::fill(key.as_mut_slice()).map_err(|_| ErasureError::Cryptography("randomness"))?;
-        self.known.enter(keys)?;
         let epochs = lock(&self.epochs);
+        // Under the lock: of two first recordings on a volume both would give it a name.
+        self.known.enter(keys)?;
         let mut file = wrapped::wrap(current(&epochs)?, id, &key)?;
         file.resize(wrapped::FILE_BYTES, 0);
         let path = path_of(keys, id);
