@@ -39,10 +39,11 @@ pub(crate) struct Node {
 
 impl Node {
     /// One that pushes what comes in, as it is, to the destination. Its clock goes faster, so that
-    /// what was interrupted too often does not wait for minutes; not where it pushes to a directory.
+    /// what was interrupted too often does not wait for minutes. Not where it pushes to a directory, and
+    /// not to S3: a part that takes long would be given up, and sent again for that.
     pub(crate) fn laid_out(destination: &Destination) -> Self {
         let mut node = Self::laid_out_for(std::slice::from_ref(destination), "");
-        if !matches!(destination, Destination::Directory(_)) {
+        if !matches!(destination, Destination::Directory(_) | Destination::S3(_)) {
             node.program = test_clock();
         }
         node
