@@ -130,6 +130,12 @@ impl Volume {
         &self.demands.path
     }
 
+    /// Whether it may be a plain folder.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        !self.demands.is_mount_point
+    }
+
     /// How it was when it was last looked at.
     #[must_use]
     pub fn standing(&self) -> Standing {

@@ -98,6 +98,7 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    may_be_opened(&node, &name)?;
     helper::open(name.clone()).await.map_err(|error| refused(&error))?;
     opened(&node, &caller.name, name, "machine").await
 }
@@ -128,10 +129,23 @@ pub(super) async fn recover(
     let body: RecoveryBody = serde_json::from_slice(&body).map_err(|_| {
         Problem::invalid("the body is to be {\"key\": \"the recovery key\"}, and nothing else")
     })?;
+    may_be_opened(&node, &name)?;
     helper::recover(name.clone(), Zeroizing::new(body.key))
         .await
         .map_err(|error| refused(&error))?;
     opened(&node, &caller.name, name, "recovery").await
+}
+
+/// Only volumes of this node, and no plain folders.
+fn may_be_opened(node: &Node, name: &str) -> Result<(), Problem> {
+    let found = node.vault.volumes().iter().find(|volume| volume.name() == name);
+    match found {
+        None => Err(Problem::not_found(format!("this node has no volume {name:?}"))),
+        Some(volume) if volume.is_plain() => {
+            Err(Problem::conflict("it is a plain folder, which is not opened"))
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 async fn opened(node: &Node, by: &str, volume: String, with: &str) -> Result<StatusCode, Problem> {
