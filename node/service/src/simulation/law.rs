@@ -185,6 +185,14 @@ impl Law {
         assert!(step.counted <= 13, "a fourteenth attempt of {lane:?}");
     }
 
+    /// A ledger that is made anew does not know of the last failure, but of one before it.
+    pub(super) fn forget_failure(&mut self, lane: Lane, made: u8, failed_at: Option<Timestamp>) {
+        let step = self.step(lane);
+        step.counted = step.counted.min(made.into());
+        step.failed_at = failed_at;
+        step.is_over = false;
+    }
+
     pub(super) fn fail(&mut self, lane: Lane, now: Timestamp) {
         let saved_at = self.saved_at.expect("only what was saved is worked on");
         let step = self.step(lane);

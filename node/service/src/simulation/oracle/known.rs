@@ -255,6 +255,18 @@ impl Known {
             let pushed = file.pushed.iter().map(|pushed| (pushed.destination.clone(), file.kind));
             law.pushed.extend(pushed);
         }
+        // What was cut short too often fails with a claim, and its folder learns of that with the next
+        // change only: a node that is made anew from the folder makes that attempt once more.
+        let steps = [
+            (Lane::Process, &self.rec.transcode, &rec.transcode),
+            (Lane::Deliver, &self.rec.push, &rec.push),
+        ];
+        for (lane, old, new) in steps {
+            let failed = old.error.as_ref().filter(|_| new.made < old.made);
+            if failed.is_some_and(|error| error.sentence.contains("times in a row")) {
+                law.forget_failure(lane, new.made, new.error.as_ref().map(|error| error.at));
+            }
+        }
         let mut rec = rec;
         // An attempt that ran when the old ledger was lost is begun again, and is the same one.
         rec.transcode.running |= self.rec.transcode.running && rec.state == State::Processing;
