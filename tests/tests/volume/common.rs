@@ -40,8 +40,13 @@ impl Machine {
 
     /// As [`Machine::new`], with more lines in the volume's settings.
     pub(crate) fn with(settings: &str) -> Result<Self> {
+        Self::of(DISK_BYTES, settings)
+    }
+
+    /// As [`Machine::with`], with a disk of so many bytes.
+    pub(crate) fn of(bytes: u64, settings: &str) -> Result<Self> {
         let mut guest = Guest::new()?;
-        let disk = guest.add_disk(DISK_BYTES)?;
+        let disk = guest.add_disk(bytes)?;
         Guest::partition(&disk, "label: gpt\nname=holdfast.data0\n")?;
         let machine = Self { guest, disk };
         let keys = if settings.contains("keys =") { "" } else { "keys = [\"credential\"]" };

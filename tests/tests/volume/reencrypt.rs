@@ -130,7 +130,8 @@ fn a_volume_gets_another_key_while_it_is_written_and_a_power_cut_in_the_middle_l
 
 #[test]
 fn an_erasure_does_not_wait_for_a_re_encryption_and_leaves_nothing_of_it() -> Result<()> {
-    let machine = Machine::new()?;
+    // So large that it is not done before the erasure begins.
+    let machine = Machine::of(2 << 30, "")?;
     machine.format()?;
     let ran = run(
         &machine,
