@@ -147,6 +147,15 @@ async fn what_was_deleted_is_unreadable_with_any_image_and_any_keys_that_are_not
     let plain = media::webm_noise(9, 1 << 16);
     fs::write(disk.path().join("plain"), &plain)?;
 
+    for id in [&kept, &lost] {
+        until("its raw file to go", async || {
+            let rec = node.recording(id).await?;
+            let all = rec["files"].as_array().into_iter().flatten();
+            let raw = { all }.find(|file| file["kind"] == "raw");
+            Ok(raw.is_some_and(|raw| !raw["deleted_at"].is_null()).then_some(()))
+        })
+        .await?;
+    }
     let (kept_files, mut lost_files) =
         (files_of(&node.vault(), &kept)?, files_of(&node.vault(), &lost)?);
     ensure!(node.get_file(&lost, "main").await? == lost_files[0], "the mount shows what it is");

@@ -23,6 +23,8 @@ with_old() {
     local kind=$(blkid -c /dev/null -p -s TYPE -o value /dev/mapper/old)
     cryptsetup close old; [ "$kind" = ext4 ]
 }
+# What was shown is kept past a power cut.
+keep() { while sleep 0.1; do sync $1; done; }
 export -f with_old
 "#;
 
@@ -37,7 +39,8 @@ fn status(ran: &Ran, name: &str) -> Result<Value> {
 #[test]
 fn a_volume_gets_another_key_while_it_is_written_and_a_power_cut_in_the_middle_loses_nothing()
 -> Result<()> {
-    let machine = Machine::new()?;
+    // So large that the power goes before it is done.
+    let machine = Machine::of(768 << 20, "")?;
     let old = machine.format()?;
     fs::write(machine.path("old"), old)?;
     let ran = run(
@@ -58,7 +61,7 @@ fn a_volume_gets_another_key_while_it_is_written_and_a_power_cut_in_the_middle_l
          hv open data0 && guest fill /run/data0/film {KNOWN} && mkdir /run/data0/f && sync
          $BIN/guest write /run/data0/f {seed} >/dev/console &
          hv reencrypt data0 --confirm 'reencrypt data0' >$W/new 2>$W/why & pid=$!
-         under_way $pid && echo middle >/dev/console; wait $pid; echo it ended: $? $(cat $W/why) >/dev/console; sleep 600"
+         keep $W/new & under_way $pid && echo middle >/dev/console; wait $pid; echo it ended: $? $(cat $W/why) >/dev/console; sleep 600"
     )))?;
     running.wait_for("middle")?;
     std::thread::sleep(Duration::from_millis(fastrand::u64(SPAN_MS)));
@@ -177,6 +180,7 @@ fn a_re_encryption_that_is_cut_off_with_its_last_write_opens_again() -> Result<(
             "{AT_END}
              hv open data0; guest fill /run/data0/film {KNOWN}
              hv reencrypt data0 --confirm 'reencrypt data0' >$W/new & pid=$!
+             (while sleep 0.1; do sync $W/new; done) &
              until at_end || ! kill -0 $pid; do :; done 2>/dev/null
              echo reached >/dev/console; sleep 600"
         )))?;
