@@ -102,7 +102,7 @@ impl Node {
         if let Some(away) = away.filter(|_| is_missing) {
             bail!(
                 "there is no ledger {}, and the volume {} is away: whether it has recordings cannot be \
-                 told; open it first",
+                 told; open it first, or take it out of the configuration",
                 ledger_path.display(),
                 away.name()
             );

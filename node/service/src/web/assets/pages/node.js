@@ -11,8 +11,8 @@ function troubles(status) {
     said.unshift(`The node’s clock is not trusted. ${why.replace(/\.?$/, '.')} Nothing is deleted by any rule of time until this is mended.`);
   }
   for (const { name, state, why } of status.vault ?? []) {
-    if (['away', 'refused', 'read_only', 'failing'].includes(state)) said.push(`The volume ${name} is ${state.replace('_', '-')}: ${why} What was recorded on it is not lost, and waits.`);
-    else if (state === 'full') said.push(`The volume ${name} is full: ${why} Nothing new is recorded on it.`);
+    if (['away', 'refused', 'read_only', 'failing'].includes(state)) said.push(`The volume ${name} is ${state.replace('_', '-')}: ${why.replace(/\.?$/, '.')} What was recorded on it is not lost, and waits.`);
+    else if (state === 'full') said.push(`The volume ${name} is full: ${why.replace(/\.?$/, '.')} Nothing new is recorded on it.`);
   }
   return said;
 }
