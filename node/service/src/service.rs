@@ -23,7 +23,7 @@ use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
 use crate::vault::erasure::ErasureError;
 use crate::vault::{Home, Vault, VaultError};
-use crate::volumes::Watch;
+use crate::volumes::{self, Watch};
 use crate::{operate, queue, retain, settings, tls, web, webhooks};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
@@ -102,7 +102,7 @@ pub(crate) async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
     loop {
         let (page, next) = node.ledger.list(&arriving, before, PAGE)?;
         for recording in page {
-            cut_back(node, &recording).await?;
+            cut_back(node, recording).await?;
         }
         match next {
             Some(_) => before = next,
@@ -117,14 +117,12 @@ pub(crate) async fn reconcile(node: &Arc<Node>) -> anyhow::Result<()> {
     Ok(())
 }
 
-pub(crate) async fn cut_back(node: &Arc<Node>, recording: &Recording) -> anyhow::Result<()> {
-    let (id, home, bytes) = (recording.id, Home::from(recording), recording.bytes);
-    // Without its file there is nothing to cut; whoever goes on with it finds that out.
-    let cut = node.with_vault(move |vault| Ok(vault.open_raw_at(home, bytes).err())).await?;
-    if let Some(error) = cut {
-        tracing::warn!(recording = %id, %error, "could not be cut back to its durable bytes yet");
-    }
-    Ok(())
+async fn cut_back(node: &Arc<Node>, recording: Recording) -> anyhow::Result<()> {
+    let cut = node.with_vault(move |vault| {
+        volumes::cut_back(vault, &recording);
+        Ok(())
+    });
+    Ok(cut.await?)
 }
 
 /// A folder that the ledger does not know. Its manifest tells what it is; without one its status is

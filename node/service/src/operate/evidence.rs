@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::api::HeadView;
 use super::status::{ClockView, VolumeView, clock_view, volumes};
 use crate::audit::{PublicKey, canonical};
 use crate::config::Profile;
@@ -50,22 +51,13 @@ pub struct EvidenceView {
     /// Its clock.
     pub clock: ClockView,
     /// The newest entry of the audit log: its sequence number, and its SHA-256 in hex.
-    pub audit_head: Option<AuditHeadView>,
+    pub audit_head: Option<HeadView>,
     /// What the key is called that signed this.
     pub key: String,
     /// That key, in base64.
     pub public_key: String,
     /// The signature.
     pub signature: String,
-}
-
-/// An entry of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct AuditHeadView {
-    /// Its sequence number.
-    pub seq: u64,
-    /// Its digest: SHA-256, in hex.
-    pub hash: String,
 }
 
 /// A promise.
@@ -108,7 +100,7 @@ pub async fn evidence(node: &Arc<Node>) -> Result<EvidenceView, LedgerError> {
         volumes,
         luks: asked.ok(),
         clock: clock_view(node),
-        audit_head: head.map(|head| AuditHeadView { seq: head.seq, hash: hex(&head.hash) }),
+        audit_head: head.map(|head| HeadView { seq: head.seq, hash: hex(&head.hash) }),
         key: key.id(),
         public_key: key.to_base64(),
         signature: String::new(),

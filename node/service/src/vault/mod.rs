@@ -163,14 +163,11 @@ struct KnownVolume {
 }
 
 /// How a volume was, and is.
-#[derive(Debug)]
-pub struct Seen<'a> {
-    /// Which volume.
-    pub volume: &'a Volume,
-    /// How it was when it was looked at before.
-    pub before: Standing,
-    /// How it is.
-    pub now: Standing,
+struct Seen<'a> {
+    volume: &'a Volume,
+    before: Standing,
+    now: Standing,
+    /// Why it is not to be used all the same.
     refused: Option<String>,
 }
 
@@ -242,7 +239,7 @@ impl Vault {
     }
 
     /// Looks at each volume: whether it is there, which it is, how it does.
-    pub fn look(&self) -> Vec<Seen<'_>> {
+    pub fn look(&self) {
         let _one = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen: Vec<Seen<'_>> = Vec::new();
         for volume in &self.volumes {
@@ -250,10 +247,9 @@ impl Vault {
             seen.push(Seen { volume, before, now, refused: None });
         }
         refuse_copies(&mut seen);
-        for Seen { volume, now, .. } in &seen {
-            volume.set(now.clone());
+        for Seen { volume, now, .. } in seen {
+            volume.set(now);
         }
-        seen
     }
 
     /// Space that is free on a volume for the node, in bytes.

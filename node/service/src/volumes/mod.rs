@@ -323,7 +323,7 @@ async fn note(node: &Arc<Node>, id: RecordingId) -> Result<(), NodeError> {
 }
 
 /// Without its file there is nothing to cut; whoever goes on with it finds that out.
-fn cut_back(vault: &Vault, recording: &Recording) {
+pub(crate) fn cut_back(vault: &Vault, recording: &Recording) {
     let cut: Result<_, VaultError> = vault.open_raw_at(recording, recording.bytes);
     if let Err(error) = cut {
         tracing::warn!(recording = %recording.id, %error, "could not be cut back to its durable bytes yet");
