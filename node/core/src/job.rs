@@ -4,7 +4,8 @@
 //! input. Each packet is one JSON document of at most [`PACKET_BYTES_MAX`].
 //!
 //! 1. service → child: one [`Job`], with two descriptors attached (`SCM_RIGHTS`): the raw recording,
-//!    opened read-only, and the output folder. The child is given no path.
+//!    opened read-only, and the output folder; and a third where there is a watermark: its PNG, opened
+//!    read-only. The child is given no path.
 //! 2. child → service: any number of [`Report::Progress`], at least one every
 //!    [`PROGRESS_INTERVAL_MS_MAX`] while the job gets on, then exactly one [`Report::Done`] or
 //!    [`Report::Failed`], then end of stream.
@@ -13,6 +14,8 @@
 //! and the service empties the folder before the next attempt. A child whose socket closes ends.
 
 use serde::{Deserialize, Serialize};
+
+use crate::transform::Transform;
 
 /// Largest packet, in bytes.
 pub const PACKET_BYTES_MAX: usize = 64 * 1024;
@@ -25,13 +28,21 @@ pub const MAIN_NAME: &str = "main.mp4";
 pub const SNAPSHOT_NAME: &str = "snapshot.jpg";
 /// Name of the filmstrip in the output folder.
 pub const FILMSTRIP_NAME: &str = "filmstrip.jpg";
+/// Name of the filmstrip's WebVTT file in the output folder.
+pub const FILMSTRIP_VTT_NAME: &str = "filmstrip.vtt";
 
 /// What is wanted of one recording.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Job {
     /// Which files to make. At least one is on.
     pub outputs: Outputs,
+    /// What is wanted of them.
+    #[serde(default)]
+    pub transform: Transform,
+    /// What the WebVTT file calls the filmstrip: its name at destinations, without a folder.
+    #[serde(default)]
+    pub filmstrip_link: String,
     /// Limits that the child holds itself to; the service enforces the wall time as well.
     pub limits: Limits,
 }
@@ -104,6 +115,9 @@ pub struct Made {
     pub snapshot: Option<MadePicture>,
     /// The filmstrip, where one was asked for and there is video.
     pub filmstrip: Option<MadePicture>,
+    /// Size of the filmstrip's WebVTT file in bytes, where one was asked for and there is a filmstrip.
+    #[serde(default)]
+    pub filmstrip_vtt: Option<u64>,
     /// Sentences for people: what was odd and what was done about it. At most 16.
     pub remarks: Vec<String>,
 }

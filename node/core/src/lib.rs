@@ -19,6 +19,7 @@ pub mod recording;
 pub mod retention;
 pub mod sniff;
 pub mod storage;
+pub mod transform;
 
 pub use names::RecordingId;
 pub use recording::{Effect, Event, Lane, Recording, due, next_deadline, step};

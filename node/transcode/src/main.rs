@@ -34,7 +34,8 @@ use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use gstreamer as gst;
-use holdfast_core::job::{Job, Limits, Outputs};
+use holdfast_core::job::{FILMSTRIP_NAME, Job, Limits, Outputs};
+use holdfast_core::transform::Transform;
 
 use error::Error;
 use socket::{LineReporter, Received, SocketReporter};
@@ -97,7 +98,12 @@ fn run(asked: Asked) -> Result<(), Error> {
         }
         Asked::Files { input, output, outputs } => {
             let (input, output) = work::open_named(&input, &output)?;
-            let job = Job { outputs, limits: Limits::default() };
+            let job = Job {
+                outputs,
+                transform: Transform::default(),
+                filmstrip_link: FILMSTRIP_NAME.to_owned(),
+                limits: Limits::default(),
+            };
             do_job(&job, input, &output, &mut LineReporter)
         }
     }

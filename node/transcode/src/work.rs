@@ -85,7 +85,7 @@ fn attempt(
         None => None,
     };
     remarks.truncate(REMARKS_MAX);
-    Ok(Made { source: facts(scan), mp4, snapshot, filmstrip, remarks })
+    Ok(Made { source: facts(scan), mp4, snapshot, filmstrip, filmstrip_vtt: None, remarks })
 }
 
 /// Takes a whole .mp4 over without a pipeline, where it is H.264 and AAC already.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use common::{ALL, media, start};
 use holdfast_core::job::{Job, Limits, Report};
+use holdfast_core::transform::Transform;
 
 fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -28,7 +29,12 @@ fn wait_for_the_end_of(pid: &str) {
 #[test]
 fn progress_comes_before_the_end() {
     let folder = tempfile::tempdir().unwrap();
-    let job = Job { outputs: ALL, limits: Limits::default() };
+    let job = Job {
+        outputs: ALL,
+        transform: Transform::default(),
+        filmstrip_link: String::new(),
+        limits: Limits::default(),
+    };
     let mut running = start(&media("vp9.webm"), folder.path(), &job);
     let first = running.next().unwrap();
     let Report::Progress { duration_ms, .. } = first else { panic!("{first:?}") };
@@ -40,7 +46,12 @@ fn progress_comes_before_the_end() {
 #[test]
 fn a_closed_socket_ends_the_child() {
     let folder = tempfile::tempdir().unwrap();
-    let job = Job { outputs: ALL, limits: Limits::default() };
+    let job = Job {
+        outputs: ALL,
+        transform: Transform::default(),
+        filmstrip_link: String::new(),
+        limits: Limits::default(),
+    };
     let running = start(&media("av1.webm"), folder.path(), &job);
     let (mut child, socket) = (running.child, running.socket);
     drop(socket);

@@ -173,6 +173,7 @@ impl Job {
             }),
             snapshot: snapshot.map(picture),
             filmstrip: filmstrip.map(picture),
+            filmstrip_vtt: None,
             remarks: Vec::new(),
         }))
     }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::job::{FailureKind, Job, Limits, Made, Report};
 use holdfast_core::recording::{Event, FileKind, Recording, State};
+use holdfast_core::transform::Transform;
 use holdfast_core::{Effect, Lane};
 use tokio_util::sync::CancellationToken;
 
@@ -181,6 +182,8 @@ impl Transcoder {
         let settings = &self.node.config.transcode;
         let job = Job {
             outputs: recording.policy.outputs,
+            transform: Transform::default(),
+            filmstrip_link: String::new(),
             limits: Limits {
                 wall_ms_max: settings.wall_ms_max,
                 stall_ms_max: settings.stall_ms_max,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use holdfast_core::job::{FailureKind, Job, Limits, Made, Outputs, PACKET_BYTES_MAX, Report};
+use holdfast_core::transform::Transform;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
@@ -82,7 +83,12 @@ impl Running {
 
 /// Runs a job to its end with limits of its own.
 pub fn run_with(input: &Path, folder: &Path, outputs: Outputs, limits: Limits) -> Report {
-    start(input, folder, &Job { outputs, limits }).finish()
+    start(
+        input,
+        folder,
+        &Job { outputs, transform: Transform::default(), filmstrip_link: String::new(), limits },
+    )
+    .finish()
 }
 
 /// Runs a job that has to succeed; gives what it made, in a folder.
