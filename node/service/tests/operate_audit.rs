@@ -290,6 +290,17 @@ async fn rebuild(config: &Config) -> ledger::RebuildReport {
     panic!("the ledger is not let go");
 }
 
+/// Waits until nothing has the ledger open any more.
+async fn closed(config: &Config) {
+    for _ in 0..1_000 {
+        if redb::Database::open(ledger::path(config)).is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the ledger is not let go");
+}
+
 /// The log of the ledger that is there now, each entry's act.
 fn acts(config: &Config) -> Vec<Value> {
     let key = NodeKey::load_or_make(&config.node.state_path).unwrap();
@@ -318,11 +329,21 @@ async fn a_ledger_made_anew_takes_the_log_over() {
     let expected = serde_json::json!({"act": "ledger_rebuilt", "carried": 8, "is_whole": true});
     assert_eq!(all[8], expected);
     // Where nothing can be read, the chain begins anew and says so.
+    let nothing = serde_json::json!({"act": "ledger_rebuilt", "carried": 0, "is_whole": false});
+    closed(&config).await;
     std::fs::write(ledger::path(&config), "no ledger at all, but long enough to look at").unwrap();
     let report = rebuild(&config).await;
     assert_eq!((report.audit.entries, report.audit.is_whole), (0, false));
-    let expected = serde_json::json!({"act": "ledger_rebuilt", "carried": 0, "is_whole": false});
-    assert_eq!(acts(&config), [expected]);
+    assert_eq!(acts(&config), [nothing.clone()]);
+    // A ledger that opens, and has lost all its pages.
+    closed(&config).await;
+    let file = std::fs::File::options().write(true).open(ledger::path(&config)).unwrap();
+    let bytes = file.metadata().unwrap().len();
+    file.set_len(4_096).unwrap();
+    file.set_len(bytes).unwrap();
+    let report = rebuild(&config).await;
+    assert_eq!((report.audit.entries, report.audit.is_whole), (0, false));
+    assert_eq!(acts(&config), [nothing]);
     drop(dir);
 }
 

@@ -1,14 +1,12 @@
 //! The log of an older ledger, taken over into one that is made anew.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use jiff::Timestamp;
-use redb::{Database, ReadableDatabase, WriteTransaction};
+use redb::{Database, WriteTransaction};
 
 use super::chain::{self, BEGINNING, Row};
 use super::line::{Flaw, Hash, unseal};
 use super::{Act, AuditLog, NODE};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, salvage};
 
 /// What became of the old ledger's log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -34,10 +32,10 @@ impl AuditLog {
         let mut carried = Carried::default();
         let mut prev = BEGINNING;
         let newest =
-            old.and_then(|old| read(old, chain::head)).flatten().map_or(0, |head| head.seq);
+            old.and_then(|old| salvage(old, chain::head)).flatten().map_or(0, |head| head.seq);
         'pages: while let Some(old) = old {
             let from = carried.entries + 1;
-            let Some(rows) = read(old, |read| chain::page(read, from, newest)) else { break };
+            let Some(rows) = salvage(old, |read| chain::page(read, from, newest)) else { break };
             if rows.is_empty() {
                 break;
             }
@@ -69,13 +67,4 @@ impl AuditLog {
             && line.prev() == Some(prev)
             && line.seq() == Some(row.seq)
     }
-}
-
-/// Reads what may be damaged: redb ends a thread that reads pages which make no sense.
-fn read<T>(
-    old: &Database,
-    act: impl FnOnce(&redb::ReadTransaction) -> Result<T, LedgerError>,
-) -> Option<T> {
-    let reading = AssertUnwindSafe(|| act(&old.begin_read().map_err(LedgerError::from)?));
-    catch_unwind(reading).ok()?.ok()
 }

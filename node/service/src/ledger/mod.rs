@@ -29,6 +29,7 @@ pub use correction::ClockStep;
 pub(crate) use place::Place;
 #[cfg(test)]
 pub(crate) use rebuild::from_vault;
+pub(crate) use rebuild::salvage;
 pub use rebuild::{RebuildError, RebuildReport, after_restart, rebuild};
 pub use schema::VERSION;
 use writer::Op;

@@ -1,5 +1,6 @@
 //! A new ledger from the vault alone (contract 2).
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
 use holdfast_core::Lane;
@@ -116,7 +117,7 @@ fn old(path: &std::path::Path) -> Result<Option<redb::Database>, RebuildError> {
         return Ok(None);
     }
     // redb ends a thread that opens a file which makes no sense.
-    match std::panic::catch_unwind(|| redb::Database::builder().open(path)) {
+    match catch_unwind(|| redb::Database::builder().open(path)) {
         // Held open by a running node, it must not be moved away under it.
         Ok(Err(redb::DatabaseError::DatabaseAlreadyOpen)) => {
             let reason = "a running node has it open; stop the node first".into();
@@ -125,6 +126,15 @@ fn old(path: &std::path::Path) -> Result<Option<redb::Database>, RebuildError> {
         Ok(opened) => Ok(opened.ok()),
         Err(_) => Ok(None),
     }
+}
+
+/// Reads from a ledger what can be read of it: redb ends a thread that reads pages which make no sense.
+pub(crate) fn salvage<T>(
+    old: &redb::Database,
+    act: impl FnOnce(&redb::ReadTransaction) -> Result<T, LedgerError>,
+) -> Option<T> {
+    let reading = AssertUnwindSafe(|| act(&old.begin_read().map_err(LedgerError::from)?));
+    catch_unwind(reading).ok()?.ok()
 }
 
 fn put_aside(path: &std::path::Path, now: Timestamp) -> Result<Option<PathBuf>, RebuildError> {
@@ -164,11 +174,13 @@ fn enter(
         store::put(&write, None, entry, None)?;
     }
     store::note_instant(&write, now)?;
-    if let Some(read) = old.and_then(|old| old.begin_read().ok()) {
+    match old.map(|old| salvage(old, known::all)) {
+        Some(Some(known)) => known::carry_over(known, &write, here)?,
         // What is not known of volumes costs some looking; the recordings are what matters.
-        let carried = known::carry_over(&read, &write, here);
-        carried
-            .unwrap_or_else(|error| tracing::warn!(%error, "volumes that were used are forgotten"));
+        Some(None) => {
+            tracing::warn!("the old ledger is damaged: volumes that were used are forgotten")
+        }
+        None => {}
     }
     let carried = audit.carry_over(old, &write, now)?;
     write.commit().map_err(|error| LedgerError::Write(error.to_string()))?;

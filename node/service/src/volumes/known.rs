@@ -27,7 +27,7 @@ pub struct Known {
 ///
 /// # Errors
 /// [`LedgerError`].
-pub(super) fn all(read: &ReadTransaction) -> Result<Vec<(VolumeId, Known)>, LedgerError> {
+pub(crate) fn all(read: &ReadTransaction) -> Result<Vec<(VolumeId, Known)>, LedgerError> {
     let table = match read.open_table(VOLUMES) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
         other => other?,
@@ -101,11 +101,11 @@ pub(super) async fn set_behind(node: &Node, id: VolumeId, behind: bool) -> Resul
 /// # Errors
 /// [`LedgerError`].
 pub(crate) fn carry_over(
-    read: &ReadTransaction,
+    known: Vec<(VolumeId, Known)>,
     write: &WriteTransaction,
     here: &[VolumeId],
 ) -> Result<(), LedgerError> {
-    for (id, known) in all(read)? {
+    for (id, known) in known {
         let behind = known.behind || !here.contains(&id);
         change(write, id, |_| Some(Known { behind, ..known }))?;
     }

@@ -18,7 +18,9 @@ const HEADS: u64 = MIB as u64 / 4;
 /// Pushes until the line has carried that much, and is killed then: nothing of it goes on.
 async fn cut(settings: &S3Destination, file: &FileToPush, port: u16, carried: usize) {
     let line = Line::to(port, carried as u64, Then::Stall).await;
-    let s3 = S3::with_limits(&at_line(settings.clone(), &line), quick()).unwrap();
+    // Two at once: most of what was carried is then of parts that are whole.
+    let settings = S3Destination { parts_at_once: 2, ..settings.clone() };
+    let s3 = S3::with_limits(&at_line(settings, &line), quick()).unwrap();
     let arrived = async {
         while line.carried() + (64 << 10) < carried as u64 {
             tokio::time::sleep(Duration::from_millis(5)).await;
