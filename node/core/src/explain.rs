@@ -166,6 +166,7 @@ fn noun(kind: FileKind) -> &'static str {
         FileKind::Raw => "raw file",
         FileKind::Snapshot => "snapshot",
         FileKind::Filmstrip => "filmstrip",
+        FileKind::FilmstripVtt => "filmstrip's WebVTT file",
     }
 }
 

@@ -186,6 +186,7 @@ pub fn media_type(kind: FileKind, raw: Option<Container>) -> &'static str {
         FileKind::Main => "video/mp4",
         FileKind::Raw => raw.map_or("application/octet-stream", Container::media_type),
         FileKind::Snapshot | FileKind::Filmstrip => "image/jpeg",
+        FileKind::FilmstripVtt => "text/vtt",
     }
 }
 
@@ -200,6 +201,7 @@ pub fn at_destination(folder: &str, name: &str, kind: FileKind, raw: Option<Cont
         FileKind::Raw => format!("{name}_raw.{}", raw.map_or("bin", Container::extension)),
         FileKind::Snapshot => format!("{name}.jpg"),
         FileKind::Filmstrip => format!("{name}_filmstrip.jpg"),
+        FileKind::FilmstripVtt => format!("{name}_filmstrip.vtt"),
     };
     if folder.is_empty() { file } else { format!("{folder}/{file}") }
 }
@@ -215,6 +217,7 @@ mod tests {
         assert_eq!(at(FileKind::Raw), "acme/2026/talk_raw.webm");
         assert_eq!(at(FileKind::Snapshot), "acme/2026/talk.jpg");
         assert_eq!(at(FileKind::Filmstrip), "acme/2026/talk_filmstrip.jpg");
+        assert_eq!(at(FileKind::FilmstripVtt), "acme/2026/talk_filmstrip.vtt");
         assert_eq!(at_destination("", "talk", FileKind::Main, None), "talk.mp4");
     }
 

@@ -19,9 +19,14 @@ pub enum Success {
 /// Kinds in the order in which they are pushed.
 ///
 /// The main file is the `.mp4`, or the raw file where no `.mp4` is made; then the raw file, the
-/// snapshot and the filmstrip.
-pub const ORDER: [FileKind; 4] =
-    [FileKind::Main, FileKind::Raw, FileKind::Snapshot, FileKind::Filmstrip];
+/// snapshot, the filmstrip and its WebVTT file.
+pub const ORDER: [FileKind; 5] = [
+    FileKind::Main,
+    FileKind::Raw,
+    FileKind::Snapshot,
+    FileKind::Filmstrip,
+    FileKind::FilmstripVtt,
+];
 
 /// Which kind is the main file under this policy.
 #[must_use]
@@ -36,7 +41,7 @@ pub fn is_enabled(policy: &Policy, kind: FileKind) -> bool {
         FileKind::Main => policy.outputs.mp4,
         FileKind::Raw => policy.push_raw || !policy.outputs.mp4,
         FileKind::Snapshot => policy.outputs.snapshot,
-        FileKind::Filmstrip => policy.outputs.filmstrip,
+        FileKind::Filmstrip | FileKind::FilmstripVtt => policy.outputs.filmstrip,
     }
 }
 

@@ -85,7 +85,10 @@ impl Region {
         match (self.provider(), kind) {
             (Provider::Scaleway, _) => None,
             (Provider::Amazon, FileKind::Main) => Some("INTELLIGENT_TIERING"),
-            (Provider::Amazon, FileKind::Snapshot | FileKind::Filmstrip) => Some("STANDARD"),
+            (
+                Provider::Amazon,
+                FileKind::Snapshot | FileKind::Filmstrip | FileKind::FilmstripVtt,
+            ) => Some("STANDARD"),
             (Provider::Amazon, FileKind::Raw) => Some("STANDARD_IA"),
         }
     }

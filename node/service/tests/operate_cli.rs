@@ -208,6 +208,22 @@ async fn settings_are_made_changed_and_deleted() {
     );
     let said = call(&home, &["environments", "set", "shop", "--lifecycle-days", "never"]).await;
     assert!(said.code == 0 && said.out.contains("shop"), "{}{}", said.out, said.err);
+    let logo = home.dir.path().join("logo.png");
+    std::fs::write(&logo, b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x10\0\0\0\x10").unwrap();
+    let wanted = home.dir.path().join("wanted.json");
+    std::fs::write(&wanted, r#"{"video":{"rotate":90},"watermark":{"opacity":0.5}}"#).unwrap();
+    let (logo, wanted) = (logo.to_str().unwrap(), wanted.to_str().unwrap());
+    let set = ["environments", "set", "shop", "--transcoding", wanted, "--json"];
+    let said = call(&home, &[&set[..], &["--watermark", logo]].concat()).await;
+    let made: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+    let made = &made["transcoding"];
+    assert_eq!(
+        (&made["video"]["rotate"], &made["watermark"]["opacity"]),
+        (&90.into(), &0.5.into())
+    );
+    assert!(made["watermark"]["image"].as_str().unwrap().starts_with("data:image/png"), "{made}");
+    let said = call(&home, &["environments", "set", "shop", "--watermark", wanted]).await;
+    assert!(said.code == 1 && said.err.contains("is no PNG"), "{}", said.err);
     let said = call(&home, &["environments", "list"]).await;
     let row = said.out.lines().find(|line| line.starts_with("shop")).unwrap();
     assert!(row.contains("acme") && row.contains("films") && row.ends_with("api"), "{row}");

@@ -85,6 +85,15 @@ async fn an_environment_lives_by_what_it_was_given_and_by_defaults() {
         ..Metadata::default()
     });
     assert_eq!((kept.ip, kept.camera.as_deref()), (None, Some("FaceTime")));
+    let wanted =
+        json!({ "video": { "size": "fit", "max_width": 640 }, "filmstrip": { "vtt": true } });
+    changed(&home, &at, &json!({ "transcoding": wanted })).await;
+    let shop = changed(&home, &at, &json!({ "transcoding": { "audio": { "mute": true } } })).await;
+    let wanted = &shop["transcoding"];
+    assert_eq!(
+        (&wanted["video"]["max_width"], &wanted["audio"]["mute"]),
+        (&json!(640), &json!(true))
+    );
     // Null is the default again.
     let shop = changed(&home, &at, &json!({ "lifecycle_days": null, "store_nothing": null })).await;
     assert_eq!((&shop["lifecycle_days"], &shop["store_nothing"]), (&Value::Null, &json!(false)));
@@ -413,4 +422,30 @@ async fn close(node: std::sync::Arc<Node>) {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     panic!("the ledger stays open");
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_of_a_recording_is_refused_with_the_member() {
+    let home = Home::new();
+    made(&home, ENVIRONMENTS, &json!({ "id": "shop" })).await;
+    let png = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    for (wanted, said) in [
+        (json!({ "video": { "size": "crop" } }), "transcoding.video.size"),
+        (json!({ "video": { "max_fps": 500 } }), "transcoding.video.max_fps"),
+        (json!({ "video": { "colour": "red" } }), "colour"),
+        (json!({ "snapshot": { "at": "tomorrow" } }), "12.5s"),
+        (json!({ "watermark": { "image": "/etc/passwd" } }), "only the configuration file"),
+        (json!({ "watermark": {} }), "transcoding.watermark.image"),
+        (json!({ "watermark": { "image": png, "position": "middle" } }), "middle"),
+    ] {
+        let at = format!("{ENVIRONMENTS}/shop");
+        let patch = json!({ "transcoding": wanted }).to_string();
+        let answer = home.tell("PATCH", &at, &patch).await;
+        let problem = answer.is_problem(422);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{wanted}: {detail}");
+    }
+    let wanted = json!({ "transcoding": { "watermark": { "image": png, "opacity": 0.5 } } });
+    let shop = changed(&home, &format!("{ENVIRONMENTS}/shop"), &wanted).await;
+    assert_eq!(shop["transcoding"]["watermark"]["position"], "bottom-right");
 }

@@ -96,6 +96,9 @@ pub enum FileKind {
     Snapshot,
     /// The `.jpg` filmstrip.
     Filmstrip,
+    /// The WebVTT file beside the filmstrip, where the environment wants one. It lives by the
+    /// filmstrip's rules and is pushed after it.
+    FilmstripVtt,
 }
 
 impl FileKind {
@@ -107,6 +110,7 @@ impl FileKind {
             Self::Raw => "raw",
             Self::Snapshot => "snapshot",
             Self::Filmstrip => "filmstrip",
+            Self::FilmstripVtt => "filmstrip_vtt",
         }
     }
 

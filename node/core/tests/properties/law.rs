@@ -57,6 +57,7 @@ fn index(kind: FileKind) -> u8 {
         FileKind::Raw => 1,
         FileKind::Snapshot => 2,
         FileKind::Filmstrip => 3,
+        FileKind::FilmstripVtt => 4,
     }
 }
 
@@ -90,7 +91,7 @@ impl Law {
             FileKind::Main => self.policy.outputs.mp4,
             FileKind::Raw => self.policy.push_raw || !self.policy.outputs.mp4,
             FileKind::Snapshot => self.policy.outputs.snapshot,
-            FileKind::Filmstrip => self.policy.outputs.filmstrip,
+            FileKind::Filmstrip | FileKind::FilmstripVtt => self.policy.outputs.filmstrip,
         }
     }
 
@@ -101,7 +102,13 @@ impl Law {
     /// Rule 5: whether every destination's push counts.
     fn push_counts(&self) -> bool {
         let main = if self.policy.outputs.mp4 { FileKind::Main } else { FileKind::Raw };
-        let all = [FileKind::Main, FileKind::Raw, FileKind::Snapshot, FileKind::Filmstrip];
+        let all = [
+            FileKind::Main,
+            FileKind::Raw,
+            FileKind::Snapshot,
+            FileKind::Filmstrip,
+            FileKind::FilmstripVtt,
+        ];
         match self.policy.success {
             Success::Main => self.is_pushed_everywhere(main),
             Success::All => all

@@ -421,6 +421,8 @@ impl World {
             (FileKind::Main, outputs.mp4),
             (FileKind::Snapshot, outputs.snapshot),
             (FileKind::Filmstrip, outputs.filmstrip),
+            // Some environments want it.
+            (FileKind::FilmstripVtt, outputs.filmstrip && outputs.snapshot),
         ]
         .into_iter()
         .filter_map(|(kind, is_made)| is_made.then_some(kind))

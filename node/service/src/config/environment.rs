@@ -5,16 +5,17 @@ use std::collections::BTreeSet;
 use holdfast_core::push_order::Success;
 use holdfast_core::recording::Metadata;
 use holdfast_core::storage::Region;
+use holdfast_core::transform::Transform;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::unique;
+use super::{unique, watermark};
 
 /// Longest lifecycle rule, in days.
 pub const LIFECYCLE_DAYS_MAX: u32 = 36_500;
 
 /// `[[environments]]`: a customer's settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Environment {
     /// Its id, which clients send.
@@ -57,6 +58,9 @@ pub struct Environment {
     /// What of a person is stored with a recording.
     #[serde(default)]
     pub personal_data: PersonalData,
+    /// What is wanted of the film and the pictures, as it stands when an attempt begins.
+    #[serde(default)]
+    pub transcoding: Transform,
 }
 
 /// `[environments.personal_data]`: what of a person is stored with a recording, and what is not.
@@ -104,6 +108,9 @@ pub(crate) struct Around<'a> {
     pub(crate) accounts: BTreeSet<&'a str>,
     /// Regions in which we have storage.
     pub(crate) regions: BTreeSet<Region>,
+    /// Whether the environment may name files of the node: who may change settings over the API has
+    /// not the keys to its file system.
+    pub(crate) may_name_files: bool,
 }
 
 fn yes() -> bool {
@@ -129,6 +136,7 @@ impl Environment {
             success: Success::default(),
             lifecycle_days: None,
             personal_data: PersonalData::default(),
+            transcoding: Transform::default(),
         }
     }
 
@@ -137,7 +145,7 @@ impl Environment {
     /// # Errors
     /// A sentence that names the environment, the member and what to do.
     pub(crate) fn check(&self, around: &Around<'_>) -> Result<(), String> {
-        let Around { destinations, accounts, regions } = around;
+        let Around { destinations, accounts, regions, .. } = around;
         let id = &self.id;
         if let Some(account) = self.account.as_deref().filter(|id| !accounts.contains(id)) {
             return Err(format!(
@@ -172,6 +180,8 @@ impl Environment {
                 "environment {id:?}: store_nothing needs a destination, or its recordings would have nowhere to go"
             ));
         }
+        self.check_transcoding(around.may_name_files)
+            .map_err(|what| format!("environment {id:?}: transcoding.{what}"))?;
         let folder = self.folder.as_deref().unwrap_or(id);
         let is_plain =
             |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
@@ -181,5 +191,15 @@ impl Environment {
             ));
         }
         Ok(())
+    }
+    fn check_transcoding(&self, may_name_files: bool) -> Result<(), String> {
+        self.transcoding.check()?;
+        let Some(mark) = &self.transcoding.watermark else { return Ok(()) };
+        if watermark::is_file(&mark.image) && !may_name_files {
+            return Err("watermark.image: must be data:image/png;base64,… over the API; only the \
+                configuration file can name a file"
+                .into());
+        }
+        watermark::read(&mark.image).map(drop).map_err(|what| format!("watermark.image: {what}"))
     }
 }

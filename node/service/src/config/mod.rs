@@ -8,6 +8,7 @@ mod environment;
 mod node;
 mod timetable;
 mod vault;
+pub(crate) mod watermark;
 mod webhook;
 mod work;
 
@@ -187,6 +188,7 @@ impl Config {
             destinations: unique("destinations", self.destinations.iter().map(Destination::name))?,
             accounts: unique("accounts", self.accounts.iter().map(|a| a.id.as_str()))?,
             regions: self.check_ours()?,
+            may_name_files: true,
         };
         self.destinations.iter().try_for_each(Destination::check_declared)?;
         let environments = unique("environments", self.environments.iter().map(|e| e.id.as_str()))?;

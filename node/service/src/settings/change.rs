@@ -319,6 +319,7 @@ fn check(picture: &Picture, thing: &Thing) -> Result<(), Refused> {
             destinations: picture.destination_names(),
             accounts: picture.account_ids(),
             regions: picture.regions(),
+            may_name_files: false,
         }),
         Thing::Webhook(made) if !picture.environments.contains_key(&made.env_id) => {
             Err(format!("env_id: there is no environment {:?}; make it first", made.env_id))

@@ -49,6 +49,7 @@ pub(super) struct Started {
 pub(crate) struct Job {
     decoder: Decoder,
     outputs: Outputs,
+    wants_vtt: bool,
     raw: Vec<u8>,
     work: PathBuf,
     /// Reports that come before its end.
@@ -110,7 +111,16 @@ impl Decoder {
             false => End::Done,
         };
         let left = inner.chance.from(0, 4);
-        Job { decoder: self.clone(), outputs: job.outputs, raw, work: work.into(), left, end }
+        let wants_vtt = job.transform.filmstrip.vtt;
+        Job {
+            decoder: self.clone(),
+            outputs: job.outputs,
+            wants_vtt,
+            raw,
+            work: work.into(),
+            left,
+            end,
+        }
     }
 }
 
@@ -143,8 +153,13 @@ impl Job {
             (self.outputs.mp4, FileKind::Main, job::MAIN_NAME),
             (self.outputs.snapshot, FileKind::Snapshot, job::SNAPSHOT_NAME),
             (self.outputs.filmstrip, FileKind::Filmstrip, job::FILMSTRIP_NAME),
+            (
+                self.outputs.filmstrip && self.wants_vtt,
+                FileKind::FilmstripVtt,
+                job::FILMSTRIP_VTT_NAME,
+            ),
         ];
-        let mut sizes = [None; 3];
+        let mut sizes = [None; 4];
         for (size, (is_wanted, kind, name)) in sizes.iter_mut().zip(wanted) {
             if !is_wanted {
                 continue;
@@ -156,7 +171,7 @@ impl Job {
             }
             *size = Some(bytes.len() as u64);
         }
-        let [mp4, snapshot, filmstrip] = sizes;
+        let [mp4, snapshot, filmstrip, filmstrip_vtt] = sizes;
         let picture = |bytes| MadePicture { bytes, width: 1, height: 1 };
         let source =
             SourceFacts { container: "webm".into(), video: None, audio: None, duration_ms: 1 };
@@ -173,7 +188,7 @@ impl Job {
             }),
             snapshot: snapshot.map(picture),
             filmstrip: filmstrip.map(picture),
-            filmstrip_vtt: None,
+            filmstrip_vtt,
             remarks: Vec::new(),
         }))
     }

@@ -13,8 +13,13 @@ const WAITS_MIN: [i64; 12] = [2, 5, 10, 15, 30, 60, 120, 240, 360, 720, 1440, 14
 const WINDOW: SignedDuration = SignedDuration::from_hours(75);
 /// Longest that a push is put off at a time, with the second by which those who wait are apart.
 const PUT_OFF_MAX: SignedDuration = SignedDuration::from_secs(5 * 60 + 60);
-const KINDS: [FileKind; 4] =
-    [FileKind::Main, FileKind::Raw, FileKind::Snapshot, FileKind::Filmstrip];
+const KINDS: [FileKind; 5] = [
+    FileKind::Main,
+    FileKind::Raw,
+    FileKind::Snapshot,
+    FileKind::Filmstrip,
+    FileKind::FilmstripVtt,
+];
 
 /// What the law remembers of a step: transcode or push.
 #[derive(Debug, Default, Clone)]
@@ -94,7 +99,7 @@ impl Law {
             FileKind::Main => self.policy.outputs.mp4,
             FileKind::Raw => self.policy.push_raw || !self.policy.outputs.mp4,
             FileKind::Snapshot => self.policy.outputs.snapshot,
-            FileKind::Filmstrip => self.policy.outputs.filmstrip,
+            FileKind::Filmstrip | FileKind::FilmstripVtt => self.policy.outputs.filmstrip,
         }
     }
 

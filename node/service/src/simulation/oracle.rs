@@ -86,6 +86,7 @@ fn name_at(rec: &Recording, kind: FileKind) -> String {
         }
         FileKind::Snapshot => format!("{folder}/{name}.jpg"),
         FileKind::Filmstrip => format!("{folder}/{name}_filmstrip.jpg"),
+        FileKind::FilmstripVtt => format!("{folder}/{name}_filmstrip.vtt"),
     }
 }
 
@@ -292,5 +293,10 @@ impl Oracle {
 }
 
 /// The kinds of file.
-pub(super) const KINDS: [FileKind; 4] =
-    [FileKind::Main, FileKind::Raw, FileKind::Snapshot, FileKind::Filmstrip];
+pub(super) const KINDS: [FileKind; 5] = [
+    FileKind::Main,
+    FileKind::Raw,
+    FileKind::Snapshot,
+    FileKind::Filmstrip,
+    FileKind::FilmstripVtt,
+];

@@ -68,14 +68,18 @@ impl Places {
                 ["theirs", "another"].into_iter().filter(|_| chance.percent(50)).collect();
             let account = [Value::Null, json!("first"), json!("second")][chance.index(3)].clone();
             let store_nothing = !destinations.is_empty() && chance.percent(40);
+            let region = if chance.percent(50) { json!("US1") } else { Value::Null };
+            let mp4 = chance.percent(75);
+            let (snapshot, filmstrip) = (chance.percent(50), chance.percent(40));
             json!({
                 "id": format!("env{number}"),
                 "hash": format!("hash{number}"),
                 "account": account,
-                "region": if chance.percent(50) { json!("US1") } else { Value::Null },
-                "mp4": chance.percent(75),
-                "snapshot": chance.percent(50),
-                "filmstrip": chance.percent(40),
+                "region": region,
+                "mp4": mp4,
+                "snapshot": snapshot,
+                "filmstrip": filmstrip,
+                "transcoding": { "filmstrip": { "vtt": snapshot } },
                 "push_raw": chance.percent(40),
                 "destinations": destinations,
                 "store_nothing": store_nothing,

@@ -43,12 +43,11 @@ pub(super) struct Child {
 }
 
 impl Spawn<'_> {
-    /// Starts a child and hands it its job, the raw file and its output folder.
+    /// Starts a child and hands it its job, the raw file, its output folder and its watermark.
     pub(super) fn start(
         &self,
         job: &Job,
-        raw: &File,
-        work: &Path,
+        (raw, work, watermark): (&File, &Path, Option<&File>),
     ) -> Result<Child, TranscodeError> {
         let failed = |source| TranscodeError::Start { program: self.program.into(), source };
         let (ours, theirs) = socketpair(
@@ -68,7 +67,8 @@ impl Spawn<'_> {
             tokio::spawn(log(stderr, process.id()));
         }
         let packet = serde_json::to_vec(job).map_err(|error| failed(error.into()))?;
-        let descriptors = [raw.as_raw_fd(), folder.as_raw_fd()];
+        let descriptors = [Some(raw), Some(&folder), watermark];
+        let descriptors: Vec<_> = descriptors.into_iter().flatten().map(File::as_raw_fd).collect();
         sendmsg::<()>(
             ours.as_raw_fd(),
             &[IoSlice::new(&packet)],

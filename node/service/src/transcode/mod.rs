@@ -5,6 +5,8 @@
 
 mod child;
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,10 +14,12 @@ use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::job::{FailureKind, Job, Limits, Made, Report};
 use holdfast_core::recording::{Event, FileKind, Recording, State};
 use holdfast_core::transform::Transform;
-use holdfast_core::{Effect, Lane};
+use holdfast_core::{Effect, Lane, names};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::blocking;
+use crate::config::{self, watermark};
 use crate::node::{Node, NodeError};
 use crate::queue::Work;
 #[cfg(test)]
@@ -86,6 +90,9 @@ pub enum TranscodeError {
     /// The child said what is wrong.
     #[error("{}", .0.message)]
     Failed(holdfast_core::job::Failure),
+    /// The environment's watermark cannot be had.
+    #[error("the environment's watermark: {0}")]
+    Watermark(String),
     /// The node's own disk or ledger.
     #[error(transparent)]
     Node(#[from] NodeError),
@@ -135,10 +142,16 @@ impl Transcoder {
         Self { node, decoder: Decoder::Simulated(decoder) }
     }
 
-    fn start(&self, job: &Job, raw: &VaultFile, work: &Path) -> Result<Running, TranscodeError> {
+    fn start(
+        &self,
+        job: &Job,
+        raw: &VaultFile,
+        work: &Path,
+        watermark: Option<&File>,
+    ) -> Result<Running, TranscodeError> {
         match (&self.decoder, raw) {
             (Decoder::Program(program), VaultFile::Machine(raw)) => {
-                self.spawn(program).start(job, raw, work).map(Running::Child)
+                self.spawn(program).start(job, (raw, work, watermark)).map(Running::Child)
             }
             #[cfg(test)]
             (Decoder::Simulated(decoder), raw) => {
@@ -167,6 +180,20 @@ impl Transcoder {
         }
     }
 
+    /// What the recording's environment wants now, and the PNG of its watermark.
+    async fn transform(
+        &self,
+        recording: &Recording,
+    ) -> Result<(Transform, Option<File>), TranscodeError> {
+        let environment = self.node.settings.environment(&recording.env_id);
+        let mut wanted = environment.map(|it| it.transcoding.clone()).unwrap_or_default();
+        let Some(mark) = &mut wanted.watermark else { return Ok((wanted, None)) };
+        let image = std::mem::take(&mut mark.image);
+        let png = blocking::run(move || in_memory(&image)).await;
+        let png = png.unwrap_or_else(|error| Err(error.to_string()));
+        Ok((wanted, Some(png.map_err(TranscodeError::Watermark)?)))
+    }
+
     async fn attempt(
         &self,
         recording: &Recording,
@@ -180,10 +207,11 @@ impl Transcoder {
         });
         let (_lease, raw, work) = opened.await?;
         let settings = &self.node.config.transcode;
+        let (transform, watermark) = self.transform(recording).await?;
         let job = Job {
             outputs: recording.policy.outputs,
-            transform: Transform::default(),
-            filmstrip_link: String::new(),
+            transform,
+            filmstrip_link: names::at_destination("", &id.to_string(), FileKind::Filmstrip, None),
             limits: Limits {
                 wall_ms_max: settings.wall_ms_max,
                 stall_ms_max: settings.stall_ms_max,
@@ -191,7 +219,7 @@ impl Transcoder {
                 ..Limits::default()
             },
         };
-        let mut child = self.start(&job, &raw, &work)?;
+        let mut child = self.start(&job, &raw, &work, watermark.as_ref())?;
         let made = loop {
             let report = tokio::select! {
                 biased;
@@ -227,11 +255,23 @@ impl Transcoder {
     }
 }
 
+/// A file without a name that holds a watermark's PNG, for the child.
+fn in_memory(image: &str) -> Result<File, String> {
+    let png = watermark::read(image)?;
+    let make = || -> std::io::Result<File> {
+        let mut file = File::from(memfd_create(c"watermark", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(&png)?;
+        Ok(file)
+    };
+    make().map_err(|error| format!("cannot hand it on: {error}"))
+}
+
 fn kinds_made(made: &Made) -> Vec<FileKind> {
     [
         (made.mp4.is_some(), FileKind::Main),
         (made.snapshot.is_some(), FileKind::Snapshot),
         (made.filmstrip.is_some(), FileKind::Filmstrip),
+        (made.filmstrip_vtt.is_some(), FileKind::FilmstripVtt),
     ]
     .into_iter()
     .filter_map(|(is_made, kind)| is_made.then_some(kind))

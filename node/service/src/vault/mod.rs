@@ -4,7 +4,7 @@
 //! {volume}/volume.json                     which volume it is
 //! {volume}/recordings/{id}/manifest.json   everything the ledger knows of it (contract 2)
 //!                          raw             the bytes as they came
-//!                          main.mp4  snapshot.jpg  filmstrip.jpg
+//!                          main.mp4  snapshot.jpg  filmstrip.jpg  filmstrip.vtt
 //!                          work/           what a transcoding attempt is making; worthless otherwise
 //! {volume}/keys/{id}                       the folder's key, where recordings have keys (erasure/)
 //! ```
@@ -494,6 +494,7 @@ pub fn file_name(kind: FileKind) -> &'static str {
         FileKind::Main => job::MAIN_NAME,
         FileKind::Snapshot => job::SNAPSHOT_NAME,
         FileKind::Filmstrip => job::FILMSTRIP_NAME,
+        FileKind::FilmstripVtt => job::FILMSTRIP_VTT_NAME,
     }
 }
 

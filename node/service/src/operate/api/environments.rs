@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::settings::{From, Kind, Origin};
 
 /// An environment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentView {
     /// Its settings.
     #[serde(flatten)]
@@ -40,7 +40,7 @@ impl EnvironmentView {
 }
 
 /// A page of environments.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EnvironmentsView {
     /// The environments, by id.
     pub environments: Vec<EnvironmentView>,

@@ -4,14 +4,19 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use nix::sys::termios::{LocalFlags, SetArg, Termios, tcgetattr, tcsetattr};
 use serde_json::{Map, Value};
 
 use super::arguments::{Settings, Sure};
 use super::failure::Failure;
+use crate::config::watermark;
 
 /// Largest file of settings, in bytes.
 const SETTINGS_BYTES_MAX: u64 = 1 << 20;
+/// Largest picture, in bytes: a request to the API has at most 64 KiB.
+const PNG_BYTES_MAX: u64 = 32 << 10;
 /// Largest secret, in bytes.
 const SECRET_BYTES_MAX: u64 = 64 << 10;
 
@@ -35,13 +40,27 @@ pub(super) fn confirm(question: &str, sure: Sure) -> anyhow::Result<()> {
 
 /// The settings that a file holds; none where none is named.
 pub(super) fn settings(from: &Settings) -> anyhow::Result<Map<String, Value>> {
-    let Some(path) = &from.settings else { return Ok(Map::new()) };
+    from.settings.as_deref().map_or_else(|| Ok(Map::new()), object)
+}
+
+/// The JSON object that a file holds.
+pub(super) fn object(path: &Path) -> anyhow::Result<Map<String, Value>> {
     let text = read(path, SETTINGS_BYTES_MAX)?;
     match serde_json::from_slice(&text) {
         Ok(Value::Object(settings)) => Ok(settings),
         Ok(_) => bail!("{}: this is JSON, but no object of settings", path.display()),
         Err(error) => bail!("{}: no JSON: {error}", path.display()),
     }
+}
+
+/// The picture in a file, as a setting can hold it.
+pub(super) fn png(path: &Path) -> anyhow::Result<String> {
+    let bytes = read(path, PNG_BYTES_MAX)?;
+    let setting = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(bytes));
+    if let Err(what) = watermark::read(&setting) {
+        bail!("{}: {what}", path.display());
+    }
+    Ok(setting)
 }
 
 /// The secret in a file, without the end of its line.

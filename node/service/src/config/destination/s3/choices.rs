@@ -104,7 +104,7 @@ pub struct StorageClasses {
     /// Of snapshots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
-    /// Of filmstrips.
+    /// Of filmstrips and their WebVTT files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filmstrip: Option<String>,
 }
@@ -157,7 +157,7 @@ impl StorageClasses {
             FileKind::Main => self.main.as_ref(),
             FileKind::Raw => self.raw.as_ref(),
             FileKind::Snapshot => self.snapshot.as_ref(),
-            FileKind::Filmstrip => self.filmstrip.as_ref(),
+            FileKind::Filmstrip | FileKind::FilmstripVtt => self.filmstrip.as_ref(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! `holdfast environments`
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{ArgAction, Args, Subcommand};
@@ -91,6 +92,12 @@ pub struct EnvironmentFlags {
     /// referrer, user_agent or ip; repeat it for several
     #[arg(long, value_name = "NAME=BOOL", action = ArgAction::Append)]
     pub personal_data: Vec<PersonalSwitch>,
+    /// A file with what is wanted of the film and the pictures, as JSON; what it does not name stays
+    #[arg(long, value_name = "FILE")]
+    pub transcoding: Option<PathBuf>,
+    /// A PNG that is laid over the film and the pictures, at most 32 KiB
+    #[arg(long, value_name = "PNG")]
+    pub watermark: Option<PathBuf>,
 }
 
 /// A number of days, or none.

@@ -118,7 +118,7 @@ pub enum Recordings {
         #[arg(value_parser = recording_id)]
         id: String,
         /// Which file
-        #[arg(long, value_name = "KIND", default_value = "main", value_parser = ["main", "raw", "snapshot", "filmstrip"])]
+        #[arg(long, value_name = "KIND", default_value = "main", value_parser = ["main", "raw", "snapshot", "filmstrip", "filmstrip_vtt"])]
         kind: String,
         /// Where to; a file that must not be there yet, or `-` for standard output. Without it, a
         /// file of the recording's name in this folder

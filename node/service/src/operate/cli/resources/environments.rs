@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::super::arguments::{EnvironmentFlags, Environments};
-use super::super::input::settings;
+use super::super::input::{object, png, settings};
 use super::super::table::Column;
 use super::{Desk, Given, Kind};
 
@@ -43,10 +43,10 @@ pub(in super::super) fn act(desk: &Desk, act: &Environments) -> anyhow::Result<(
         Environments::Create { id, flags, settings: file } => {
             let mut given = Given(settings(file)?);
             given.put("id", id.as_deref());
-            KIND.create(desk, with_flags(given, flags))
+            KIND.create(desk, with_flags(given, flags)?)
         }
         Environments::Set { id, flags, settings: file } => {
-            KIND.set(desk, id, with_flags(Given(settings(file)?), flags))
+            KIND.set(desk, id, with_flags(Given(settings(file)?), flags)?)
         }
         Environments::Delete { id, sure } => {
             KIND.delete(desk, id, *sure, "Its recordings stay, but no new ones are taken in.")
@@ -54,7 +54,7 @@ pub(in super::super) fn act(desk: &Desk, act: &Environments) -> anyhow::Result<(
     }
 }
 
-fn with_flags(mut given: Given, flags: &EnvironmentFlags) -> Map<String, Value> {
+fn with_flags(mut given: Given, flags: &EnvironmentFlags) -> anyhow::Result<Map<String, Value>> {
     given.put("hash", flags.hash.as_deref());
     given.put("account", flags.account.as_deref());
     given.put("region", flags.region.as_deref());
@@ -68,13 +68,33 @@ fn with_flags(mut given: Given, flags: &EnvironmentFlags) -> Map<String, Value> 
     given.put("success", flags.success.as_deref());
     given.put("lifecycle_days", flags.lifecycle_days.map(|days| Value::from(days.0)));
     if !flags.personal_data.is_empty() {
-        let mut switches = match given.0.remove("personal_data") {
-            Some(Value::Object(switches)) => switches,
-            _ => Map::new(),
-        };
+        let mut switches = taken(&mut given, "personal_data");
         let named = flags.personal_data.iter();
         switches.extend(named.map(|switch| (switch.name.clone(), switch.stored.into())));
         given.put("personal_data", Some(switches));
     }
-    given.0
+    if flags.transcoding.is_some() || flags.watermark.is_some() {
+        let mut wanted = taken(&mut given, "transcoding");
+        if let Some(path) = &flags.transcoding {
+            wanted.extend(object(path)?);
+        }
+        if let Some(path) = &flags.watermark {
+            let mut mark = match wanted.remove("watermark") {
+                Some(Value::Object(mark)) => mark,
+                _ => Map::new(),
+            };
+            mark.insert("image".into(), png(path)?.into());
+            wanted.insert("watermark".into(), mark.into());
+        }
+        given.put("transcoding", Some(wanted));
+    }
+    Ok(given.0)
+}
+
+/// A member that is an object, to be added to.
+fn taken(given: &mut Given, member: &str) -> Map<String, Value> {
+    match given.0.remove(member) {
+        Some(Value::Object(there)) => there,
+        _ => Map::new(),
+    }
 }

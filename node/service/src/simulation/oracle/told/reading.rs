@@ -102,7 +102,7 @@ fn is_wanted(rec: &Recording, kind: FileKind) -> bool {
         FileKind::Main => policy.outputs.mp4,
         FileKind::Raw => policy.push_raw || !policy.outputs.mp4,
         FileKind::Snapshot => policy.outputs.snapshot,
-        FileKind::Filmstrip => policy.outputs.filmstrip,
+        FileKind::Filmstrip | FileKind::FilmstripVtt => policy.outputs.filmstrip,
     }
 }
 

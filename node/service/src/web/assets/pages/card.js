@@ -220,7 +220,9 @@ export class Card {
       const image = new Image();
       image.src = url;
       await image.decode().catch(() => {});
-      this.#frames = framesOf(image, this.#recording.media);
+      const vtt = fileOf(this.#recording, 'filmstrip_vtt');
+      const cues = within(vtt) ? await this.#acts.picture(vtt.url).then((blob) => blob.text()).catch(() => '') : '';
+      this.#frames = tilesOf(cues, image) ?? framesOf(image, this.#recording.media);
       this.#thumb.addEventListener('pointerenter', () => this.#paint());
     }
     this.#paint();
@@ -254,7 +256,16 @@ export class Card {
   }
 }
 
-/** How many pictures a filmstrip has: it is one row of them, each as wide as the recording is. */
+/** How the tiles of a filmstrip lie, as its WebVTT file says; nothing where there is none. */
+function tilesOf(cues, image) {
+  const tiles = [...cues.matchAll(/#xywh=(\d+),(\d+),(\d+),(\d+)/g)].map((found) => found.slice(1).map(Number));
+  const [, , w, t] = tiles[0] ?? [];
+  if (!w || !t) return null;
+  const [columns, rows] = [Math.round(image.naturalWidth / w), Math.round(image.naturalHeight / t)];
+  return { columns, rows, count: tiles.length, aspect: w / t };
+}
+
+/** How many pictures a filmstrip has without that: it is one row of them, each as wide as the recording is. */
 function framesOf(image, media) {
   const { naturalWidth: w, naturalHeight: t } = image;
   const aspect = media?.width && media?.height ? media.width / media.height : 16 / 9;

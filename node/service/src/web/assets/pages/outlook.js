@@ -3,7 +3,7 @@
 
 import { h, icon, size } from '/recorder/v1/dom.js';
 
-const NAMES = { main: 'Main file', raw: 'Raw file', snapshot: 'Snapshot', filmstrip: 'Filmstrip' };
+const NAMES = { main: 'Main file', raw: 'Raw file', snapshot: 'Snapshot', filmstrip: 'Filmstrip', filmstrip_vtt: 'Filmstrip’s WebVTT file' };
 const TRIED_SHOWN = 12;
 const exactly = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'long' });
 const fromNow = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
