@@ -1,4 +1,4 @@
-// The two pages, and the recorder in a foreign one: what people do with them besides a plain
+// The pages, and the recorder in a foreign one: what people do with them besides a plain
 // recording, without a breach of the policy, an uncaught error, or a page that is wider than a phone.
 // Environment variables: see record.mjs.
 
@@ -250,6 +250,31 @@ await scenario('a file by the picker, then the list: watch, scrub, filter, delet
   await phone.page.waitForTimeout(500);
   await screenshot(phone.page, 'phone-list');
   await sound(phone, 'the list on a phone');
+});
+
+await scenario('the evidence, for people and as the file that is signed', async (browser) => {
+  const place = await newPage(browser);
+  const { page } = place;
+  await page.goto(`${base}/evidence#key=wrong`);
+  await until('a wrong key is said', 8_000, async () => /does not know this key/.test(await page.locator('#notice').textContent()));
+  await page.locator('input[name=key]').fill(key);
+  await page.locator('input[name=key]').press('Enter');
+  const evidence = await (await ask('/api/v1/evidence')).json();
+  await until('each promise stands there', 8_000, async () => await page.locator('.promise').count() === evidence.promises.length);
+  for (const { name, holds } of evidence.promises) {
+    const word = { true: 'Kept', false: 'Not kept', null: 'Not known' }[holds];
+    check(await page.locator(`.promise[data-name=${name}] .chip`).textContent() === word, `${name} is not said to be ${word}`);
+  }
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'evidence.json' }).click()]);
+  const file = JSON.parse(fs.readFileSync(await download.path(), 'utf8'));
+  check(file.signature && file.key === evidence.key, 'the file is not what the node signed');
+  await screenshot(page, 'wide-evidence');
+  await sound({ page, faults: place.faults.filter((fault) => !fault.includes('401')) }, 'the evidence');
+  const phone = await newPage(browser, { ...PHONE, colorScheme: 'dark' });
+  await phone.page.goto(`${base}/evidence#key=${encodeURIComponent(key)}`);
+  await phone.page.locator('.promise').first().waitFor();
+  await screenshot(phone.page, 'phone-evidence');
+  await sound(phone, 'the evidence on a phone');
 });
 
 await scenario('embedded in a foreign page with a strict policy of its own', async (browser) => {

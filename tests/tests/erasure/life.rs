@@ -4,9 +4,10 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use holdfast_tests::http::problem;
 use holdfast_tests::mount::Disk;
 use holdfast_tests::tools::{output_of, sha256, sha256_of};
-use holdfast_tests::{Node, Stream, media, until};
+use holdfast_tests::{Environment, Node, Settings, Stream, media, until};
 use reqwest::Method;
 
 use super::{delete, epoch_destroyed, settings};
@@ -107,5 +108,30 @@ async fn a_ledger_is_made_anew_from_encrypted_folders_and_holds_are_kept() -> Re
     node.launch().await?;
     ensure!(sha256(&node.get_file(&other, "raw").await?) == sha256(&media::webm_noise(2, 1_000)));
     ensure!(sha256_of(&aside)? == sha256_of(&key)?, "its key was written to");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_epoch_is_ended_by_hand_and_the_evidence_says_how_they_stand() -> Result<()> {
+    let disk = Disk::encrypting(64 << 20)?;
+    let node = Node::start(settings(&disk)).await?;
+    let before: serde_json::Value = node.get("/volumes").await?;
+    ensure!(before["erasure"]["destroyed"] == 0, "{before}");
+    let id = node.upload("raw", media::webm_noise(1, 40_000)).await?.id;
+    node.wait_for(&id, "stored").await?;
+    delete(&node, &id).await?;
+    let ended = output_of(node.command(&["volumes", "end-epoch", "--json"])).await?;
+    let ended: serde_json::Value = serde_json::from_slice(&ended)?;
+    ensure!(ended["destroyed"].as_u64() >= Some(1) && ended["unfinished"] == false, "{ended}");
+    let evidence = output_of(node.command(&["evidence"])).await?;
+    let evidence: serde_json::Value = serde_json::from_slice(&evidence)?;
+    ensure!(evidence["erasure"]["destroyed"] == ended["destroyed"], "{evidence}");
+    let promises = evidence["promises"].as_array().context("promises")?;
+    let erasure = promises.iter().find(|it| it["name"] == "erasure").context("the promise")?;
+    ensure!(erasure["holds"] == true, "{erasure}");
+    // Where recordings have no keys there is nothing to end.
+    let plain = Node::start(Settings::new().environment(Environment::raw_only("raw"))).await?;
+    let answer = plain.api(Method::POST, "/erasure/end-epoch")?.send().await?;
+    problem(answer, 409).await?;
     Ok(())
 }

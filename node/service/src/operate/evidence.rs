@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -27,6 +27,8 @@ use crate::volumes::helper::{self, LuksView};
 const CIPHER: &str = "aes-xts-plain64";
 /// The same with integrity, as the kernel writes it.
 const CIPHER_WITH_INTEGRITY: &str = "capi:authenc(hmac(sha256),xts(aes))-plain64";
+/// Most that an epoch lasts beyond its time, in milliseconds: a failed end is tried again within it.
+const EPOCH_LATE_MS: i64 = 120_000;
 /// Fewest bits of a volume's key.
 const KEY_BITS_MIN: usize = 512;
 
@@ -48,6 +50,8 @@ pub struct EvidenceView {
     pub volumes: Vec<VolumeView>,
     /// The volumes as their headers say; nothing where `holdfast-volume` could not be asked.
     pub luks: Option<Vec<LuksView>>,
+    /// How the epochs of recordings' keys stand; nothing where recordings have no keys of their own.
+    pub erasure: Option<ErasureView>,
     /// Its clock.
     pub clock: ClockView,
     /// The newest entry of the audit log: its sequence number, and its SHA-256 in hex.
@@ -58,6 +62,44 @@ pub struct EvidenceView {
     pub public_key: String,
     /// The signature.
     pub signature: String,
+}
+
+/// How the epochs of recordings' keys stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErasureView {
+    /// When the current one began. What is deleted now can be read with its key until it ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub epoch_began_at: Timestamp,
+    /// How long one lasts, in milliseconds.
+    pub epoch_ms: u64,
+    /// The newest epoch such that it and all before it are destroyed; 0 where there is none yet.
+    pub destroyed: u64,
+    /// Whether the one before the current is still to be destroyed.
+    pub unfinished: bool,
+}
+
+impl ErasureView {
+    /// Of a node; nothing where recordings have no keys.
+    pub(super) fn of(node: &Node) -> Option<Self> {
+        let standing = node.vault.epochs()?;
+        Some(Self {
+            epoch_began_at: standing.began_at,
+            epoch_ms: node.config.vault.erasure_epoch_ms,
+            destroyed: standing.destroyed,
+            unfinished: standing.is_unfinished,
+        })
+    }
+
+    /// Whether keys of what was deleted go on the timetable. An epoch takes a moment to end.
+    fn in_time(&self, now: Timestamp) -> Found {
+        let length = i64::try_from(self.epoch_ms).unwrap_or(i64::MAX);
+        let late = SignedDuration::from_millis(length.saturating_add(EPOCH_LATE_MS));
+        let found = format!(
+            "the epoch began at {}; all up to the {}th are destroyed",
+            self.epoch_began_at, self.destroyed
+        );
+        (Some(now.duration_since(self.epoch_began_at) <= late), found)
+    }
 }
 
 /// A promise.
@@ -99,6 +141,7 @@ pub async fn evidence(node: &Arc<Node>) -> Result<EvidenceView, LedgerError> {
         promises: promises(node, &volumes, &asked.as_deref().map_err(ToString::to_string)),
         volumes,
         luks: asked.ok(),
+        erasure: ErasureView::of(node),
         clock: clock_view(node),
         audit_head: head.map(|head| HeadView { seq: head.seq, hash: hex(&head.hash) }),
         key: key.id(),
@@ -155,7 +198,14 @@ fn promises(
         Err(why) => (None, why.clone()),
     };
     let clock = clock_view(node);
-    vec![
+    let erasure = ErasureView::of(node).map(|erasure| {
+        PromiseView::new(
+            "erasure",
+            "Each recording has a key of its own; that of a deleted one ceases to exist when its epoch ends.",
+            erasure.in_time(node.clock.now()),
+        )
+    });
+    let promises = vec![
         PromiseView::new(
             "encrypted_at_rest",
             "Recordings lie on nothing but LUKS2 volumes, by the kernel's own word.",
@@ -191,7 +241,8 @@ fn promises(
             "The clock by which recordings are deleted is trusted.",
             (Some(clock.trusted), clock.detail.unwrap_or_else(|| "it is".into())),
         ),
-    ]
+    ];
+    promises.into_iter().chain(erasure).collect()
 }
 
 /// Whether something is so of all of them; the sentence names those of which it is not, or is not known.

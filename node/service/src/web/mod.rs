@@ -1,4 +1,4 @@
-//! The browser's part: the recorder that other sites embed, and this node's own two pages.
+//! The browser's part: the recorder that other sites embed, and this node's own pages.
 //!
 //! Everything is compiled in; nothing is read from disk. The modules under `/recorder/v1/` may be
 //! loaded by any site (a foreign page needs that for a module script), everything else only by this
@@ -53,6 +53,7 @@ macro_rules! assets {
 static ASSETS: &[Asset] = assets! {
     "/" HTML Own "pages/index.html"
     "/recordings" HTML Own "pages/recordings.html"
+    "/evidence" HTML Own "pages/evidence.html"
     "/recorder/v1/capture.js" SCRIPT Any "recorder/capture.js"
     "/recorder/v1/connection.js" SCRIPT Any "recorder/connection.js"
     "/recorder/v1/dom.js" SCRIPT Any "recorder/dom.js"
@@ -68,6 +69,8 @@ static ASSETS: &[Asset] = assets! {
     "/recorder/v1/view.js" SCRIPT Any "recorder/view.js"
     "/assets/api.js" SCRIPT Own "pages/api.js"
     "/assets/card.js" SCRIPT Own "pages/card.js"
+    "/assets/evidence.js" SCRIPT Own "pages/evidence.js"
+    "/assets/key.js" SCRIPT Own "pages/key.js"
     "/assets/dialogs.js" SCRIPT Own "pages/dialogs.js"
     "/assets/filters.js" SCRIPT Own "pages/filters.js"
     "/assets/node.js" SCRIPT Own "pages/node.js"
@@ -77,6 +80,7 @@ static ASSETS: &[Asset] = assets! {
     "/assets/recordings.js" SCRIPT Own "pages/recordings.js"
     "/assets/page.css" STYLE Own "pages/page.css"
     "/assets/recordings.css" STYLE Own "pages/recordings.css"
+    "/assets/evidence.css" STYLE Own "pages/evidence.css"
     "/assets/mark.svg" SVG Own "pages/mark.svg"
 };
 

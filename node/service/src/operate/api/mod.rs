@@ -202,6 +202,7 @@ fn to_admin() -> OpenApiRouter<Api> {
         .routes(routes!(clock::accept))
         .routes(routes!(volumes::open))
         .routes(routes!(volumes::recover))
+        .routes(routes!(volumes::end_epoch))
 }
 
 /// What the API tells is personal; no cache keeps it.

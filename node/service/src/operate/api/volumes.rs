@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
 use super::super::auth::Caller;
-use super::super::evidence::{EvidenceView, evidence};
+use super::super::evidence::{ErasureView, EvidenceView, evidence};
 use super::super::status::{VolumeView, volumes};
 use super::refusals::Refused;
 use super::settings::Refusals;
@@ -17,6 +17,7 @@ use super::{Answer, Api, problem};
 use crate::audit::Act;
 use crate::node::Node;
 use crate::problem::Problem;
+use crate::retain::epochs;
 use crate::volumes::helper::{self, HelperError, LuksView};
 use crate::volumes::known_volumes;
 
@@ -38,6 +39,8 @@ pub(super) struct VolumesView {
     pub luks_problem: Option<String>,
     /// Volumes that this node has used and that are not there.
     pub missing: Vec<MissingVolumeView>,
+    /// How the epochs of recordings' keys stand; nothing where recordings have no keys.
+    pub erasure: Option<ErasureView>,
 }
 
 /// A volume that is not there.
@@ -82,7 +85,29 @@ pub(super) async fn list(State(Api { node, .. }): State<Api>) -> Answer<VolumesV
         Ok(luks) => (luks, None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    Ok(Json(VolumesView { volumes, luks, luks_problem, missing }))
+    let erasure = ErasureView::of(&node);
+    Ok(Json(VolumesView { volumes, luks, luks_problem, missing, erasure }))
+}
+
+/// Ends the epoch of recordings' keys now
+///
+/// Keys of what was deleted before cease to exist with it, instead of at the epoch's own end.
+#[utoipa::path(
+    post, path = "/api/v1/erasure/end-epoch", tag = "node", operation_id = "end_epoch",
+    responses(
+        (status = 200, description = "How the epochs stand now", body = ErasureView),
+        Refused<409>, Refused<503>,
+    )
+)]
+pub(super) async fn end_epoch(State(Api { node, .. }): State<Api>) -> Answer<ErasureView> {
+    let ended = epochs::rotate(&node).await;
+    let ended = ended.map_err(|error| Problem::unavailable(error.to_string()))?;
+    match ErasureView::of(&node) {
+        Some(erasure) if ended.is_some() => Ok(Json(erasure)),
+        _ => Err(Problem::conflict(
+            "recordings have no keys of their own here; set vault.erasure = \"keys\"",
+        )),
+    }
 }
 
 /// Opens a volume with the machine's key

@@ -18,4 +18,6 @@ pub enum Volumes {
         /// What it is called
         name: String,
     },
+    /// End the epoch of recordings' keys now: keys of what was deleted before cease to exist
+    EndEpoch,
 }

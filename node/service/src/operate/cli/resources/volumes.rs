@@ -48,6 +48,16 @@ pub(in super::super) fn act(desk: &Desk, act: &Volumes) -> anyhow::Result<()> {
             desk.client.post(&Target::new(["volumes", name, "recover"])?, &body)?;
             done(desk, name)
         }
+        Volumes::EndEpoch => {
+            let erasure = desk.client.post(&Target::new(["erasure", "end-epoch"])?, &json!({}))?;
+            if desk.json {
+                return print_json(&erasure);
+            }
+            let (began, destroyed) = (shown(&erasure["epoch_began_at"]), &erasure["destroyed"]);
+            print(&format!(
+                "a new epoch began at {began}; all up to the {destroyed}th are destroyed\n"
+            ))
+        }
     }
 }
 

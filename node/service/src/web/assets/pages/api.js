@@ -76,6 +76,8 @@ export class Api {
 
   status() { return this.#json('status'); }
 
+  evidence() { return this.#json('evidence'); }
+
   environments() { return this.#json('environments'); }
 
   remove(id) { return this.#json(recording(id), 'DELETE'); }

@@ -5,6 +5,7 @@ import { Api, keepKey, keyOfThisTab } from './api.js';
 import { Card, MOVING, titleOf } from './card.js';
 import { askForHold, confirmLift, confirmRemoval, sayHeld } from './dialogs.js';
 import { Filters } from './filters.js';
+import { REFUSED, showKeyForm } from './key.js';
 import { nodeLine, showBanner } from './node.js';
 import { download, play } from './player.js';
 
@@ -57,19 +58,8 @@ function askForKey(refused = false) {
   tools.hidden = node.hidden = true;
   showBanner(banner, null);
   count.textContent = '';
-  notify(refused ? 'The node does not know this key. Its keys are named in the configuration, under operate.keys.' : '');
-  const input = h('input', { type: 'password', name: 'key', required: true, autocomplete: 'off', spellcheck: 'false' });
-  const form = h('form', { class: 'card' }, h('h2', {}, 'Open with a key'),
-    h('p', {}, 'The list is open to holders of a key for this node’s API. It is kept for this tab only.'),
-    h('label', { class: 'field' }, h('span', {}, 'Key'), input),
-    h('button', { class: 'button primary' }, icon('key'), h('span', {}, 'Open')));
-  form.addEventListener('submit', (event) => {
-    event.preventDefault();
-    if (input.value.trim()) begin(input.value.trim());
-  });
-  content.replaceChildren(form);
-  content.removeAttribute('aria-busy');
-  input.focus();
+  notify(refused ? REFUSED : '');
+  showKeyForm(content, 'The list is open to holders of a key for this node’s API.', begin);
 }
 
 function begin(key) {
