@@ -4,6 +4,7 @@ mod deliver;
 mod process;
 mod streams;
 mod uploads;
+mod vault;
 
 use anyhow::{Context, Result, bail};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -71,6 +72,19 @@ fn deliver(arguments: impl Iterator<Item = String>) -> Result<deliver::Plan> {
     Ok(plan)
 }
 
+fn vault(arguments: impl Iterator<Item = String>) -> Result<vault::Plan> {
+    let mut plan = vault::Plan { mib: 256, rounds: 3 };
+    read(arguments, |name, value| {
+        match name {
+            "--mib" => plan.mib = value.parse()?,
+            "--rounds" => plan.rounds = value.parse()?,
+            _ => bail!("unknown argument"),
+        }
+        Ok(())
+    })?;
+    Ok(plan)
+}
+
 #[tokio::main]
 async fn main() -> Result<()> {
     // Each stream is a file or two in the node and a socket on either side.
@@ -80,6 +94,7 @@ async fn main() -> Result<()> {
     match arguments.next().as_deref() {
         Some("ingest") => measure_ingest(ingest(arguments)?).await,
         Some("deliver") => deliver::measure(&deliver(arguments)?).await,
+        Some("vault") => vault::measure(vault(arguments)?),
         _ => bail!("what is to be measured? See scripts/bench --help"),
     }
 }
