@@ -3,6 +3,7 @@
 mod deliver;
 mod process;
 mod streams;
+mod transcode;
 mod uploads;
 mod vault;
 
@@ -72,6 +73,20 @@ fn deliver(arguments: impl Iterator<Item = String>) -> Result<deliver::Plan> {
     Ok(plan)
 }
 
+fn transcode(arguments: impl Iterator<Item = String>) -> Result<transcode::Plan> {
+    let mut plan = transcode::Plan { media: "tests/media".into(), rounds: 3, repeats: 30 };
+    read(arguments, |name, value| {
+        match name {
+            "--media" => plan.media = value.into(),
+            "--rounds" => plan.rounds = value.parse()?,
+            "--repeats" => plan.repeats = value.parse()?,
+            _ => bail!("unknown argument"),
+        }
+        Ok(())
+    })?;
+    Ok(plan)
+}
+
 fn vault(arguments: impl Iterator<Item = String>) -> Result<vault::Plan> {
     let mut plan = vault::Plan { mib: 256, rounds: 3 };
     read(arguments, |name, value| {
@@ -94,6 +109,7 @@ async fn main() -> Result<()> {
     match arguments.next().as_deref() {
         Some("ingest") => measure_ingest(ingest(arguments)?).await,
         Some("deliver") => deliver::measure(&deliver(arguments)?).await,
+        Some("transcode") => transcode::measure(&transcode(arguments)?),
         Some("vault") => vault::measure(vault(arguments)?),
         _ => bail!("what is to be measured? See scripts/bench --help"),
     }

@@ -1,11 +1,47 @@
 //! What the kernel says of a process.
 
 use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::unistd::{Pid, SysconfVar, sysconf};
+
+/// How often a process's memory is looked at, and whether it has ended.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// What a process cost.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cost {
+    pub(crate) wall_s: f64,
+    pub(crate) cpu_s: f64,
+    pub(crate) peak_kib: u64,
+}
+
+/// Runs a command, which has to succeed within `patience`. Nothing else may be waited for meanwhile.
+pub(crate) fn costs(mut command: Command, patience: Duration) -> Result<Cost> {
+    let (cpu, begun) = (cpu_seconds_of_children()?, Instant::now());
+    let complaints = tempfile::NamedTempFile::new()?;
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints.reopen()?);
+    let mut child = command.spawn().with_context(|| format!("running {command:?}"))?;
+    let pid = Pid::from_raw(child.id().try_into()?);
+    let mut peak_kib = 0;
+    while child.try_wait()?.is_none() {
+        if begun.elapsed() > patience {
+            child.kill()?;
+        }
+        // It may have ended meanwhile.
+        peak_kib = memory_kib(pid, "VmHWM").unwrap_or(0).max(peak_kib);
+        std::thread::sleep(LOOK_EVERY);
+    }
+    let wall_s = begun.elapsed().as_secs_f64();
+    let status = child.wait()?;
+    let complaint = fs::read_to_string(complaints.path())?;
+    ensure!(status.success(), "{command:?}: {status}: {complaint}");
+    Ok(Cost { wall_s, cpu_s: cpu_seconds_of_children()? - cpu, peak_kib })
+}
 
 /// CPU time of a process, all its threads and the children it has waited for, in seconds.
 pub(crate) fn cpu_seconds(pid: Pid) -> Result<f64> {

@@ -23,7 +23,7 @@ use holdfast_tests::{Environment, Node, Settings};
 use self::line::Line;
 use self::peer::Peer;
 use self::server::{Protocol, Server};
-use crate::process::{cpu_seconds, memory_kib};
+use crate::process::{Cost as Round, cpu_seconds, memory_kib};
 
 const MIB: usize = 1 << 20;
 /// Round trip of the long line.
@@ -45,14 +45,6 @@ pub(crate) struct Plan {
     pub(crate) at_once: usize,
     /// Nothing: all of them.
     pub(crate) only: Option<String>,
-}
-
-/// One round of one sender.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Round {
-    pub(crate) wall_s: f64,
-    pub(crate) cpu_s: f64,
-    pub(crate) peak_kib: u64,
 }
 
 /// What is sent: one large file, or many small ones.

@@ -2,18 +2,13 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use nix::unistd::Pid;
 
 use super::server::{Protocol, Server};
 use super::{PATIENCE, Round};
-use crate::process::{cpu_seconds_of_children, memory_kib};
-
-/// How often a sender's memory is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+use crate::process::costs;
 
 /// Another sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,30 +47,8 @@ impl Peer {
             Self::Rclone => rclone(folder, server, at, at_once)?,
             Self::Openssh => openssh(folder, server, at)?,
         };
-        tokio::task::spawn_blocking(move || run(command)).await?
+        tokio::task::spawn_blocking(move || costs(command, PATIENCE)).await?
     }
-}
-
-fn run(mut command: Command) -> Result<Round> {
-    let (cpu, begun) = (cpu_seconds_of_children()?, Instant::now());
-    let complaints = tempfile::NamedTempFile::new()?;
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(complaints.reopen()?);
-    let mut child = command.spawn().with_context(|| format!("running {command:?}"))?;
-    let pid = Pid::from_raw(child.id().try_into()?);
-    let mut peak_kib = 0;
-    while child.try_wait()?.is_none() {
-        if begun.elapsed() > PATIENCE {
-            child.kill()?;
-        }
-        // It may have ended meanwhile.
-        peak_kib = memory_kib(pid, "VmHWM").unwrap_or(0).max(peak_kib);
-        std::thread::sleep(LOOK_EVERY);
-    }
-    let wall_s = begun.elapsed().as_secs_f64();
-    let status = child.wait()?;
-    let complaint = std::fs::read_to_string(complaints.path())?;
-    ensure!(status.success(), "{command:?}: {status}: {complaint}");
-    Ok(Round { wall_s, cpu_s: cpu_seconds_of_children()? - cpu, peak_kib })
 }
 
 fn rclone(folder: &Path, server: &Server, at: IpAddr, at_once: usize) -> Result<Command> {
