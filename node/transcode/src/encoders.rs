@@ -8,6 +8,7 @@
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use holdfast_core::transform::Quality;
 
 use crate::error::Error;
 use crate::h264;
@@ -17,6 +18,8 @@ use crate::source::make;
 struct Candidate {
     element: &'static str,
     settings: &'static [(&'static str, &'static str)],
+    /// What says how much is spent, with its values for small, standard and high.
+    quality: (&'static str, [&'static str; 3]),
 }
 
 /// Hardware joins at the front of this list.
@@ -28,15 +31,16 @@ static H264: [Candidate; 2] = [
         element: "x264enc",
         settings: &[
             ("pass", "qual"),
-            ("quantizer", "23"),
             ("speed-preset", "veryfast"),
             ("vbv-buf-capacity", "0"),
             ("key-int-max", "250"),
         ],
+        quality: ("quantizer", ["27", "23", "19"]),
     },
     Candidate {
         element: "openh264enc",
-        settings: &[("rate-control", "quality"), ("bitrate", "4000000"), ("complexity", "medium")],
+        settings: &[("rate-control", "quality"), ("complexity", "medium")],
+        quality: ("bitrate", ["2600000", "4000000", "6000000"]),
     },
 ];
 
@@ -73,12 +77,19 @@ pub(crate) fn h264() -> Result<&'static str, Error> {
 }
 
 /// Makes a proven encoder.
-pub(crate) fn make_h264(element: &'static str) -> Result<gst::Element, Error> {
+pub(crate) fn make_h264(element: &'static str, quality: Quality) -> Result<gst::Element, Error> {
     let encoder = make(element)?;
     if let Some(candidate) = H264.iter().find(|c| c.element == element) {
         for (name, value) in candidate.settings {
             encoder.set_property_from_str(name, value);
         }
+        let (name, [small, standard, high]) = candidate.quality;
+        let value = match quality {
+            Quality::Small => small,
+            Quality::Standard => standard,
+            Quality::High => high,
+        };
+        encoder.set_property_from_str(name, value);
     }
     Ok(encoder)
 }
@@ -115,7 +126,7 @@ fn prove(candidate: &Candidate) -> Result<(), String> {
         .build();
     let src = gst_app::AppSrc::builder().caps(&raw).format(gst::Format::Time).build();
     let sink = gst_app::AppSink::builder().sync(false).build();
-    let encoder = make_h264(candidate.element).map_err(|e| say(&e))?;
+    let encoder = make_h264(candidate.element, Quality::Standard).map_err(|e| say(&e))?;
     let parser = make("h264parse").map_err(|e| say(&e))?;
     let filter = crate::probe::avc_filter().map_err(|e| say(&e))?;
     let row = [src.upcast_ref(), &encoder, &parser, &filter, sink.upcast_ref()];
@@ -179,7 +190,8 @@ mod tests {
     #[test]
     fn what_does_not_encode_is_refused() {
         gst::init().unwrap();
-        assert!(prove(&Candidate { element: "identity", settings: &[] }).is_err());
-        assert!(prove(&Candidate { element: "nvh264enc-none", settings: &[] }).is_err());
+        let none = |element| Candidate { element, settings: &[], quality: ("", [""; 3]) };
+        assert!(prove(&none("identity")).is_err());
+        assert!(prove(&none("nvh264enc-none")).is_err());
     }
 }

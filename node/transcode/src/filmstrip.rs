@@ -1,4 +1,4 @@
-//! The filmstrip: small pictures at even distances in one row, upright.
+//! The filmstrip: small pictures at even distances, in rows, upright.
 //!
 //! The tile for a time is the frame that shows at that time. Times are known beforehand, because
 //! the recording was read to its end; frames go by in showing order; one frame is kept back.
@@ -7,85 +7,188 @@
 use std::fs::File;
 
 use holdfast_core::job::{FILMSTRIP_NAME, MadePicture};
+use holdfast_core::transform::{FilmstripTransform, TILES};
 
 use crate::error::Error;
 use crate::pictures::{Frame, Rgb};
+use crate::vtt::Cue;
 
-/// Tiles in a filmstrip.
-pub(crate) const TILES: usize = 10;
-/// Width of a tile in pixels.
-pub(crate) const TILE_WIDTH: u32 = 160;
+/// Tiles in a filmstrip where nothing else is wanted.
+const TILES_USUAL: u32 = 10;
 const TILE_HEIGHT_MAX: u32 = 640;
-const QUALITY: u8 = 82;
+/// Longest side of a JPEG, in pixels.
+const JPEG_SIDE_MAX: u32 = 65_535;
 
-/// The times of the tiles: the middles of equal parts.
-pub(crate) fn times(first_ns: i64, end_ns: i64) -> Vec<i64> {
+/// The parts of a recording that have a tile each, as the times between them: one more than tiles.
+/// A sentence for people where a wish cannot be kept.
+pub(crate) fn parts(
+    want: &FilmstripTransform,
+    first_ns: i64,
+    end_ns: i64,
+) -> (Vec<i64>, Option<String>) {
     let span = (end_ns - first_ns).max(0);
-    let part =
-        |i: i64| first_ns + (i128::from(span) * i128::from(2 * i + 1) / (2 * TILES as i128)) as i64;
-    (0..TILES as i64).map(part).collect()
+    let most = i64::from(*TILES.end());
+    let Some(interval_s) = want.interval_s else {
+        let tiles = i64::from(want.tiles.unwrap_or(TILES_USUAL).clamp(1, *TILES.end()));
+        return (even_parts(first_ns, span, tiles), None);
+    };
+    let interval = i64::from(interval_s.max(1)) * 1_000_000_000;
+    let tiles = ((span + interval - 1) / interval).max(1);
+    if tiles > most {
+        let said = format!(
+            "A tile every {interval_s} s would have been {tiles} tiles; the filmstrip has {most}, \
+             one every {:.1} s.",
+            span as f64 / most as f64 / 1e9
+        );
+        return (even_parts(first_ns, span, most), Some(said));
+    }
+    let starts = (0..tiles).map(|i| first_ns + i * interval);
+    (starts.chain([first_ns + span]).collect(), None)
+}
+
+fn even_parts(first_ns: i64, span: i64, tiles: i64) -> Vec<i64> {
+    let at = |i: i64| first_ns + (i128::from(span) * i128::from(i) / i128::from(tiles)) as i64;
+    (0..=tiles).map(at).collect()
+}
+
+/// The times of the tiles: the middles of the parts.
+pub(crate) fn middles(parts: &[i64]) -> Vec<i64> {
+    parts.windows(2).map(|w| w[0] + (w[1] - w[0]) / 2).collect()
+}
+
+/// Columns and rows for tiles of a size; a sentence for people where a wish cannot be kept.
+fn grid(tiles: u32, wanted: Option<u32>, (w, h): (u32, u32)) -> (u32, u32, Option<String>) {
+    let most = (JPEG_SIDE_MAX / w).max(1);
+    // With fewer columns the strip would be too high.
+    let least = tiles.div_ceil((JPEG_SIDE_MAX / h).max(1));
+    let asked = wanted.unwrap_or(tiles).clamp(1, tiles);
+    let columns = asked.max(least).min(most);
+    let said = (columns != asked).then(|| {
+        format!(
+            "A filmstrip with {asked} tiles in a row would be larger than a JPEG can be \
+             ({JPEG_SIDE_MAX} pixels); it has {columns} in a row."
+        )
+    });
+    (columns, tiles.div_ceil(columns), said)
+}
+
+/// What was made of the tiles.
+pub(crate) struct Made {
+    /// The picture.
+    pub(crate) picture: MadePicture,
+    /// Where each tile lies and what it stands for.
+    pub(crate) cues: Vec<Cue>,
+    /// A sentence for people.
+    pub(crate) remark: Option<String>,
 }
 
 /// Collects tiles.
 #[derive(Debug)]
 pub(crate) struct Filmstrip {
+    parts: Vec<i64>,
     times: Vec<i64>,
-    tiles: Vec<Rgb>,
-    tile: Option<(u32, u32)>,
+    tile_width: u32,
+    columns: Option<u32>,
+    quality: u8,
     rotation: u16,
+    strip: Option<Strip>,
+    done: usize,
     before: Option<Frame>,
 }
 
+/// The picture, once a tile's shape is known.
+#[derive(Debug)]
+struct Strip {
+    tile: (u32, u32),
+    columns: u32,
+    picture: Rgb,
+    remark: Option<String>,
+}
+
 impl Filmstrip {
-    /// For tiles at these times.
-    pub(crate) fn new(times: Vec<i64>, rotation: u16) -> Self {
-        Self { times, tiles: Vec::new(), tile: None, rotation, before: None }
+    /// For tiles in the middles of these parts.
+    pub(crate) fn new(parts: Vec<i64>, want: &FilmstripTransform, rotation: u16) -> Self {
+        Self {
+            times: middles(&parts),
+            parts,
+            tile_width: want.tile_width,
+            columns: want.columns,
+            quality: want.quality,
+            rotation,
+            strip: None,
+            done: 0,
+            before: None,
+        }
     }
 
     /// Looks at one frame.
     pub(crate) fn offer(&mut self, frame: &Frame) -> Result<(), Error> {
-        let due = |s: &Self| s.times.get(s.tiles.len()).is_some_and(|&t| t < frame.pts_ns);
+        let due = |s: &Self| s.times.get(s.done).is_some_and(|&t| t < frame.pts_ns);
         if due(self) {
             let shown = self.before.take().unwrap_or_else(|| frame.clone());
-            let tile = self.picture(&shown)?;
-            while due(self) {
-                self.tiles.push(tile.clone());
-            }
+            let until = self.times.partition_point(|&t| t < frame.pts_ns);
+            self.paste(&shown, until)?;
         }
-        if self.tiles.len() < self.times.len() {
+        if self.done < self.times.len() {
             self.before = Some(frame.clone());
         }
         Ok(())
     }
 
-    fn picture(&mut self, frame: &Frame) -> Result<Rgb, Error> {
-        let (w, h) = self.tile_size(frame.shown_size());
+    /// Puts a frame into the tiles up to this one.
+    fn paste(&mut self, frame: &Frame, until: usize) -> Result<(), Error> {
+        let (w, h) = self.strip(frame).tile;
         let (w, h) = if self.rotation % 180 == 90 { (h, w) } else { (w, h) };
-        Ok(frame.rgb(w, h)?.rotated(self.rotation))
+        let tile = frame.rgb(w, h)?.rotated(self.rotation);
+        let range = self.done..until;
+        self.done = until;
+        let strip = self.strip(frame);
+        for number in range {
+            let [x, y, ..] = strip.place(number);
+            strip.picture.paste(&tile, x, y);
+        }
+        Ok(())
     }
 
-    /// Size of every tile, by the shape of the first.
-    fn tile_size(&mut self, (w, h): (u32, u32)) -> (u32, u32) {
+    /// The strip, with every tile in the shape of the first.
+    fn strip(&mut self, frame: &Frame) -> &mut Strip {
+        let (w, h) = frame.shown_size();
         let (w, h) = if self.rotation % 180 == 90 { (h, w) } else { (w, h) };
-        *self.tile.get_or_insert_with(|| {
-            let height =
-                (u64::from(TILE_WIDTH) * u64::from(h) + u64::from(w) / 2) / u64::from(w.max(1));
-            (TILE_WIDTH, (height as u32).clamp(2, TILE_HEIGHT_MAX))
+        let width = self.tile_width;
+        let tiles = self.times.len().max(1) as u32;
+        let columns = self.columns;
+        self.strip.get_or_insert_with(|| {
+            let height = (u64::from(width) * u64::from(h) + u64::from(w) / 2) / u64::from(w.max(1));
+            let tile = (width, (height as u32).clamp(2, TILE_HEIGHT_MAX));
+            let (columns, rows, remark) = grid(tiles, columns, tile);
+            let picture = Rgb::black(columns * tile.0, rows * tile.1);
+            Strip { tile, columns, picture, remark }
         })
     }
 
-    /// Composes and writes the strip; `None` if there was no frame at all.
-    pub(crate) fn write(mut self, file: &File) -> Result<Option<MadePicture>, Error> {
+    /// Writes the strip; `None` if there was no frame at all. Its last cue reaches to `end_ns`.
+    pub(crate) fn write(mut self, end_ns: i64, file: &File) -> Result<Option<Made>, Error> {
         if let Some(last) = self.before.take() {
-            let tile = self.picture(&last)?;
-            self.tiles.resize(self.times.len(), tile);
+            self.paste(&last, self.times.len())?;
         }
-        let Some((w, h)) = self.tile else { return Ok(None) };
-        let mut strip = Rgb::black(w * self.times.len() as u32, h);
-        for (i, tile) in (0u32..).zip(&self.tiles) {
-            strip.paste(tile, i * w);
-        }
-        strip.write_jpeg(file, QUALITY, FILMSTRIP_NAME).map(Some)
+        let Some(strip) = self.strip else { return Ok(None) };
+        let last = self.times.len().saturating_sub(1);
+        let cue = |i: usize, part: &[i64]| Cue {
+            from_ns: if i == 0 { 0 } else { part[0] },
+            until_ns: if i == last { end_ns.max(part[1]) } else { part[1] },
+            place: strip.place(i),
+        };
+        let cues = self.parts.windows(2).enumerate().map(|(i, part)| cue(i, part)).collect();
+        let picture = strip.picture.write_jpeg(file, self.quality, FILMSTRIP_NAME)?;
+        Ok(Some(Made { picture, cues, remark: strip.remark }))
+    }
+}
+
+impl Strip {
+    /// Left, top, width and height of a tile.
+    fn place(&self, number: usize) -> [u32; 4] {
+        let (column, row) = (number as u32 % self.columns, number as u32 / self.columns);
+        [column * self.tile.0, row * self.tile.1, self.tile.0, self.tile.1]
     }
 }
 
@@ -127,16 +230,43 @@ impl Wanted {
 mod tests {
     use super::*;
 
+    const S: i64 = 1_000_000_000;
+
+    fn times(first_ns: i64, end_ns: i64) -> Vec<i64> {
+        middles(&parts(&FilmstripTransform::default(), first_ns, end_ns).0)
+    }
+
     #[test]
     fn tiles_are_in_the_middles_of_equal_parts() {
         let t = times(1000, 21_000);
-        assert_eq!((t.len(), t[0], t[9]), (TILES, 2000, 20_000));
-        assert_eq!(times(5, 5), vec![5; TILES]);
+        assert_eq!((t.len(), t[0], t[9]), (10, 2000, 20_000));
+        assert_eq!(times(5, 5), vec![5; 10]);
+    }
+
+    #[test]
+    fn a_tile_every_so_many_seconds() {
+        let want = |s| FilmstripTransform { interval_s: Some(s), ..Default::default() };
+        let (p, said) = parts(&want(5), 0, 12 * S);
+        assert_eq!((p, said), (vec![0, 5 * S, 10 * S, 12 * S], None));
+        let (p, said) = parts(&want(1), 0, 3600 * S);
+        assert_eq!((p.len(), p[1]), (401, 9 * S));
+        assert!(said.unwrap().contains("3600 tiles; the filmstrip has 400, one every 9.0 s"));
+    }
+
+    #[test]
+    fn no_side_is_longer_than_a_jpeg_can_be() {
+        assert_eq!(grid(10, None, (160, 90)), (10, 1, None));
+        assert_eq!(grid(10, Some(4), (160, 90)), (4, 3, None));
+        assert_eq!(grid(10, Some(40), (160, 90)), (10, 1, None));
+        let (columns, rows, said) = grid(400, None, (640, 360));
+        assert_eq!((columns, rows), (102, 4));
+        assert!(said.unwrap().contains("102 in a row"));
+        let (columns, rows, said) = grid(400, Some(1), (640, 640));
+        assert!(rows * 640 <= JPEG_SIDE_MAX && columns * rows >= 400 && said.is_some());
     }
 
     #[test]
     fn only_groups_with_a_tile_are_decoded() {
-        const S: i64 = 1_000_000_000;
         let keys: Vec<i64> = (0..60).map(|i| i * 10 * S).collect();
         let mut wanted = Wanted::new(times(0, 600 * S), keys.clone());
         let mut decoded = 0;

@@ -2,8 +2,8 @@
 //!
 //! The service starts one such process for each job and talks to it over the socket that is its
 //! standard input; the contract is `holdfast_core::job`. For a developer there is
-//! `holdfast-transcode --input FILE --output DIR [--no-mp4] [--no-snapshot] [--no-filmstrip]`,
-//! which takes the same way through the code and prints the reports as lines of JSON, and
+//! `holdfast-transcode --input FILE --output DIR [--transform FILE.json] [--watermark PNG] [--no-mp4]
+//! [--no-snapshot] [--no-filmstrip]`, which takes the same way through the code and prints the reports as lines of JSON, and
 //! `holdfast-transcode --warm`, which builds GStreamer's registry and ends.
 
 mod aac;
@@ -13,8 +13,11 @@ mod container;
 mod encoders;
 mod error;
 mod filmstrip;
+mod geometry;
 mod h264;
 mod jail;
+mod limiter;
+mod loudness;
 mod mp4;
 mod pictures;
 mod pipeline;
@@ -27,10 +30,12 @@ mod source;
 mod stream;
 mod truncation;
 mod verify;
+mod vtt;
 mod watch;
+mod watermark;
+mod waveform;
 mod work;
 
-use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
 use gstreamer as gst;
@@ -40,15 +45,26 @@ use holdfast_core::transform::Transform;
 use error::Error;
 use socket::{LineReporter, Received, SocketReporter};
 use watch::{Reporter, Watch};
+use work::Files;
 
 const USAGE: &str = "usage: holdfast-transcode --input FILE --output DIR [--no-mp4] \
-    [--no-snapshot] [--no-filmstrip]\n       holdfast-transcode --warm\n\
+    [--no-snapshot] [--no-filmstrip]\n           [--transform FILE.json] [--watermark PNG]\n       \
+    holdfast-transcode --warm\n\
     Without arguments a job is expected on the socket that is standard input.";
 
 enum Asked {
     Socket,
     Warm,
-    Files { input: String, output: String, outputs: Outputs },
+    Files(Named),
+}
+
+/// What a developer named.
+struct Named {
+    input: String,
+    output: String,
+    transform: Option<String>,
+    watermark: Option<String>,
+    outputs: Outputs,
 }
 
 fn main() -> ExitCode {
@@ -66,7 +82,7 @@ fn main() -> ExitCode {
 
 fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
     let usage = || Error::Internal(USAGE.to_owned());
-    let (mut input, mut output) = (None, None);
+    let (mut input, mut output, mut transform, mut watermark) = (None, None, None, None);
     let mut outputs = Outputs { mp4: true, snapshot: true, filmstrip: true };
     let mut any = false;
     while let Some(arg) = args.next() {
@@ -75,6 +91,8 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
             "--warm" => return Ok(Asked::Warm),
             "--input" => input = args.next(),
             "--output" => output = args.next(),
+            "--transform" => transform = Some(args.next().ok_or_else(usage)?),
+            "--watermark" => watermark = Some(args.next().ok_or_else(usage)?),
             "--no-mp4" => outputs.mp4 = false,
             "--no-snapshot" => outputs.snapshot = false,
             "--no-filmstrip" => outputs.filmstrip = false,
@@ -83,7 +101,9 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
     }
     match (any, input, output) {
         (false, _, _) => Ok(Asked::Socket),
-        (true, Some(input), Some(output)) => Ok(Asked::Files { input, output, outputs }),
+        (true, Some(input), Some(output)) => {
+            Ok(Asked::Files(Named { input, output, transform, watermark, outputs }))
+        }
         _ => Err(usage()),
     }
 }
@@ -93,31 +113,31 @@ fn run(asked: Asked) -> Result<(), Error> {
     match asked {
         Asked::Warm => start_gstreamer(),
         Asked::Socket => {
-            let Received { job, input, output } = socket::receive()?;
-            do_job(&job, input, &output, &mut SocketReporter)
+            let Received { job, files } = socket::receive()?;
+            do_job(&job, files, &mut SocketReporter)
         }
-        Asked::Files { input, output, outputs } => {
-            let (input, output) = work::open_named(&input, &output)?;
+        Asked::Files(named) => {
+            let transform = match &named.transform {
+                Some(path) => work::read_transform(path)?,
+                None => Transform::default(),
+            };
+            let mark = named.watermark.as_deref();
+            let files = work::open_named(&named.input, &named.output, mark)?;
             let job = Job {
-                outputs,
-                transform: Transform::default(),
+                outputs: named.outputs,
+                transform,
                 filmstrip_link: FILMSTRIP_NAME.to_owned(),
                 limits: Limits::default(),
             };
-            do_job(&job, input, &output, &mut LineReporter)
+            do_job(&job, files, &mut LineReporter)
         }
     }
 }
 
-fn do_job(
-    job: &Job,
-    input: OwnedFd,
-    output: &OwnedFd,
-    reporter: &mut dyn Reporter,
-) -> Result<(), Error> {
+fn do_job(job: &Job, files: Files, reporter: &mut dyn Reporter) -> Result<(), Error> {
     let mut watch = Watch::new(job.limits, reporter);
     start_gstreamer()?;
-    work::work(job, input, output, &mut watch)
+    work::work(job, files, &mut watch)
 }
 
 fn start_gstreamer() -> Result<(), Error> {

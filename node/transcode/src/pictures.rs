@@ -118,10 +118,10 @@ impl Rgb {
     }
 
     /// Lays another picture over this one.
-    pub(crate) fn paste(&mut self, other: &Self, x: u32) {
+    pub(crate) fn paste(&mut self, other: &Self, x: u32, y: u32) {
         let row = other.width as usize * 3;
         let stride = self.width as usize * 3;
-        for (y, line) in other.data.chunks(row).take(self.height as usize).enumerate() {
+        for (line, y) in other.data.chunks(row.max(1)).zip(y as usize..self.height as usize) {
             let at = y * stride + x as usize * 3;
             if let Some(target) = self.data.get_mut(at..at + row) {
                 target.copy_from_slice(line);

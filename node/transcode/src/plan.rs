@@ -2,13 +2,18 @@
 //!
 //! * H.264 of one size, 4:2:0 and 8 bits is taken over; every other picture is converted.
 //! * AAC is taken over, every other sound is converted.
+//! * A wish converts the stream it changes and no other. Turning alone converts nothing: the .mp4 says
+//!   how it is to be turned. Mirroring converts, because players pass over a mirrored matrix.
 //! * A film whose size changes is shown in the size with the largest area seen (the first of
 //!   equals), so that no detail is lost; smaller pictures are fitted in with black borders.
-//! * Sizes are even, because 4:2:0 halves them.
 
 use holdfast_core::job::{Outputs, Treatment};
+use holdfast_core::transform::{Aspect, Channels, Flip, Loudness, SizePolicy, Transform};
 
-use crate::probe::{Scan, VideoScan};
+use crate::error::Error;
+use crate::geometry::{Orientation, Size, even, largest, squared, swapped_by, wanted_size};
+use crate::loudness::{self, Gain, Measured};
+use crate::probe::{AudioScan, Scan, VideoScan};
 
 /// What to do with the video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,61 +33,119 @@ pub(crate) enum VideoPlan {
     PicturesOnly,
 }
 
+/// What happens to decoded frames before the film and the pictures see them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Changes {
+    /// The shape to cut them to, as they are shown.
+    pub(crate) crop: Option<Aspect>,
+    /// How they are turned, so that nothing is left to turn.
+    pub(crate) turn: Orientation,
+    /// The size afterwards, as they are shown.
+    pub(crate) size: Size,
+}
+
 /// What to do with one recording.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     /// The video, where there is some and it is needed.
     pub(crate) video: Option<VideoPlan>,
+    /// What happens to its frames; `None`: nothing but what the codec needs.
+    pub(crate) changes: Option<Changes>,
+    /// What is left to turn when it is shown, clockwise, in degrees: written into the film, done to
+    /// pictures.
+    pub(crate) rotation: u16,
+    /// Most frames a second, where there are more.
+    pub(crate) max_fps: Option<u32>,
+    /// Frames in a thousand seconds, where their distances are to be even.
+    pub(crate) even_mfps: Option<u32>,
     /// The audio, where there is some and it is needed: taken over or converted.
     pub(crate) audio: Option<Treatment>,
+    /// Its channels, where it is converted.
+    pub(crate) channels: u32,
+    /// What is done to its loudness.
+    pub(crate) gain: Option<Gain>,
     /// Whether to make an .mp4.
     pub(crate) mp4: bool,
     /// Whether to make a snapshot.
     pub(crate) snapshot: bool,
     /// Whether to make a filmstrip.
     pub(crate) filmstrip: bool,
+    /// Whether to draw the sound in the snapshot's place.
+    pub(crate) waveform: bool,
+    /// What is wanted of them.
+    pub(crate) want: Transform,
     /// Sentences for people.
     pub(crate) remarks: Vec<String>,
 }
 
-/// Makes the plan.
-pub(crate) fn plan(scan: &Scan, outputs: Outputs) -> Plan {
+/// Makes the plan. `measured`: the sound's loudness, where it was asked for.
+pub(crate) fn plan(
+    scan: &Scan,
+    outputs: Outputs,
+    want: &Transform,
+    measured: Option<Measured>,
+) -> Result<Plan, Error> {
     let mut remarks = scan.remarks.clone();
     let pictures = scan.video.is_some() && (outputs.snapshot || outputs.filmstrip);
-    let video = scan.video.as_ref().and_then(|v| match (outputs.mp4, pictures) {
-        (true, _) => Some(treat_video(v, &mut remarks)),
-        (false, true) => Some(VideoPlan::PicturesOnly),
-        (false, false) => None,
-    });
-    if scan.video.is_none() && (outputs.snapshot || outputs.filmstrip) {
-        remarks.push("There is sound only, so no pictures were made.".to_owned());
+    let waveform = scan.video.is_none() && scan.audio.is_some() && outputs.snapshot;
+    if scan.video.is_none() && want.audio.mute && outputs.mp4 {
+        return Err(Error::NoMedia(
+            "There is sound only, and sound is to be left out (audio.mute), so nothing is left for \
+             a film."
+                .into(),
+        ));
     }
-    if scan.audio.is_none() && outputs.mp4 {
+    if scan.video.is_none() && outputs.filmstrip {
+        remarks.push("There is sound only, so no filmstrip was made.".to_owned());
+    }
+    if waveform {
+        remarks.push("There is sound only; the snapshot shows it as a waveform.".to_owned());
+    }
+    if scan.audio.is_none() && outputs.mp4 && !want.audio.mute {
         remarks.push("There is no sound in this recording.".to_owned());
     }
-    let audio = scan.audio.as_ref().filter(|_| outputs.mp4).map(|a| {
-        if a.codec.name == "aac" && !a.pts_missing {
-            Treatment::Remuxed
-        } else {
-            Treatment::Converted
-        }
-    });
-    Plan {
-        video,
-        audio,
+    let mut plan = Plan {
+        video: None,
+        changes: None,
+        rotation: 0,
+        max_fps: None,
+        even_mfps: None,
+        audio: None,
+        channels: 2,
+        gain: None,
         mp4: outputs.mp4,
         snapshot: pictures && outputs.snapshot,
         filmstrip: pictures && outputs.filmstrip,
+        waveform,
+        want: want.clone(),
         remarks,
+    };
+    if let Some(a) = scan.audio.as_ref().filter(|_| outputs.mp4 && !want.audio.mute) {
+        plan.treat_audio(a, measured);
+    }
+    if let Some(v) = scan.video.as_ref().filter(|_| outputs.mp4 || pictures) {
+        plan.treat_video(v);
+    }
+    Ok(plan)
+}
+
+/// The channels that a film gets.
+pub(crate) fn channels(a: &AudioScan, want: Channels) -> u32 {
+    match want {
+        Channels::Mono => 1,
+        Channels::Stereo => 2,
+        Channels::Keep if a.channels == 1 => 1,
+        Channels::Keep => 2,
     }
 }
 
 impl Plan {
     /// Whether every stream is taken over as it is.
-    pub(crate) fn takes_all_over(&self) -> bool {
+    pub(crate) fn takes_all_over(&self, scan: &Scan) -> bool {
         let video = self.video.is_none_or(|v| v == VideoPlan::Remux);
         let audio = self.audio.is_none_or(|a| a == Treatment::Remuxed);
-        self.mp4 && video && audio
+        let turned = scan.video.as_ref().is_some_and(|v| v.rotation != self.rotation);
+        self.mp4 && video && audio && !turned && self.even_mfps.is_none()
     }
 
     /// What is left to do once the .mp4 is made.
@@ -96,120 +159,308 @@ impl Plan {
     pub(crate) fn converting(&self, scan: &Scan) -> Option<Self> {
         let v = scan.video.as_ref().filter(|_| self.video == Some(VideoPlan::Remux))?;
         let mut plan = self.clone();
-        plan.video = Some(converted(v));
+        plan.convert(v);
         plan.remarks.push("The video is damaged and was converted for that reason.".to_owned());
         Some(plan)
     }
-}
 
-fn converted(v: &VideoScan) -> VideoPlan {
-    let (width, height) = film_size(&v.sizes, v.par);
-    VideoPlan::Convert { width, height, fps: average_fps(v) }
-}
-
-fn treat_video(v: &VideoScan, remarks: &mut Vec<String>) -> VideoPlan {
-    let one_size = v.sizes.len() <= 1;
-    if v.codec.name == "h264" && one_size && v.plain_h264 && !v.pts_missing && !v.lost_sets {
-        return VideoPlan::Remux;
+    fn treat_audio(&mut self, a: &AudioScan, measured: Option<Measured>) {
+        self.channels = channels(a, self.want.audio.channels);
+        if self.want.audio.loudness == Loudness::R128 {
+            let (gain, remark) = loudness::decide(measured);
+            self.gain = gain;
+            self.remarks.extend(remark);
+        }
+        let kept = self.want.audio.channels == Channels::Keep || a.channels == self.channels;
+        let takes_over = a.codec.name == "aac" && !a.pts_missing && kept && self.gain.is_none();
+        self.audio = Some(if takes_over { Treatment::Remuxed } else { Treatment::Converted });
     }
-    let (width, height) = film_size(&v.sizes, v.par);
-    if v.lost_sets {
-        remarks.push(
-            "The picture's size changes, but the recorder did not write down to what; from there \
-             on the picture is damaged."
-                .to_owned(),
-        );
+
+    fn treat_video(&mut self, v: &VideoScan) {
+        self.rotation = Orientation::turned(v.rotation)
+            .then(Orientation::turned(self.want.video.rotate))
+            .degrees;
+        if !self.mp4 {
+            self.video = Some(VideoPlan::PicturesOnly);
+            self.change(v);
+            return;
+        }
+        self.max_fps = self.want.video.max_fps.filter(|&fps| exceeds(v, fps));
+        self.even_mfps = self.want.video.constant_fps.then(|| match self.want.video.max_fps {
+            Some(fps) => fps * 1000,
+            None => v.even_mfps.unwrap_or_else(|| own_fps(v).clamp(1, 120) * 1000),
+        });
+        let one_size = v.sizes.len() <= 1;
+        let plain =
+            v.codec.name == "h264" && one_size && v.plain_h264 && !v.pts_missing && !v.lost_sets;
+        let even =
+            self.even_mfps.is_none_or(|want| v.even_mfps.is_some_and(|have| near(have, want)));
+        if plain && even && self.max_fps.is_none() && !self.is_changed(v) {
+            self.video = Some(VideoPlan::Remux);
+            return;
+        }
+        self.convert(v);
+        if v.lost_sets {
+            self.remarks.push(
+                "The picture's size changes, but the recorder did not write down to what; from \
+                 there on the picture is damaged."
+                    .to_owned(),
+            );
+        }
+        if !one_size && let Some(VideoPlan::Convert { width, height, .. }) = self.video {
+            self.remarks.push(format!(
+                "The picture's size changes {} times; the film is {width}x{height} throughout.",
+                v.sizes.len() - 1
+            ));
+        }
     }
-    if !one_size {
-        remarks.push(format!(
-            "The picture's size changes {} times; the film is {width}x{height} throughout.",
-            v.sizes.len() - 1
-        ));
+
+    fn convert(&mut self, v: &VideoScan) {
+        self.change(v);
+        let (width, height) = match &self.changes {
+            Some(changes) => changes.size,
+            None => even(squared(largest(&v.sizes), v.par)),
+        };
+        let own = self.max_fps.map_or(own_fps(v), |max| max.min(own_fps(v)));
+        // 25 is x264's own middle: below it more bits go into each frame, for no gain to the eye.
+        self.video = Some(VideoPlan::Convert { width, height, fps: own.clamp(25, 120) });
     }
-    converted(v)
+
+    /// Decides what happens to frames. What is turned in them is not left to be turned by players.
+    fn change(&mut self, v: &VideoScan) {
+        if self.want.video.rotate == 0 && !self.is_changed(v) {
+            return;
+        }
+        self.changes = Some(Changes {
+            crop: self.want.video.aspect.filter(|_| self.want.video.size == SizePolicy::Crop),
+            turn: self.turn(v),
+            size: wanted_size(self.shown(v), &self.want.video),
+        });
+        self.rotation = 0;
+    }
+
+    fn turn(&self, v: &VideoScan) -> Orientation {
+        let wanted = Orientation::wanted(self.want.video.rotate, self.want.video.flip);
+        Orientation::turned(v.rotation).then(wanted)
+    }
+
+    /// The recording's size as it is shown.
+    fn shown(&self, v: &VideoScan) -> Size {
+        swapped_by(squared(largest(&v.sizes), v.par), self.turn(v))
+    }
+
+    /// Whether frames look different afterwards, turning apart.
+    fn is_changed(&self, v: &VideoScan) -> bool {
+        let want = &self.want;
+        let shown = self.shown(v);
+        let wanted = wanted_size(shown, &want.video);
+        // Two pixels are the rounding to even numbers.
+        let cut = shown.0.abs_diff(wanted.0) > 2 || shown.1.abs_diff(wanted.1) > 2;
+        let limited = (want.video.size != SizePolicy::Keep)
+            && (want.video.max_width.is_some_and(|w| shown.0 > w)
+                || want.video.max_height.is_some_and(|h| shown.1 > h));
+        cut || limited || want.video.flip != Flip::None || want.watermark.is_some()
+    }
 }
 
-/// The one size of a film: the largest area seen, with square pixels, even.
-pub(crate) fn film_size(sizes: &[(u32, u32)], par: (u32, u32)) -> (u32, u32) {
-    let area = |&(w, h): &(u32, u32)| u64::from(w) * u64::from(h);
-    let largest = sizes.iter().map(area).max().unwrap_or(0);
-    let (w, h) = sizes.iter().copied().find(|s| area(s) == largest).unwrap_or((2, 2));
-    let (n, d) = (u64::from(par.0.max(1)), u64::from(par.1.max(1)));
-    // The longer way of squaring pixels, so that neither direction loses any.
-    let (w, h) = if n >= d {
-        ((u64::from(w) * n / d).min(16_384) as u32, h)
-    } else {
-        (w, (u64::from(h) * d / n).min(16_384) as u32)
-    };
-    ((w & !1).max(2), (h & !1).max(2))
-}
-
-fn average_fps(v: &VideoScan) -> u32 {
-    let span = v.end_ns - v.first_ns;
+/// Frames a second on average, to the nearest: x264 spends more on each frame the fewer there are.
+fn own_fps(v: &VideoScan) -> u32 {
+    let span = i128::from(v.end_ns - v.first_ns);
     if span <= 0 {
         return 30;
     }
-    let (packets, span) = (i128::from(v.packets), i128::from(span));
-    // To the nearest: x264 spends more on each frame the fewer there are in a second.
-    let fps = (packets * 1_000_000_000 + span / 2) / span;
-    // 25 is x264's own middle: below it more bits go into each frame, for no gain to the eye.
-    fps.clamp(25, 120) as u32
+    let fps = (i128::from(v.packets) * 1_000_000_000 + span / 2) / span;
+    u32::try_from(fps).unwrap_or(u32::MAX)
+}
+
+/// Whether a recording has more frames a second than this on average, beyond rounding.
+fn exceeds(v: &VideoScan, fps: u32) -> bool {
+    let span = i128::from((v.end_ns - v.first_ns).max(1));
+    i128::from(v.packets) * 1_000_000_000 * 100 > span * i128::from(fps) * 101
+}
+
+/// Whether two rates are the same but for their rounding.
+fn near(a: u32, b: u32) -> bool {
+    u64::from(a.abs_diff(b)) * 5000 <= u64::from(a.max(b))
 }
 
 #[cfg(test)]
 mod tests {
+    use holdfast_core::transform::{AudioTransform, VideoTransform, Watermark};
+
     use super::*;
     use crate::probe::tests::{audio, video};
 
     const ALL: Outputs = Outputs { mp4: true, snapshot: true, filmstrip: true };
+    const H264: &str = "video/x-h264";
+    const AAC: &str = "audio/mpeg,mpegversion=4";
 
     fn scan(v: Option<&'static str>, a: Option<&'static str>) -> Scan {
         Scan { video: v.map(video), audio: a.map(audio), ..Scan::default() }
     }
 
+    fn plain(scan: &Scan, outputs: Outputs) -> Plan {
+        plan(scan, outputs, &Transform::default(), None).unwrap()
+    }
+
+    fn of_video(v: VideoTransform) -> Transform {
+        Transform { video: v, ..Transform::default() }
+    }
+
+    /// What becomes of H.264 (640x480, 30 fps) and AAC (mono).
+    fn treatments(want: &Transform) -> (Option<VideoPlan>, Option<Treatment>) {
+        let p = plan(&scan(Some(H264), Some(AAC)), ALL, want, None).unwrap();
+        (p.video, p.audio)
+    }
+
+    const TAKEN_OVER: (Option<VideoPlan>, Option<Treatment>) =
+        (Some(VideoPlan::Remux), Some(Treatment::Remuxed));
+
+    fn converted(width: u32, height: u32) -> Option<VideoPlan> {
+        Some(VideoPlan::Convert { width, height, fps: 30 })
+    }
+
     #[test]
     fn h264_and_aac_are_taken_over() {
-        let p = plan(&scan(Some("video/x-h264"), Some("audio/mpeg,mpegversion=4")), ALL);
-        assert_eq!((p.video, p.audio), (Some(VideoPlan::Remux), Some(Treatment::Remuxed)));
-        assert!(p.remarks.is_empty());
+        let p = plain(&scan(Some(H264), Some(AAC)), ALL);
+        assert_eq!((p.video, p.audio), TAKEN_OVER);
+        assert!(p.remarks.is_empty() && p.takes_all_over(&scan(Some(H264), Some(AAC))));
     }
 
     #[test]
     fn other_codecs_are_converted() {
-        let p = plan(&scan(Some("video/x-vp8"), Some("audio/x-opus")), ALL);
-        assert_eq!(p.video, Some(VideoPlan::Convert { width: 640, height: 480, fps: 30 }));
-        assert_eq!(p.audio, Some(Treatment::Converted));
+        let p = plain(&scan(Some("video/x-vp8"), Some("audio/x-opus")), ALL);
+        assert_eq!(p.video, converted(640, 480));
+        assert_eq!((p.audio, p.changes), (Some(Treatment::Converted), None));
     }
 
     #[test]
     fn h264_of_two_sizes_is_converted() {
-        let mut s = scan(Some("video/x-h264"), None);
+        let mut s = scan(Some(H264), None);
         s.video.as_mut().unwrap().sizes = vec![(640, 480), (1280, 720), (480, 640)];
-        let p = plan(&s, ALL);
+        let p = plain(&s, ALL);
         assert!(matches!(p.video, Some(VideoPlan::Convert { width: 1280, height: 720, .. })));
         assert!(p.remarks.iter().any(|r| r.contains("1280x720")));
     }
 
     #[test]
-    fn sound_alone_makes_no_pictures_and_says_so() {
-        let p = plan(&scan(None, Some("audio/x-opus")), ALL);
-        assert!(!p.snapshot && !p.filmstrip && p.video.is_none());
-        assert_eq!(p.remarks.len(), 1);
+    fn sound_alone_is_drawn_and_says_so() {
+        let p = plain(&scan(None, Some("audio/x-opus")), ALL);
+        assert!(!p.snapshot && !p.filmstrip && p.video.is_none() && p.waveform);
+        assert_eq!(p.remarks.len(), 2);
     }
 
     #[test]
     fn without_an_mp4_only_pictures_are_decoded() {
         let outputs = Outputs { mp4: false, snapshot: true, filmstrip: false };
-        let p = plan(&scan(Some("video/x-vp9"), Some("audio/x-opus")), outputs);
+        let p = plain(&scan(Some("video/x-vp9"), Some("audio/x-opus")), outputs);
         assert_eq!((p.video, p.audio), (Some(VideoPlan::PicturesOnly), None));
         assert!(p.snapshot && !p.filmstrip);
     }
 
     #[test]
-    fn sizes_are_even_and_pixels_square() {
-        assert_eq!(film_size(&[(641, 481)], (1, 1)), (640, 480));
-        assert_eq!(film_size(&[(720, 576)], (16, 15)), (768, 576));
-        assert_eq!(film_size(&[(480, 640), (640, 480)], (1, 1)), (480, 640));
-        assert_eq!(film_size(&[(1, 1)], (1, 1)), (2, 2));
+    fn a_limit_that_is_kept_converts_nothing() {
+        let fit = |w, h| {
+            of_video(VideoTransform {
+                size: SizePolicy::Fit,
+                max_width: w,
+                max_height: h,
+                ..Default::default()
+            })
+        };
+        assert_eq!(treatments(&fit(Some(640), Some(480))), TAKEN_OVER);
+        let (v, a) = treatments(&fit(Some(320), None));
+        assert_eq!((v, a), (converted(320, 240), Some(Treatment::Remuxed)));
+        // Limits are those of what is shown: on its side it is 480 wide.
+        let mut s = scan(Some(H264), None);
+        s.video.as_mut().unwrap().rotation = 90;
+        assert_eq!(
+            plan(&s, ALL, &fit(Some(480), None), None).unwrap().video,
+            Some(VideoPlan::Remux)
+        );
+        let p = plan(&s, ALL, &fit(Some(240), None), None).unwrap();
+        assert_eq!((p.video, p.rotation), (converted(240, 320), 0));
+        assert_eq!(p.changes.unwrap().turn, Orientation::turned(90));
+    }
+
+    #[test]
+    fn a_shape_that_it_has_converts_nothing() {
+        let crop = |text: &str| {
+            of_video(VideoTransform {
+                size: SizePolicy::Crop,
+                aspect: Some(text.parse().unwrap()),
+                ..Default::default()
+            })
+        };
+        assert_eq!(treatments(&crop("4:3")), TAKEN_OVER);
+        assert_eq!(treatments(&crop("1:1")).0, converted(480, 480));
+        assert_eq!(treatments(&crop("9:16")).0, converted(270, 480));
+    }
+
+    #[test]
+    fn turning_is_written_down_and_mirroring_is_done() {
+        let want = of_video(VideoTransform { rotate: 90, ..Default::default() });
+        let mut s = scan(Some(H264), Some(AAC));
+        s.video.as_mut().unwrap().rotation = 270;
+        let p = plan(&s, ALL, &want, None).unwrap();
+        assert_eq!((p.video, p.rotation, p.changes), (Some(VideoPlan::Remux), 0, None));
+        assert!(!p.takes_all_over(&s), "the index is not copied as it is");
+        // What is converted anyway is turned.
+        let p = plan(&scan(Some("video/x-vp8"), None), ALL, &want, None).unwrap();
+        assert_eq!((p.video, p.rotation), (converted(480, 640), 0));
+        let want = of_video(VideoTransform { flip: Flip::Vertical, ..Default::default() });
+        assert_eq!(treatments(&want), (converted(640, 480), Some(Treatment::Remuxed)));
+    }
+
+    #[test]
+    fn rates_that_are_kept_convert_nothing() {
+        let rate = |max_fps, constant_fps| {
+            of_video(VideoTransform { max_fps, constant_fps, ..Default::default() })
+        };
+        assert_eq!(treatments(&rate(Some(30), false)), TAKEN_OVER);
+        assert_eq!(
+            treatments(&rate(Some(25), false)).0,
+            Some(VideoPlan::Convert { width: 640, height: 480, fps: 25 })
+        );
+        assert_eq!(treatments(&rate(None, true)).0, converted(640, 480));
+        let mut s = scan(Some(H264), None);
+        s.video.as_mut().unwrap().even_mfps = Some(29_970);
+        let p = plan(&s, ALL, &rate(None, true), None).unwrap();
+        assert_eq!((p.video, p.even_mfps), (Some(VideoPlan::Remux), Some(29_970)));
+        let p = plan(&s, ALL, &rate(Some(30), true), None).unwrap();
+        assert_eq!((p.video, p.even_mfps), (converted(640, 480), Some(30_000)));
+    }
+
+    #[test]
+    fn sound_alone_is_touched_by_what_changes_sound() {
+        let sound = |a| Transform { audio: a, ..Transform::default() };
+        let mono = AudioTransform { channels: Channels::Mono, ..Default::default() };
+        assert_eq!(treatments(&sound(mono.clone())), TAKEN_OVER);
+        let stereo = AudioTransform { channels: Channels::Stereo, ..Default::default() };
+        let (v, a) = treatments(&sound(stereo));
+        assert_eq!((v, a), (Some(VideoPlan::Remux), Some(Treatment::Converted)));
+        let mute = sound(AudioTransform { mute: true, ..Default::default() });
+        assert_eq!(treatments(&mute), (Some(VideoPlan::Remux), None));
+        assert!(matches!(
+            plan(&scan(None, Some(AAC)), ALL, &mute, None),
+            Err(Error::NoMedia(said)) if said.contains("audio.mute")
+        ));
+        let loud = sound(AudioTransform { loudness: Loudness::R128, ..Default::default() });
+        let with = |lufs| {
+            let measured = Some(Measured { lufs, peak_db: -20.0 });
+            plan(&scan(Some(H264), Some(AAC)), ALL, &loud, measured).unwrap()
+        };
+        assert_eq!(with(-30.0).audio, Some(Treatment::Converted));
+        assert_eq!((with(-16.1).audio, with(-16.1).gain), (Some(Treatment::Remuxed), None));
+        // Silence stays what it is, and that is said.
+        let p = with(f64::NEG_INFINITY);
+        assert_eq!((p.audio, p.gain, p.remarks.len()), (Some(Treatment::Remuxed), None, 1));
+    }
+
+    #[test]
+    fn a_watermark_converts_the_picture_only() {
+        let mark: Watermark = serde_json::from_str("{}").unwrap();
+        let want = Transform { watermark: Some(mark), ..Transform::default() };
+        assert_eq!(treatments(&want), (converted(640, 480), Some(Treatment::Remuxed)));
     }
 }

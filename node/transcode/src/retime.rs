@@ -10,7 +10,7 @@
 //!   is back in step.
 //!
 //! So a single late packet changes nothing, and the film's end is in sync as its start is.
-//! Samples are interleaved 16-bit; a frame is one sample of every channel.
+//! Samples are interleaved, 16-bit or float; a frame is one sample of every channel.
 
 use std::collections::VecDeque;
 
@@ -24,11 +24,70 @@ const DRIFT_START_NS: i64 = 6_000_000;
 const DRIFT_STOP_NS: i64 = 1_000_000;
 const SILENCE_BLOCK_FRAMES: i64 = 48_000;
 
+/// What a sample is.
+pub(crate) trait Sample: Copy + Default + Send + 'static {
+    /// GStreamer's name of the format.
+    const FORMAT: &'static str;
+    /// Bytes of one.
+    const BYTES: usize;
+    /// From its bytes.
+    fn read(bytes: &[u8]) -> Self;
+    /// Its bytes.
+    fn write(self, bytes: &mut Vec<u8>);
+    /// From -1 to 1.
+    fn loudness(self) -> f32;
+    /// Between two, by a share of the way.
+    fn between(a: Self, b: Self, share: f64) -> Self;
+}
+
+impl Sample for i16 {
+    const FORMAT: &'static str = "S16LE";
+    const BYTES: usize = 2;
+
+    fn read(bytes: &[u8]) -> Self {
+        bytes.try_into().map(Self::from_le_bytes).unwrap_or_default()
+    }
+
+    fn write(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn loudness(self) -> f32 {
+        f32::from(self) / 32_768.0
+    }
+
+    fn between(a: Self, b: Self, share: f64) -> Self {
+        let (a, b) = (f64::from(a), f64::from(b));
+        (a + (b - a) * share).round() as Self
+    }
+}
+
+impl Sample for f32 {
+    const FORMAT: &'static str = "F32LE";
+    const BYTES: usize = 4;
+
+    fn read(bytes: &[u8]) -> Self {
+        bytes.try_into().map(Self::from_le_bytes).unwrap_or_default()
+    }
+
+    fn write(self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.to_le_bytes());
+    }
+
+    fn loudness(self) -> f32 {
+        self
+    }
+
+    fn between(a: Self, b: Self, share: f64) -> Self {
+        (f64::from(a) + f64::from(b - a) * share) as Self
+    }
+}
+
 #[derive(Debug)]
-struct Block {
+struct Block<S> {
     /// Its time minus the time that the count of samples before it gives.
     offset: i64,
-    samples: Vec<i16>,
+    samples: Vec<S>,
 }
 
 /// What was done to the sound, in frames.
@@ -44,7 +103,7 @@ pub(crate) struct Mended {
 
 /// Retimes one stream of sound. All its numbers are frames.
 #[derive(Debug)]
-pub(crate) struct Retimer {
+pub(crate) struct Retimer<S> {
     channels: usize,
     rate_hz: i64,
     first: Option<i64>,
@@ -52,13 +111,13 @@ pub(crate) struct Retimer {
     corrected: i64,
     slewing: bool,
     drop: i64,
-    ahead: VecDeque<Block>,
+    ahead: VecDeque<Block<S>>,
     ahead_frames: i64,
     mended: Mended,
     emitted: i64,
 }
 
-impl Retimer {
+impl<S: Sample> Retimer<S> {
     /// For sound of so many channels and samples per second.
     pub(crate) fn new(channels: usize, rate_hz: u32) -> Self {
         Self {
@@ -95,8 +154,8 @@ impl Retimer {
     pub(crate) fn push(
         &mut self,
         pts_ns: Option<i64>,
-        samples: Vec<i16>,
-        out: &mut dyn FnMut(Vec<i16>),
+        samples: Vec<S>,
+        out: &mut dyn FnMut(Vec<S>),
     ) {
         let frames = (samples.len() / self.channels) as i64;
         if frames == 0 {
@@ -117,7 +176,7 @@ impl Retimer {
     }
 
     /// Gives out the rest.
-    pub(crate) fn finish(&mut self, out: &mut dyn FnMut(Vec<i16>)) {
+    pub(crate) fn finish(&mut self, out: &mut dyn FnMut(Vec<S>)) {
         while !self.ahead.is_empty() {
             self.decide(out);
         }
@@ -127,7 +186,7 @@ impl Retimer {
         (i128::from(ns) * i128::from(self.rate_hz) / 1_000_000_000) as i64
     }
 
-    fn decide(&mut self, out: &mut dyn FnMut(Vec<i16>)) {
+    fn decide(&mut self, out: &mut dyn FnMut(Vec<S>)) {
         let offsets = || self.ahead.iter().map(|b| b.offset);
         let least = offsets().min().unwrap_or(0) - self.corrected;
         let most = offsets().max().unwrap_or(0) - self.corrected;
@@ -152,7 +211,7 @@ impl Retimer {
         }
     }
 
-    fn stretch(&mut self, error: i64, samples: Vec<i16>, out: &mut dyn FnMut(Vec<i16>)) {
+    fn stretch(&mut self, error: i64, samples: Vec<S>, out: &mut dyn FnMut(Vec<S>)) {
         let (start, stop) = (self.frames(DRIFT_START_NS), self.frames(DRIFT_STOP_NS));
         self.slewing = error.abs() > if self.slewing { stop } else { start };
         let frames = (samples.len() / self.channels) as i64;
@@ -164,16 +223,16 @@ impl Retimer {
         self.emit(samples, out);
     }
 
-    fn silence(&mut self, mut frames: i64, out: &mut dyn FnMut(Vec<i16>)) {
+    fn silence(&mut self, mut frames: i64, out: &mut dyn FnMut(Vec<S>)) {
         while frames > 0 {
             let n = frames.min(SILENCE_BLOCK_FRAMES);
             self.emitted += n;
-            out(vec![0; n as usize * self.channels]);
+            out(vec![S::default(); n as usize * self.channels]);
             frames -= n;
         }
     }
 
-    fn emit(&mut self, mut samples: Vec<i16>, out: &mut dyn FnMut(Vec<i16>)) {
+    fn emit(&mut self, mut samples: Vec<S>, out: &mut dyn FnMut(Vec<S>)) {
         let frames = (samples.len() / self.channels) as i64;
         let drop = self.drop.min(frames);
         if drop > 0 {
@@ -189,7 +248,7 @@ impl Retimer {
 }
 
 /// Stretches a block to another number of frames, by straight lines between samples.
-fn resample(samples: &[i16], channels: usize, frames: i64) -> Vec<i16> {
+fn resample<S: Sample>(samples: &[S], channels: usize, frames: i64) -> Vec<S> {
     let have = samples.len() / channels;
     let frames = frames.max(1) as usize;
     let mut out = Vec::with_capacity(frames * channels);
@@ -198,9 +257,8 @@ fn resample(samples: &[i16], channels: usize, frames: i64) -> Vec<i16> {
         let (left, share) = (at as usize, at.fract());
         let right = (left + 1).min(have - 1);
         for c in 0..channels {
-            let a = f64::from(samples[left * channels + c]);
-            let b = f64::from(samples[right * channels + c]);
-            out.push((a + (b - a) * share).round() as i16);
+            let (a, b) = (samples[left * channels + c], samples[right * channels + c]);
+            out.push(S::between(a, b, share));
         }
     }
     out
@@ -217,7 +275,7 @@ mod tests {
         let mut r = Retimer::new(1, 48_000);
         let mut frames = 0;
         for t in times_ms {
-            r.push(Some(t * MS), vec![1; 2880], &mut |s| frames += s.len() as i64);
+            r.push(Some(t * MS), vec![1i16; 2880], &mut |s| frames += s.len() as i64);
         }
         r.finish(&mut |s| frames += s.len() as i64);
         assert_eq!(frames, r.emitted());

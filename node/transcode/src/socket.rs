@@ -1,4 +1,4 @@
-//! The contract's socket: one job in with two descriptors, reports out.
+//! The contract's socket: one job in with its descriptors, reports out.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
@@ -9,15 +9,14 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 
 use crate::error::Error;
 use crate::watch::Reporter;
+use crate::work::Files;
 
 /// A job with what came along.
 pub(crate) struct Received {
     /// What is wanted.
     pub(crate) job: Job,
-    /// The recording.
-    pub(crate) input: OwnedFd,
-    /// The output folder.
-    pub(crate) output: OwnedFd,
+    /// The descriptors.
+    pub(crate) files: Files,
 }
 
 /// Waits for the job on standard input.
@@ -43,12 +42,20 @@ pub(crate) fn receive() -> Result<Received, Error> {
     if len == 0 {
         return Err(Error::Abandoned);
     }
-    let [input, output] = <[OwnedFd; 2]>::try_from(descriptors).map_err(|d| {
-        Error::Internal(format!("{} descriptors came with the job, not 2", d.len()))
-    })?;
-    let job =
+    let job: Job =
         serde_json::from_slice(&bytes[..len]).map_err(Error::internal("cannot read the job"))?;
-    Ok(Received { job, input, output })
+    let wanted = if job.transform.watermark.is_some() { 3 } else { 2 };
+    let came = descriptors.len();
+    let mut descriptors = descriptors.into_iter();
+    let (Some(input), Some(output), watermark, None) =
+        (descriptors.next(), descriptors.next(), descriptors.next(), descriptors.next())
+    else {
+        return Err(Error::Internal(format!("{came} descriptors came with the job, not {wanted}")));
+    };
+    if came != wanted {
+        return Err(Error::Internal(format!("{came} descriptors came with the job, not {wanted}")));
+    }
+    Ok(Received { job, files: Files { input, output, watermark } })
 }
 
 /// Reports to the service.

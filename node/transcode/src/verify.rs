@@ -50,7 +50,11 @@ pub(crate) fn verify(
     let base = source.base_ns();
     let wants = [
         (video, source.video.as_ref().map(|v| v.end_ns - base), "picture"),
-        (audio, source.audio.as_ref().map(|a| a.end_ns - base), "sound"),
+        (
+            audio.filter(|_| plan.audio.is_some()),
+            source.audio.as_ref().map(|a| a.end_ns - base),
+            "sound",
+        ),
     ];
     for (track, want, what) in wants {
         if let (Some(track), Some(want)) = (track, want) {
@@ -58,9 +62,8 @@ pub(crate) fn verify(
         }
     }
     let duration_ns = made.tracks.iter().map(|t| t.end_ns).max().unwrap_or(0);
-    let rotation = source.video.as_ref().map_or(0, |v| v.rotation);
     let (w, h) = video.map_or((0, 0), |t| t.size);
-    let (width, height) = if rotation % 180 == 90 { (h, w) } else { (w, h) };
+    let (width, height) = if plan.rotation % 180 == 90 { (h, w) } else { (w, h) };
     let mp4 = MadeMp4 {
         bytes,
         duration_ms: ms(duration_ns),

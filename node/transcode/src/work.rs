@@ -5,29 +5,38 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 
 use holdfast_core::job::{AudioFacts, Job, MAIN_NAME, Made, Report, SourceFacts, VideoFacts};
+use holdfast_core::transform::{Loudness, Transform};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::container::Container;
 use crate::error::Error;
+use crate::loudness::Measured;
 use crate::mp4::front;
+use crate::pipeline::Written;
 use crate::plan::{Plan, plan};
 use crate::probe::{Scan, probe};
 use crate::source::Input;
 use crate::verify::{Verified, verify};
 use crate::watch::{Watch, ms};
-use crate::{jail, pipeline};
+use crate::watermark::Picture;
+use crate::{jail, pipeline, plan, watermark};
 
 const REMARKS_MAX: usize = 16;
 
+/// The descriptors that come with a job.
+pub(crate) struct Files {
+    /// The recording.
+    pub(crate) input: OwnedFd,
+    /// The output folder.
+    pub(crate) output: OwnedFd,
+    /// The watermark's PNG, where there is one.
+    pub(crate) watermark: Option<OwnedFd>,
+}
+
 /// Does a job and tells its last word; the error is for the log.
-pub(crate) fn work(
-    job: &Job,
-    input: OwnedFd,
-    output: &OwnedFd,
-    watch: &mut Watch<'_>,
-) -> Result<(), Error> {
-    match make(job, input, output, watch) {
+pub(crate) fn work(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<(), Error> {
+    match make(job, files, watch) {
         Ok(made) => watch.report(&Report::Done(made)),
         Err(Error::Abandoned) => Err(Error::Abandoned),
         Err(e) => {
@@ -37,55 +46,92 @@ pub(crate) fn work(
     }
 }
 
-fn make(job: &Job, input: OwnedFd, output: &OwnedFd, watch: &mut Watch<'_>) -> Result<Made, Error> {
+fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
     jail::limit_files(job.limits.output_bytes_max)?;
-    let input = Input::new(File::from(input))?;
+    job.transform.check().map_err(|e| Error::Internal(format!("the job's transform: {e}")))?;
+    let watermark = watermark(job, files.watermark)?;
+    let input = Input::new(File::from(files.input))?;
     let scan = probe(&input, watch)?;
-    let plan = plan(&scan, job.outputs);
-    let made = match attempt(&input, &scan, &plan, output, watch) {
-        Err(e @ (Error::Internal(_) | Error::Damaged(_))) => match plan.converting(&scan) {
-            Some(plan) => attempt(&input, &scan, &plan, output, watch),
+    let measured = measured(job, &input, &scan, watch)?;
+    let plan = plan(&scan, job.outputs, &job.transform, measured)?;
+    let task = Task { job, input, scan, watermark, output: files.output };
+    let made = match task.attempt(&plan, watch) {
+        Err(e @ (Error::Internal(_) | Error::Damaged(_))) => match plan.converting(&task.scan) {
+            Some(plan) => task.attempt(&plan, watch),
             None => Err(e),
         },
         other => other,
     }?;
-    sync_folder(output)?;
+    sync_folder(&task.output)?;
     Ok(made)
 }
 
-fn attempt(
+/// Reads the watermark, where the job says that there is one.
+fn watermark(job: &Job, file: Option<OwnedFd>) -> Result<Option<Arc<Picture>>, Error> {
+    match (&job.transform.watermark, file) {
+        (Some(_), Some(file)) => Ok(Some(Arc::new(watermark::read(&File::from(file))?))),
+        (Some(_), None) => Err(Error::Internal("no PNG came with the job's watermark".into())),
+        (None, _) => Ok(None),
+    }
+}
+
+/// The sound's loudness, where it matters.
+fn measured(
+    job: &Job,
     input: &Arc<Input>,
     scan: &Scan,
-    plan: &Plan,
-    output: &OwnedFd,
     watch: &mut Watch<'_>,
-) -> Result<Made, Error> {
-    let main = plan.mp4.then(|| create(output, MAIN_NAME)).transpose()?;
-    let read_back = main.as_ref().map(File::try_clone).transpose();
-    let read_back = read_back.map_err(Error::disk("cannot open the .mp4 again"))?;
-    let moved = match &main {
-        Some(file) => move_index(input, scan, plan, file, watch)?,
-        None => false,
-    };
-    let outcome = if moved {
-        pipeline::run(input, scan, &plan.pictures_only(), None, watch)?
-    } else {
-        pipeline::run(input, scan, plan, main, watch)?
-    };
-    let (snapshot, filmstrip) = outcome.pictures.write(|name| create(output, name))?;
-    let mut remarks = plan.remarks.clone();
-    remarks.extend(outcome.remarks);
-    let mp4 = match read_back {
-        Some(file) => {
-            let Verified { mp4, remarks: more } =
-                verify(&file, scan, plan, outcome.encoder, outcome.cut)?;
-            remarks.extend(more);
-            Some(mp4)
-        }
-        None => None,
-    };
-    remarks.truncate(REMARKS_MAX);
-    Ok(Made { source: facts(scan), mp4, snapshot, filmstrip, filmstrip_vtt: None, remarks })
+) -> Result<Option<Measured>, Error> {
+    let want = &job.transform.audio;
+    let asked = job.outputs.mp4 && want.loudness == Loudness::R128 && !want.mute;
+    match scan.audio.as_ref().filter(|_| asked) {
+        Some(a) => pipeline::measure(input, scan, a, plan::channels(a, want.channels), watch),
+        None => Ok(None),
+    }
+}
+
+/// One job, read and understood.
+struct Task<'a> {
+    job: &'a Job,
+    input: Arc<Input>,
+    scan: Scan,
+    watermark: Option<Arc<Picture>>,
+    output: OwnedFd,
+}
+
+impl Task<'_> {
+    fn attempt(&self, plan: &Plan, watch: &mut Watch<'_>) -> Result<Made, Error> {
+        let Self { input, scan, output, .. } = self;
+        let mark = self.watermark.as_ref();
+        let main = plan.mp4.then(|| create(output, MAIN_NAME)).transpose()?;
+        let read_back = main.as_ref().map(File::try_clone).transpose();
+        let read_back = read_back.map_err(Error::disk("cannot open the .mp4 again"))?;
+        let moved = match &main {
+            Some(file) => move_index(input, scan, plan, file, watch)?,
+            None => false,
+        };
+        let outcome = if moved {
+            pipeline::run(input, scan, &plan.pictures_only(), mark, None, watch)?
+        } else {
+            pipeline::run(input, scan, plan, mark, main, watch)?
+        };
+        let Written { snapshot, filmstrip, filmstrip_vtt, remarks: about_pictures } =
+            outcome.pictures.write(&self.job.filmstrip_link, |name| create(output, name))?;
+        let mut remarks = plan.remarks.clone();
+        remarks.extend(outcome.remarks);
+        remarks.extend(about_pictures);
+        let mp4 = match read_back {
+            Some(file) => {
+                let Verified { mp4, remarks: more } =
+                    verify(&file, scan, plan, outcome.encoder, outcome.cut)?;
+                remarks.extend(more);
+                Some(mp4)
+            }
+            None => None,
+        };
+        remarks.truncate(REMARKS_MAX);
+        Ok(Made { source: facts(scan), mp4, snapshot, filmstrip, filmstrip_vtt, remarks })
+    }
 }
 
 /// Takes a whole .mp4 over without a pipeline, where it is H.264 and AAC already.
@@ -97,7 +143,7 @@ fn move_index(
     watch: &mut Watch<'_>,
 ) -> Result<bool, Error> {
     let in_band = scan.video.as_ref().is_some_and(|v| v.sets_in_band);
-    if !plan.takes_all_over() || scan.container != Some(Container::Quicktime) || in_band {
+    if !plan.takes_all_over(scan) || scan.container != Some(Container::Quicktime) || in_band {
         return Ok(false);
     }
     let tracks = usize::from(plan.video.is_some()) + usize::from(plan.audio.is_some());
@@ -135,9 +181,16 @@ fn facts(scan: &Scan) -> SourceFacts {
 }
 
 /// Opens what a developer named on the command line.
-pub(crate) fn open_named(input: &str, output: &str) -> Result<(OwnedFd, OwnedFd), Error> {
-    let recording = File::open(input).map_err(Error::disk(format!("cannot open {input}")))?;
+pub(crate) fn open_named(input: &str, output: &str, mark: Option<&str>) -> Result<Files, Error> {
+    let open = |path: &str| File::open(path).map_err(Error::disk(format!("cannot open {path}")));
+    let input = open(input)?;
     std::fs::create_dir_all(output).map_err(Error::disk(format!("cannot make {output}")))?;
-    let folder = File::open(output).map_err(Error::disk(format!("cannot open {output}")))?;
-    Ok((recording.into(), folder.into()))
+    let watermark = mark.map(open).transpose()?.map(OwnedFd::from);
+    Ok(Files { input: input.into(), output: open(output)?.into(), watermark })
+}
+
+/// Reads the transform that a developer named on the command line.
+pub(crate) fn read_transform(path: &str) -> Result<Transform, Error> {
+    let text = std::fs::read_to_string(path).map_err(Error::disk(format!("cannot read {path}")))?;
+    serde_json::from_str(&text).map_err(|e| Error::Internal(format!("{path}: {e}")))
 }

@@ -28,6 +28,8 @@ use boxes::{MOVIE_TIMESCALE, Tables};
 const CHUNK_BYTES_MAX: usize = 512 * 1024;
 const CHUNK_NS_MAX: i64 = 1_000_000_000;
 const VIDEO_TIMESCALE: u32 = 90_000;
+/// Ticks from frame to frame where their distances are even.
+const EVEN_TICKS: i64 = 1000;
 const MDAT_HEAD: u64 = 16;
 /// AAC times within this distance of the count of samples are the container's rounding.
 const ROUNDING_NS: i64 = 5_000_000;
@@ -54,6 +56,8 @@ struct Track {
     last_frame_ns: i64,
     start_ns: Option<i64>,
     end_ns: Option<i64>,
+    until: Option<(i64, i64)>,
+    even_mfps: Option<u32>,
 }
 
 /// An .mp4 being written.
@@ -106,6 +110,21 @@ impl Writer {
     /// Tells where a track's content ends, where its last sample is padded.
     pub(crate) fn end(&mut self, id: TrackId, ns: i64) {
         self.tracks[id.0].end_ns = Some(ns);
+    }
+
+    /// Tells that a track's last frame shows until a time, if that is at most `more_ns` longer than it
+    /// would: those behind it were left out.
+    pub(crate) fn until(&mut self, id: TrackId, ns: i64, more_ns: i64) {
+        self.tracks[id.0].until = Some((ns, more_ns));
+    }
+
+    /// Tells that a track's frames are at even distances, so many in a thousand seconds, and until
+    /// when the last one shows.
+    pub(crate) fn even(&mut self, id: TrackId, mfps: u32, end_ns: i64) {
+        let step_ns = 1_000_000_000_000 / i64::from(mfps.max(1));
+        self.until(id, end_ns, step_ns);
+        let track = &mut self.tracks[id.0];
+        (track.even_mfps, track.end_ns) = (Some(mfps), Some(end_ns));
     }
 
     /// Samples of a track so far.
@@ -219,18 +238,23 @@ fn tables(t: &Track) -> Result<Tables, Error> {
     let format =
         format.ok_or_else(|| Error::Internal("a track of the .mp4 has no format".into()))?;
     let (timescale, step) = match &format {
-        Format::Avc { .. } => (VIDEO_TIMESCALE, None),
+        // Any rate that has a whole number of frames in a thousand seconds is exact in its own scale.
+        Format::Avc { .. } => (t.even_mfps.unwrap_or(VIDEO_TIMESCALE), None),
         Format::Aac { config, rate_hz, .. } => {
             (*rate_hz, Some(aac::config(config).map_or(1024, |c| c.frame)))
         }
     };
     let (shown, decoded) = match step {
+        None if t.even_mfps.is_some() => even_times(&t.samples, timescale),
         None => video_times(&t.samples, timescale),
         Some(step) => audio_times(&t.samples, timescale, step),
     };
     let first = shown.iter().copied().min().unwrap_or(0);
     let last = shown.iter().copied().max().unwrap_or(0);
     let tail = step.map_or_else(|| ticks(t.last_frame_ns, timescale).max(1), i64::from);
+    let tail = t.until.map_or(tail, |(ns, more)| {
+        (ticks(ns, timescale) - last).clamp(tail, tail + ticks(more, timescale))
+    });
     let start = t.start_ns.map_or(0, |ns| ticks(ns, timescale)).max(first).max(0);
     let end = t.end_ns.map_or(last + tail, |ns| {
         ticks(ns, timescale).clamp(start + 1, (last + tail).max(start + 1))
@@ -273,6 +297,23 @@ fn video_times(samples: &[Sample], timescale: u32) -> (Vec<i64>, Vec<i64>) {
     (shown, decoded)
 }
 
+/// Showing and decoding times that are a thousand ticks apart, or a number of times that.
+fn even_times(samples: &[Sample], timescale: u32) -> (Vec<i64>, Vec<i64>) {
+    let first = samples.iter().map(|s| s.pts_ns).min().unwrap_or(0);
+    let at = |s: &Sample| {
+        let number = (ticks(s.pts_ns - first, timescale) + EVEN_TICKS / 2) / EVEN_TICKS;
+        Sample { pts_ns: number, ..*s }
+    };
+    let numbered: Vec<Sample> = samples.iter().map(at).collect();
+    // In a scale of one tick each the times are the numbers themselves.
+    let (mut shown, mut decoded) = video_times(&numbered, 1_000_000_000);
+    let start = ticks(first, timescale);
+    for t in shown.iter_mut().chain(&mut decoded) {
+        *t = start + *t * EVEN_TICKS;
+    }
+    (shown, decoded)
+}
+
 /// Times by the count of samples, as long as the container's times agree with it.
 fn audio_times(samples: &[Sample], timescale: u32, step: u32) -> (Vec<i64>, Vec<i64>) {
     let rounding = ticks(ROUNDING_NS, timescale);
@@ -302,6 +343,13 @@ mod tests {
         let (shown, decoded) = video_times(&at(&[0, 120, 40, 80, 160]), 1000);
         assert_eq!(shown, [0, 120, 40, 80, 160]);
         assert_eq!(decoded, [0, 40, 80, 120, 160]);
+    }
+
+    #[test]
+    fn even_distances_are_exact_behind_rounding() {
+        let (shown, decoded) = even_times(&at(&[7, 107, 40, 74, 140]), 30_000);
+        assert_eq!(shown, [210, 3210, 1210, 2210, 4210]);
+        assert_eq!(decoded, [210, 1210, 2210, 3210, 4210]);
     }
 
     #[test]

@@ -5,14 +5,18 @@ use std::sync::{Arc, Mutex};
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
+use holdfast_core::transform::Channels;
 
 use super::{Shared, queue};
 use crate::aac;
 use crate::encoders;
 use crate::error::Error;
+use crate::limiter::Limiter;
+use crate::loudness;
 use crate::mp4::{Format, TrackId};
+use crate::plan::{self, Plan};
 use crate::probe::AudioScan;
-use crate::retime::{Mended, Retimer};
+use crate::retime::{Mended, Retimer, Sample};
 use crate::source::{add_row, make};
 use crate::stream::running_ns;
 
@@ -54,11 +58,12 @@ fn raw_aac() -> Result<gst::Element, Error> {
     Ok(filter)
 }
 
-/// Takes AAC packets over.
+/// Takes AAC packets over; decodes beside it what is drawn of them.
 pub(super) fn remux(
     pipeline: &gst::Pipeline,
     a: &AudioScan,
     track: TrackId,
+    plan: &Plan,
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
     let shared_ = Arc::clone(shared);
@@ -72,6 +77,30 @@ pub(super) fn remux(
         .into_iter()
         .flatten()
         .collect();
+    let head = build(pipeline, &row)?;
+    if !plan.waveform {
+        return Ok(head);
+    }
+    let tee = build(pipeline, &[make("tee")?])?;
+    for branch in [&head, &drawn_only(pipeline, a, shared)?] {
+        tee.link(branch).map_err(Error::internal("cannot fork the sound"))?;
+    }
+    Ok(tee)
+}
+
+/// Decodes what is drawn of the sound.
+pub(super) fn drawn_only(
+    pipeline: &gst::Pipeline,
+    a: &AudioScan,
+    shared: &Arc<Shared>,
+) -> Result<gst::Element, Error> {
+    let channels = plan::channels(a, Channels::Keep);
+    let mut row = decoded::<i16>(a, channels)?;
+    draw::<i16>(&row[row.len() - 1], channels, rate_hz(a), shared)?;
+    let sink = make("fakesink")?;
+    sink.set_property("sync", false);
+    sink.set_property("async", false);
+    row.push(sink);
     build(pipeline, &row)
 }
 
@@ -80,13 +109,49 @@ pub(super) fn convert(
     pipeline: &gst::Pipeline,
     a: &AudioScan,
     track: TrackId,
+    plan: &Plan,
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
-    let channels = if a.channels == 1 { 1 } else { 2 };
-    let opus = a.codec.name == "opus";
-    let rate_hz = if !opus && RATES.contains(&a.rate_hz) { a.rate_hz } else { RATES[0] };
+    match plan.gain {
+        None => convert_in::<i16>(pipeline, a, track, plan, shared, None),
+        // In floats, so that what is louder than full scale is brought down instead of cut off.
+        Some(gain) => {
+            let limiter =
+                Limiter::new(plan.channels as usize, rate_hz(a), gain.db, loudness::CEILING_DB);
+            convert_in::<f32>(pipeline, a, track, plan, shared, Some(limiter))
+        }
+    }
+}
+
+fn convert_in<S: Sample>(
+    pipeline: &gst::Pipeline,
+    a: &AudioScan,
+    track: TrackId,
+    plan: &Plan,
+    shared: &Arc<Shared>,
+    limiter: Option<Limiter>,
+) -> Result<gst::Element, Error> {
+    let (channels, rate_hz) = (plan.channels, rate_hz(a));
     let first_ns = Arc::new(Mutex::new(0i64));
-    let encoded = encode(pipeline, channels, rate_hz, track, shared, &first_ns)?;
+    let encoded = encode(pipeline, S::FORMAT, channels, rate_hz, track, shared, &first_ns)?;
+    let mut row = decoded::<S>(a, channels)?;
+    if plan.waveform {
+        draw::<S>(&row[row.len() - 1], channels, rate_hz, shared)?;
+    }
+    row.push(
+        retime_sink::<S>(channels, rate_hz, track, shared, encoded, first_ns, limiter).upcast(),
+    );
+    build(pipeline, &row)
+}
+
+/// Samples a second that a film gets.
+pub(super) fn rate_hz(a: &AudioScan) -> u32 {
+    let opus = a.codec.name == "opus";
+    if !opus && RATES.contains(&a.rate_hz) { a.rate_hz } else { RATES[0] }
+}
+
+/// From packets to samples in so many channels.
+pub(super) fn decoded<S: Sample>(a: &AudioScan, channels: u32) -> Result<Vec<gst::Element>, Error> {
     let decoder = a.codec.decoder().ok_or_else(|| {
         Error::Unsupported(format!("No decoder for {} is installed on this node.", a.codec.name))
     })?;
@@ -95,10 +160,36 @@ pub(super) fn convert(
         row.push(make(parser)?);
     }
     let filter = make("capsfilter")?;
-    filter.set_property("caps", pcm("S16LE", channels, rate_hz));
+    filter.set_property("caps", pcm(S::FORMAT, channels, rate_hz(a)));
     row.extend([make(decoder)?, make("audioconvert")?, make("audioresample")?, filter]);
-    row.push(retime_sink(channels, rate_hz, track, shared, encoded, first_ns).upcast());
-    build(pipeline, &row)
+    Ok(row)
+}
+
+/// Lets the waveform hear what leaves an element.
+fn draw<S: Sample>(
+    element: &gst::Element,
+    channels: u32,
+    rate_hz: u32,
+    shared: &Arc<Shared>,
+) -> Result<(), Error> {
+    let pad = element.static_pad("src");
+    let pad = pad.ok_or_else(|| Error::Internal("a filter without a pad".into()))?;
+    let shared = Arc::clone(shared);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
+        let segment = pad.sticky_event::<gst::event::Segment>(0);
+        let pts = segment.and_then(|s| running_ns(s.segment(), buffer.pts()));
+        let at = pts.map(|ns| ns - shared.base_ns);
+        shared.activity.saw(at);
+        if let (Ok(data), Ok(mut pictures)) = (buffer.map_readable(), shared.pictures.lock())
+            && let Some(waveform) = pictures.waveform()
+        {
+            let samples = data.chunks_exact(S::BYTES).map(|b| S::read(b).loudness());
+            waveform.hear(at, samples, channels, rate_hz);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(())
 }
 
 fn pcm(format: &str, channels: u32, rate_hz: u32) -> gst::Caps {
@@ -117,6 +208,7 @@ fn pcm(format: &str, channels: u32, rate_hz: u32) -> gst::Caps {
 /// The second half: retimed samples in, AAC out to the .mp4.
 fn encode(
     pipeline: &gst::Pipeline,
+    format: &str,
     channels: u32,
     rate_hz: u32,
     track: TrackId,
@@ -125,7 +217,7 @@ fn encode(
 ) -> Result<gst_app::AppSrc, Error> {
     let aac = encoders::aac()?;
     let src = gst_app::AppSrc::builder()
-        .caps(&pcm("S16LE", channels, rate_hz))
+        .caps(&pcm(format, channels, rate_hz))
         .format(gst::Format::Time)
         .block(true)
         .max_bytes(SAMPLES_BYTES)
@@ -146,35 +238,68 @@ fn encode(
     Ok(src)
 }
 
+/// Retimed samples on their way to the encoder.
+struct Feed {
+    source: gst_app::AppSrc,
+    channels: usize,
+    rate_hz: u32,
+    limiter: Option<Limiter>,
+    sent: u64,
+}
+
+impl Feed {
+    fn send<S: Sample>(&mut self, samples: Vec<S>) {
+        match &mut self.limiter {
+            None => self.push(&samples),
+            Some(limiter) => {
+                let floats: Vec<f32> = samples.into_iter().map(Sample::loudness).collect();
+                let limited = limiter.push(&floats);
+                self.push(&limited);
+            }
+        }
+    }
+
+    fn push<S: Sample>(&mut self, samples: &[S]) {
+        if samples.is_empty() {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(samples.len() * S::BYTES);
+        samples.iter().for_each(|s| s.write(&mut bytes));
+        let mut buffer = gst::Buffer::from_mut_slice(bytes);
+        if let Some(b) = buffer.get_mut() {
+            let ns = self.sent * 1_000_000_000 / u64::from(self.rate_hz);
+            b.set_pts(gst::ClockTime::from_nseconds(ns));
+        }
+        self.sent += (samples.len() / self.channels) as u64;
+        // Refused only while the pipeline shuts down.
+        let _ = self.source.push_buffer(buffer);
+    }
+
+    /// Sends the rest, and the end.
+    fn end<S: Sample>(&mut self) {
+        if let Some(rest) = self.limiter.as_mut().map(Limiter::finish) {
+            self.push(&rest);
+        }
+        // Encoders keep the last of their lead-in to themselves; the edit list ends the film.
+        self.push(&vec![S::default(); (2 * AAC_FRAME + TAIL) as usize * self.channels]);
+        let _ = self.source.end_of_stream();
+    }
+}
+
 /// The first half's end: decoded samples into the retimer and on to the encoder.
-fn retime_sink(
+fn retime_sink<S: Sample>(
     channels: u32,
     rate_hz: u32,
     track: TrackId,
     shared: &Arc<Shared>,
-    encoded: gst_app::AppSrc,
+    source: gst_app::AppSrc,
     first_ns: Arc<Mutex<i64>>,
+    limiter: Option<Limiter>,
 ) -> gst_app::AppSink {
-    let retimer = Arc::new(Mutex::new(Retimer::new(channels as usize, rate_hz)));
-    let send = move |samples: Vec<i16>, from: i64| {
-        let bytes: Vec<u8> = samples.iter().flat_map(|s| s.to_le_bytes()).collect();
-        let mut buffer = gst::Buffer::from_mut_slice(bytes);
-        if let Some(b) = buffer.get_mut() {
-            let ns = from as u64 * 1_000_000_000 / u64::from(rate_hz);
-            b.set_pts(gst::ClockTime::from_nseconds(ns));
-        }
-        // Refused only while the pipeline shuts down.
-        let _ = encoded.push_buffer(buffer);
-        encoded.clone()
-    };
-    let send = Arc::new(send);
-    let (last, send_last, shared_last) =
-        (Arc::clone(&retimer), Arc::clone(&send), Arc::clone(shared));
+    let feed = Feed { source, channels: channels as usize, rate_hz, limiter, sent: 0 };
+    let state = Arc::new(Mutex::new((Retimer::<S>::new(channels as usize, rate_hz), feed)));
+    let (last, shared_last) = (Arc::clone(&state), Arc::clone(shared));
     let shared = Arc::clone(shared);
-    let frames_of = move |s: &[i16]| (s.len() / channels as usize) as i64;
-    let mut sent = 0i64;
-    let sent_total = Arc::new(Mutex::new(0i64));
-    let sent_last = Arc::clone(&sent_total);
     let callbacks = gst_app::AppSinkCallbacks::builder()
         .new_sample(move |sink| {
             let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
@@ -184,29 +309,19 @@ fn retime_sink(
             let pts = running_ns(segment, buffer.pts()).map(|ns| ns - shared.base_ns);
             shared.activity.saw(pts);
             let data = buffer.map_readable().map_err(|_| gst::FlowError::Error)?;
-            let samples = data.chunks_exact(2).map(|b| i16::from_le_bytes([b[0], b[1]])).collect();
-            let mut retimer = retimer.lock().map_err(|_| gst::FlowError::Error)?;
-            retimer.push(pts, samples, &mut |s| {
-                let n = frames_of(&s);
-                let _ = send(s, sent);
-                sent += n;
-            });
+            let samples = data.chunks_exact(S::BYTES).map(S::read).collect();
+            let mut state = state.lock().map_err(|_| gst::FlowError::Error)?;
+            let (retimer, feed) = &mut *state;
+            retimer.push(pts, samples, &mut |s| feed.send(s));
             if let (Some(ns), Ok(mut first)) = (retimer.first_ns(), first_ns.lock()) {
                 *first = ns;
-            }
-            if let Ok(mut total) = sent_total.lock() {
-                *total = sent;
             }
             Ok(gst::FlowSuccess::Ok)
         })
         .eos(move |_| {
-            let Ok(mut retimer) = last.lock() else { return };
-            let mut sent = sent_last.lock().map_or(0, |t| *t);
-            retimer.finish(&mut |s| {
-                let n = frames_of(&s);
-                let _ = send_last(s, sent);
-                sent += n;
-            });
+            let Ok(mut state) = last.lock() else { return };
+            let (retimer, feed) = &mut *state;
+            retimer.finish(&mut |s| feed.send(s));
             if let Ok(mut mended) = shared_last.mended.lock() {
                 *mended = retimer.mended();
             }
@@ -217,10 +332,7 @@ fn retime_sink(
                 w.end(track, end);
                 Ok(())
             });
-            // Encoders keep the last of their lead-in to themselves; the edit list ends the film.
-            let tail = vec![0; (2 * AAC_FRAME + TAIL) as usize * channels as usize];
-            let source = send_last(tail, sent);
-            let _ = source.end_of_stream();
+            feed.end::<S>();
         });
     let sink = gst_app::AppSink::builder().sync(false).callbacks(callbacks.build()).build();
     sink.set_property("async", false);

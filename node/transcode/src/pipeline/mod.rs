@@ -4,10 +4,14 @@
 //!             ┌ video ─ remux:   tee ┬ parser ─────────────────────────────┐
 //!             │                      └ (only what pictures need) decoder   ├─ mp4::Writer
 //! demuxer ────┤         convert: decoder ─ pictures ─ size ─ encoder ──────┤
+//!             │                  decoder ─ changes ─ pictures ─ encoder ───┤
 //!             │                                                            │
 //!             └ audio ─ remux:   parser ───────────────────────────────────┤
 //!                       convert: decoder ─ retimer ─ encoder ──────────────┘
 //! ```
+//!
+//! Where frames are changed (cut, scaled, turned, marked: [`changes`]), the pictures look at changed ones.
+//! Loudness is measured before, in a pass over the sound alone ([`measure`]).
 //!
 //! Video is decoded once; the pictures look at the decoder's output as it passes. Streams meet
 //! only in the writer, which takes them in any order, so no branch can wait for another and a
@@ -15,8 +19,11 @@
 //! no data is never built.
 
 mod audio;
+mod changes;
+mod measure;
 mod pace;
 mod pictures;
+mod rate;
 mod video;
 
 use std::fs::File;
@@ -34,7 +41,9 @@ use crate::probe::Scan;
 use crate::retime::Mended;
 use crate::source::{self, Input};
 use crate::watch::{Activity, Ended, Watch};
-pub(crate) use pictures::Pictures;
+use crate::watermark::Picture;
+pub(crate) use measure::measure;
+pub(crate) use pictures::{Pictures, Written};
 
 /// What came out, besides the files themselves.
 pub(crate) struct Outcome {
@@ -56,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) writer: Mutex<Option<Writer>>,
     /// Snapshot and filmstrip.
     pub(crate) pictures: Mutex<Pictures>,
+    /// What is laid over the film.
+    pub(crate) watermark: Option<Arc<Picture>>,
     /// The recording's zero on the demuxer's line.
     pub(crate) base_ns: i64,
     /// What was done to the sound.
@@ -91,11 +102,12 @@ pub(crate) fn run(
     input: &Arc<Input>,
     scan: &Scan,
     plan: &Plan,
+    watermark: Option<&Arc<Picture>>,
     main: Option<File>,
     watch: &mut Watch<'_>,
 ) -> Result<Outcome, Error> {
     let activity = Arc::new(Activity::default());
-    if plan.video.is_none() && plan.audio.is_none() {
+    if plan.video.is_none() && plan.audio.is_none() && !plan.waveform {
         return Ok(Outcome {
             pictures: Pictures::default(),
             encoder: None,
@@ -117,11 +129,18 @@ pub(crate) fn run(
     let audio_track = writer.as_mut().filter(|_| plan.audio.is_some()).map(Writer::track);
     if let (Some(w), Some(t), Some(v)) = (writer.as_mut(), video_track, &scan.video) {
         w.last_frame(t, v.last_frame_ns);
+        let end_ns = v.end_ns - scan.base_ns();
+        match (plan.even_mfps, plan.max_fps) {
+            (Some(mfps), _) => w.even(t, mfps, end_ns),
+            (None, Some(fps)) => w.until(t, end_ns, 1_000_000_000 / i64::from(fps)),
+            _ => {}
+        }
     }
     let shared = Arc::new(Shared {
         activity: Arc::clone(&activity),
         writer: Mutex::new(writer),
         pictures: Mutex::new(Pictures::new(scan, plan)),
+        watermark: watermark.cloned(),
         base_ns: scan.base_ns(),
         mended: Mutex::default(),
     });
@@ -158,7 +177,7 @@ fn build(
             (VideoPlan::Remux, Some(t), _) => video::remux(pipeline, v, t, plan, shared)?,
             (VideoPlan::Convert { width, height, fps }, Some(t), Some(e)) => {
                 let target = video::Target { width, height, fps, encoder: e };
-                video::convert(pipeline, v, t, &target, shared)?
+                video::convert(pipeline, v, t, &target, plan, shared)?
             }
             _ => video::pictures_only(pipeline, v, plan, shared)?,
         };
@@ -166,10 +185,12 @@ fn build(
     }
     if let (Some(a), Some(treat), Some(t)) = (&scan.audio, plan.audio, audio_track) {
         let head = match treat {
-            Treatment::Remuxed => audio::remux(pipeline, a, t, shared)?,
-            _ => audio::convert(pipeline, a, t, shared)?,
+            Treatment::Remuxed => audio::remux(pipeline, a, t, plan, shared)?,
+            _ => audio::convert(pipeline, a, t, plan, shared)?,
         };
         branches.push((a.pad.clone(), head));
+    } else if let Some(a) = scan.audio.as_ref().filter(|_| plan.waveform) {
+        branches.push((a.pad.clone(), audio::drawn_only(pipeline, a, shared)?));
     }
     let weak = pipeline.downgrade();
     let activity = Arc::clone(&shared.activity);

@@ -3,12 +3,14 @@
 //! Runs in the decoder's thread and costs nothing for a frame that neither wants.
 
 use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_video as gst_video;
-use holdfast_core::job::MadePicture;
+use holdfast_core::job::{FILMSTRIP_NAME, FILMSTRIP_VTT_NAME, MadePicture, SNAPSHOT_NAME};
+use holdfast_core::transform::Transform;
 
 use super::Shared;
 use crate::error::{Error, at};
@@ -16,35 +18,64 @@ use crate::filmstrip::{self, Filmstrip, Wanted};
 use crate::pictures::Frame;
 use crate::plan::Plan;
 use crate::probe::Scan;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{self, Snapshot};
 use crate::stream::running_ns;
+use crate::vtt;
+use crate::waveform::Waveform;
 
 /// Snapshot and filmstrip in the making.
 #[derive(Default)]
 pub(crate) struct Pictures {
     snapshot: Option<Snapshot>,
     filmstrip: Option<Filmstrip>,
+    waveform: Option<Waveform>,
     wanted: Option<Wanted>,
-    rotation: u16,
+    want: Transform,
+    duration_ns: i64,
     info: Option<(gst::Caps, gst_video::VideoInfo)>,
     frames: u64,
     damaged: u64,
     first_damage_ns: i64,
+    remarks: Vec<String>,
+}
+
+/// What was written.
+#[derive(Default)]
+pub(crate) struct Written {
+    /// The snapshot.
+    pub(crate) snapshot: Option<MadePicture>,
+    /// The filmstrip.
+    pub(crate) filmstrip: Option<MadePicture>,
+    /// Size of the filmstrip's WebVTT, in bytes.
+    pub(crate) filmstrip_vtt: Option<u64>,
+    /// Sentences for people.
+    pub(crate) remarks: Vec<String>,
 }
 
 impl Pictures {
     /// What the plan asks for.
     pub(crate) fn new(scan: &Scan, plan: &Plan) -> Self {
-        let Some(v) = &scan.video else { return Self::default() };
+        let (want, duration_ns) = (plan.want.clone(), scan.duration_ns());
+        let waveform = plan.waveform.then(|| Waveform::new(duration_ns));
+        let Some(v) = &scan.video else {
+            return Self { waveform, want, duration_ns, ..Self::default() };
+        };
         let base = scan.base_ns();
-        let times = filmstrip::times(v.first_ns - base, v.end_ns - base);
+        let (first, end) = (v.first_ns - base, v.end_ns - base);
         let keys = v.keyframes.iter().map(|k| k - base).collect();
-        let tiles = if plan.filmstrip { times.clone() } else { Vec::new() };
+        let (parts, remark) = filmstrip::parts(&want.filmstrip, first, end);
+        let at = snapshot::time(want.snapshot.at, first, end);
+        let mut times = if plan.filmstrip { filmstrip::middles(&parts) } else { Vec::new() };
+        times.extend(at.filter(|_| plan.snapshot));
         Self {
-            snapshot: plan.snapshot.then(Snapshot::default),
-            filmstrip: plan.filmstrip.then(|| Filmstrip::new(times, v.rotation)),
-            wanted: Some(Wanted::new(tiles, keys)),
-            rotation: v.rotation,
+            snapshot: plan.snapshot.then(|| Snapshot::new(at, &want.snapshot, plan.rotation)),
+            remarks: remark.filter(|_| plan.filmstrip).into_iter().collect(),
+            filmstrip: plan
+                .filmstrip
+                .then(|| Filmstrip::new(parts, &want.filmstrip, plan.rotation)),
+            wanted: Some(Wanted::new(times, keys)),
+            want,
+            duration_ns,
             ..Self::default()
         }
     }
@@ -73,13 +104,18 @@ impl Pictures {
 
     /// Whether a packet has to be decoded for the pictures' sake.
     fn needs(&mut self, pts_ns: Option<i64>, key: bool) -> bool {
-        let searching = self.snapshot.as_ref().is_some_and(|s| !s.is_found());
+        let searching = self.snapshot.as_ref().is_some_and(Snapshot::is_searching);
         let Some(pts) = pts_ns else { return true };
         let strip = self.wanted.as_mut().is_none_or(|w| w.needs(pts, key));
         searching || strip
     }
 
-    fn look(&mut self, caps: &gst::Caps, buffer: &gst::Buffer, pts_ns: i64) -> Result<(), Error> {
+    /// The sound's picture in the making.
+    pub(crate) fn waveform(&mut self) -> Option<&mut Waveform> {
+        self.waveform.as_mut()
+    }
+
+    fn count(&mut self, buffer: &gst::BufferRef, pts_ns: i64) {
         self.frames += 1;
         if buffer.flags().contains(gst::BufferFlags::CORRUPTED) {
             if self.damaged == 0 {
@@ -87,6 +123,9 @@ impl Pictures {
             }
             self.damaged += 1;
         }
+    }
+
+    fn look(&mut self, caps: &gst::Caps, buffer: &gst::Buffer, pts_ns: i64) -> Result<(), Error> {
         if self.info.as_ref().is_none_or(|(c, _)| c != caps) {
             let info = gst_video::VideoInfo::from_caps(caps)
                 .map_err(Error::internal("cannot understand a decoder's frames"))?;
@@ -98,34 +137,62 @@ impl Pictures {
         self.filmstrip.as_mut().map_or(Ok(()), |f| f.offer(&frame))
     }
 
-    /// Writes both; makes each file only when there is a picture for it.
+    /// Writes them; makes each file only when there is a picture for it. `link`: what the filmstrip is
+    /// called at destinations.
     pub(crate) fn write(
         self,
+        link: &str,
         open: impl Fn(&str) -> Result<File, Error>,
-    ) -> Result<(Option<MadePicture>, Option<MadePicture>), Error> {
-        use holdfast_core::job::{FILMSTRIP_NAME, SNAPSHOT_NAME};
-        if self.frames == 0 {
-            return Ok((None, None));
+    ) -> Result<Written, Error> {
+        let mut written = Written { remarks: self.remarks, ..Written::default() };
+        if let Some(waveform) = self.waveform {
+            let want = &self.want.snapshot;
+            let file = open(SNAPSHOT_NAME)?;
+            written.snapshot = waveform.write(want.max_width, want.quality, &file)?;
         }
-        let snapshot = match self.snapshot {
-            Some(s) => s.write(self.rotation, &open(SNAPSHOT_NAME)?)?,
-            None => None,
-        };
-        let filmstrip = match self.filmstrip {
-            Some(f) => f.write(&open(FILMSTRIP_NAME)?)?,
-            None => None,
-        };
-        Ok((snapshot, filmstrip))
+        if self.frames == 0 {
+            return Ok(written);
+        }
+        if let Some(snapshot) = self.snapshot {
+            written.snapshot = snapshot.write(&open(SNAPSHOT_NAME)?)?;
+        }
+        let Some(strip) = self.filmstrip else { return Ok(written) };
+        if let Some(made) = strip.write(self.duration_ns, &open(FILMSTRIP_NAME)?)? {
+            written.filmstrip = Some(made.picture);
+            written.remarks.extend(made.remark);
+            if self.want.filmstrip.vtt {
+                let text = vtt::text(link, &made.cues);
+                let file = open(FILMSTRIP_VTT_NAME)?;
+                file.write_all_at(text.as_bytes(), 0)
+                    .and_then(|()| file.sync_all())
+                    .map_err(Error::disk(format!("cannot write {FILMSTRIP_VTT_NAME}")))?;
+                written.filmstrip_vtt = Some(text.len() as u64);
+            }
+        }
+        Ok(written)
     }
 }
 
-/// Lets the pictures look at what passes a decoder's source pad.
-pub(super) fn look_at(pad: &gst::Pad, shared: &Arc<Shared>) {
+/// Counts what passes a decoder's source pad.
+pub(super) fn count(pad: &gst::Pad, shared: &Arc<Shared>) {
     let shared = Arc::clone(shared);
     pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
         let pts = time_at(pad, buffer).map_or(0, |ns| ns - shared.base_ns);
         shared.activity.saw(Some(pts));
+        if let Ok(mut pictures) = shared.pictures.lock() {
+            pictures.count(buffer, pts);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Lets the pictures look at the frames that pass a pad.
+pub(super) fn look_at(pad: &gst::Pad, shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let Some(buffer) = info.buffer() else { return gst::PadProbeReturn::Ok };
+        let pts = time_at(pad, buffer).map_or(0, |ns| ns - shared.base_ns);
         if let (Some(caps), Ok(mut pictures)) = (pad.current_caps(), shared.pictures.lock())
             && let Err(e) = pictures.look(&caps, buffer, pts)
         {

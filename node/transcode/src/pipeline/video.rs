@@ -6,8 +6,8 @@ use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 
-use super::pictures::{gate, look_at};
-use super::{Shared, pace, queue};
+use super::pictures::{count, gate, look_at};
+use super::{Shared, changes, pace, queue, rate};
 use crate::encoders;
 use crate::error::Error;
 use crate::h264::{self, AvcConfig};
@@ -35,18 +35,23 @@ fn row(pipeline: &gst::Pipeline, elements: &[gst::Element]) -> Result<gst::Eleme
     Ok(elements[0].clone())
 }
 
-fn pad(element: &gst::Element, name: &str) -> Result<gst::Pad, Error> {
+pub(super) fn pad(element: &gst::Element, name: &str) -> Result<gst::Pad, Error> {
     element
         .static_pad(name)
         .ok_or_else(|| Error::Internal(format!("an element without {name} pad")))
 }
 
-/// Where decoded frames come out, each with a time.
-fn decoded_pad(decoder: &gst::Element, v: &VideoScan) -> Result<gst::Pad, Error> {
+/// Where decoded frames come out, each with a time; counted.
+fn decoded_pad(
+    decoder: &gst::Element,
+    v: &VideoScan,
+    shared: &Arc<Shared>,
+) -> Result<gst::Pad, Error> {
     let pad = pad(decoder, "src")?;
     if v.pts_missing {
         pace::count(&pad, v.last_frame_ns);
     }
+    count(&pad, shared);
     Ok(pad)
 }
 
@@ -58,7 +63,7 @@ pub(super) fn remux(
     plan: &Plan,
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
-    let sink = mux_sink(v, track, shared, v.rotation, v.par);
+    let sink = mux_sink(v, track, shared, plan.rotation, v.par);
     let packets = queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?;
     let head = row(pipeline, &[packets, make("h264parse")?, avc_filter()?, sink.upcast()])?;
     if !plan.snapshot && !plan.filmstrip {
@@ -76,19 +81,24 @@ pub(super) fn remux(
 pub(super) fn pictures_only(
     pipeline: &gst::Pipeline,
     v: &VideoScan,
-    _plan: &Plan,
+    plan: &Plan,
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
     let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
     elements.extend(decoder(v)?);
     let decoded = elements[elements.len() - 1].clone();
+    if plan.changes.is_some() && v.codec.weaves() {
+        elements.push(unweave()?);
+    }
+    let changed = change(&mut elements, v, plan, shared)?;
     let sink = make("fakesink")?;
     sink.set_property("sync", false);
     sink.set_property("async", false);
     elements.push(sink);
     let head = row(pipeline, &elements)?;
     gate(&pad(&head, "sink")?, shared);
-    look_at(&decoded_pad(&decoded, v)?, shared);
+    let decoded = decoded_pad(&decoded, v, shared)?;
+    look_at(changed.as_ref().unwrap_or(&decoded), shared);
     Ok(head)
 }
 
@@ -98,41 +108,81 @@ pub(super) fn convert(
     v: &VideoScan,
     track: TrackId,
     target: &Target,
+    plan: &Plan,
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
     let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
     elements.extend(decoder(v)?);
     let decoded = elements[elements.len() - 1].clone();
-    let scale = make("videoscale")?;
-    scale.set_property("add-borders", true);
-    // Everything an encoder starts anew for is pinned down, so that one film has one set of
-    // parameters.
-    let caps = gst::Caps::builder("video/x-raw")
-        .field("format", "I420")
-        .field("width", target.width as i32)
-        .field("height", target.height as i32)
-        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
-        .field("interlace-mode", "progressive")
-        .field("colorimetry", colorimetry(v, target.height))
-        .build();
-    let size = make("capsfilter")?;
-    size.set_property("caps", caps);
-    // The rate is for the encoder's book-keeping; frames keep their own times.
-    let rate = set_caps(
-        &gst::Caps::builder("video/x-raw")
-            .field("framerate", gst::Fraction::new(target.fps as i32, 1))
-            .build(),
-    )?;
     elements.push(queue(0, 0, FRAMES)?);
     if v.codec.weaves() {
         elements.push(unweave()?);
     }
-    elements.extend([make("videoconvert")?, scale, size, rate]);
-    elements.extend([encoders::make_h264(target.encoder)?, make("h264parse")?, avc_filter()?]);
-    elements.push(mux_sink(v, track, shared, v.rotation, (1, 1)).upcast());
+    let changed = change(&mut elements, v, plan, shared)?;
+    if changed.is_none() {
+        let scale = make("videoscale")?;
+        scale.set_property("add-borders", true);
+        let size = make("capsfilter")?;
+        size.set_property("caps", film_caps(v, target.width, target.height));
+        elements.extend([make("videoconvert")?, scale, size]);
+    }
+    elements.extend(frame_rate(target, plan)?);
+    elements.push(encoders::make_h264(target.encoder, plan.want.video.quality)?);
+    elements.extend([make("h264parse")?, avc_filter()?]);
+    elements.push(mux_sink(v, track, shared, plan.rotation, (1, 1)).upcast());
     let head = row(pipeline, &elements)?;
-    look_at(&decoded_pad(&decoded, v)?, shared);
+    let decoded = decoded_pad(&decoded, v, shared)?;
+    look_at(changed.as_ref().unwrap_or(&decoded), shared);
+    if let Some(fps) = plan.max_fps {
+        rate::limit(&decoded, fps, shared);
+    }
     Ok(head)
+}
+
+/// Appends what changes frames, if anything does; gives the pad where they come out changed.
+fn change(
+    elements: &mut Vec<gst::Element>,
+    v: &VideoScan,
+    plan: &Plan,
+    shared: &Arc<Shared>,
+) -> Result<Option<gst::Pad>, Error> {
+    let Some(what) = &plan.changes else { return Ok(None) };
+    elements.extend(changes::elements(v, what)?);
+    let out = pad(&elements[elements.len() - 1], "src")?;
+    if let (Some(picture), Some(want)) = (&shared.watermark, &plan.want.watermark) {
+        changes::mark(&out, picture, want, shared);
+    }
+    Ok(Some(out))
+}
+
+/// What an encoder is told of the rate: for its book-keeping only, while frames keep their own times;
+/// or what makes their distances even.
+fn frame_rate(target: &Target, plan: &Plan) -> Result<Vec<gst::Element>, Error> {
+    let caps = |n: u32, d: i32| {
+        gst::Caps::builder("video/x-raw")
+            .field("framerate", gst::Fraction::new(n as i32, d))
+            .build()
+    };
+    let Some(mfps) = plan.even_mfps else { return Ok(vec![set_caps(&caps(target.fps, 1))?]) };
+    let even = make("videorate")?;
+    // The film begins with the recording's first frame, not with its sound's.
+    even.set_property("skip-to-first", true);
+    let filter = make("capsfilter")?;
+    filter.set_property("caps", caps(mfps, 1000));
+    Ok(vec![even, filter])
+}
+
+/// The one format of a film's frames. Everything an encoder starts anew for is pinned down, so that
+/// one film has one set of parameters.
+pub(super) fn film_caps(v: &VideoScan, width: u32, height: u32) -> gst::Caps {
+    gst::Caps::builder("video/x-raw")
+        .field("format", "I420")
+        .field("width", width as i32)
+        .field("height", height as i32)
+        .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
+        .field("interlace-mode", "progressive")
+        .field("colorimetry", colorimetry(v, height))
+        .build()
 }
 
 /// One whole picture out of two half ones; whole ones pass untouched.

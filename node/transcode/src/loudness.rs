@@ -1,0 +1,66 @@
+//! Loudness as EBU R 128 has it: measured over the whole recording, then brought to one value.
+//!
+//! Nothing is decided here about how samples change; see [`crate::limiter`].
+
+/// What a film is brought to, in LUFS.
+const TARGET_LUFS: f64 = -16.0;
+/// Peaks before encoding, in dBTP. AAC adds some: what is promised is −1.5 dBTP.
+pub(crate) const CEILING_DB: f64 = -2.5;
+/// Below this there is nothing but noise to be heard; a recording shorter than the 0.4 s that are
+/// measured at once has no loudness at all.
+const SILENCE_LUFS: f64 = -60.0;
+/// Nearer to the target than this nobody hears a difference, and sound can be taken over.
+const NEAR_LU: f64 = 0.3;
+
+/// A recording's loudness.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Measured {
+    /// Integrated, in LUFS; minus infinity for silence.
+    pub(crate) lufs: f64,
+    /// True peak, in dBTP.
+    pub(crate) peak_db: f64,
+}
+
+/// What to do about it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Gain {
+    /// How much louder, in decibels.
+    pub(crate) db: f64,
+}
+
+impl Gain {
+    /// What to do about this loudness, if anything can be done.
+    pub(crate) fn of(measured: Measured) -> Option<Self> {
+        (measured.lufs >= SILENCE_LUFS).then_some(Self { db: TARGET_LUFS - measured.lufs })
+    }
+
+    /// Whether peaks would be cut, so that the result is less loud than meant.
+    pub(crate) fn is_limited(self, measured: Measured) -> bool {
+        measured.peak_db + self.db > CEILING_DB
+    }
+}
+
+impl Measured {
+    /// As if it had been quieter, by what was still missing when the first gain had been tried:
+    /// cutting peaks takes loudness away.
+    pub(crate) fn corrected(self, made: Self) -> Self {
+        // Beyond a few decibels only the limiter would work.
+        let missing = (TARGET_LUFS - made.lufs).clamp(0.0, 3.0);
+        Self { lufs: self.lufs - missing, ..self }
+    }
+}
+
+/// What to do, and a sentence for people where nothing can be done.
+pub(crate) fn decide(measured: Option<Measured>) -> (Option<Gain>, Option<String>) {
+    let Some(measured) = measured else {
+        let said = "The sound's loudness could not be measured, so it was left as it is.";
+        return (None, Some(said.to_owned()));
+    };
+    let Some(gain) = Gain::of(measured) else {
+        let said =
+            "The sound is too short or too quiet to have a loudness, so it was left as it is.";
+        return (None, Some(said.to_owned()));
+    };
+    let fits = gain.db.abs() <= NEAR_LU && measured.peak_db <= CEILING_DB + 1.0;
+    ((!fits).then_some(gain), None)
+}
