@@ -11,6 +11,9 @@ pub(crate) const CEILING_DB: f64 = -2.5;
 const SILENCE_LUFS: f64 = -60.0;
 /// Nearer to the target than this nobody hears a difference, and sound can be taken over.
 const NEAR_LU: f64 = 0.3;
+const MORE_LU_MAX: f64 = 6.0;
+/// How often a gain is tried where peaks are cut.
+pub(crate) const TRIES_MAX: u32 = 3;
 
 /// A recording's loudness.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -41,12 +44,20 @@ impl Gain {
 }
 
 impl Measured {
-    /// As if it had been quieter, by what was still missing when the first gain had been tried:
-    /// cutting peaks takes loudness away.
+    /// As if it had been quieter, by what was still missing when a gain had been tried: cutting peaks
+    /// takes loudness away.
     pub(crate) fn corrected(self, made: Self) -> Self {
-        // Beyond a few decibels only the limiter would work.
-        let missing = (TARGET_LUFS - made.lufs).clamp(0.0, 3.0);
-        Self { lufs: self.lufs - missing, ..self }
+        Self { lufs: self.lufs - made.missing(), ..self }
+    }
+
+    /// What is missing to the target, in LU; more than this only the limiter would notice.
+    pub(crate) fn missing(self) -> f64 {
+        (TARGET_LUFS - self.lufs).clamp(0.0, MORE_LU_MAX)
+    }
+
+    /// Whether that matters.
+    pub(crate) fn is_short(self) -> bool {
+        self.missing() > NEAR_LU
     }
 }
 

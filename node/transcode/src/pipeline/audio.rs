@@ -7,7 +7,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 use holdfast_core::transform::Channels;
 
-use super::{Shared, queue};
+use super::{Shared, downmix, queue};
 use crate::aac;
 use crate::encoders;
 use crate::error::Error;
@@ -161,7 +161,9 @@ pub(super) fn decoded<S: Sample>(a: &AudioScan, channels: u32) -> Result<Vec<gst
     }
     let filter = make("capsfilter")?;
     filter.set_property("caps", pcm(S::FORMAT, channels, rate_hz(a)));
-    row.extend([make(decoder)?, make("audioconvert")?, make("audioresample")?, filter]);
+    let convert = make("audioconvert")?;
+    downmix::set(&convert, channels);
+    row.extend([make(decoder)?, convert, make("audioresample")?, filter]);
     Ok(row)
 }
 

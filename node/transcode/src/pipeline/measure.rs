@@ -10,7 +10,7 @@ use super::audio::{decoded, rate_hz};
 use super::connect;
 use crate::error::Error;
 use crate::limiter::Limiter;
-use crate::loudness::{CEILING_DB, Gain, Measured};
+use crate::loudness::{CEILING_DB, Gain, Measured, TRIES_MAX};
 use crate::probe::{AudioScan, Scan};
 use crate::retime::Sample as _;
 use crate::source::{self, Input, add_row, make};
@@ -57,14 +57,15 @@ pub(crate) fn measure(
     channels: u32,
     watch: &mut Watch<'_>,
 ) -> Result<Option<Measured>, Error> {
-    let Some(first) = pass(input, scan, a, channels, None, watch)? else { return Ok(None) };
-    match Gain::of(first).filter(|gain| gain.is_limited(first)) {
-        None => Ok(Some(first)),
-        Some(gain) => {
-            let made = pass(input, scan, a, channels, Some(gain), watch)?;
-            Ok(Some(made.map_or(first, |made| first.corrected(made))))
+    let Some(mut measured) = pass(input, scan, a, channels, None, watch)? else { return Ok(None) };
+    for _ in 0..TRIES_MAX {
+        let Some(gain) = Gain::of(measured).filter(|gain| gain.is_limited(measured)) else { break };
+        match pass(input, scan, a, channels, Some(gain), watch)? {
+            Some(made) if made.is_short() => measured = measured.corrected(made),
+            _ => break,
         }
     }
+    Ok(Some(measured))
 }
 
 fn pass(

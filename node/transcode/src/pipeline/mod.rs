@@ -20,6 +20,7 @@
 
 mod audio;
 mod changes;
+mod downmix;
 mod measure;
 mod pace;
 mod pictures;

@@ -41,6 +41,11 @@ pub struct Running {
 
 /// Starts a child and hands it a job.
 pub fn start(input: &Path, folder: &Path, job: &Job) -> Running {
+    start_with(input, folder, job, None)
+}
+
+/// Starts a child and hands it a job, with a watermark where there is one.
+pub fn start_with(input: &Path, folder: &Path, job: &Job, watermark: Option<&Path>) -> Running {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"))
@@ -49,7 +54,12 @@ pub fn start(input: &Path, folder: &Path, job: &Job) -> Running {
         .unwrap();
     let (recording, folder) = (File::open(input).unwrap(), File::open(folder).unwrap());
     let packet = serde_json::to_vec(job).unwrap();
-    let descriptors = [recording.as_raw_fd(), folder.as_raw_fd()];
+    let watermark = watermark.map(|path| File::open(path).unwrap());
+    let descriptors: Vec<_> = [Some(&recording), Some(&folder), watermark.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(AsRawFd::as_raw_fd)
+        .collect();
     let rights = [ControlMessage::ScmRights(&descriptors)];
     sendmsg::<()>(ours.as_raw_fd(), &[IoSlice::new(&packet)], &rights, MsgFlags::empty(), None)
         .unwrap();
@@ -230,4 +240,79 @@ pub fn packet_hashes(file: &Path, stream: &str) -> Vec<String> {
     );
     let lines = out.lines().filter(|l| !l.starts_with('#'));
     lines.filter_map(|l| l.rsplit(',').next().map(|h| h.trim().to_owned())).collect()
+}
+
+/// Runs a job with a transform to its end.
+pub fn run_transform(
+    input: &Path,
+    folder: &Path,
+    transform: &Value,
+    watermark: Option<&Path>,
+) -> Report {
+    let job = Job {
+        outputs: ALL,
+        transform: serde_json::from_value(transform.clone()).unwrap(),
+        filmstrip_link: "a b.jpg".to_owned(),
+        limits: Limits::default(),
+    };
+    start_with(input, folder, &job, watermark).finish()
+}
+
+/// Runs a job with a transform that has to succeed; gives what it made, in a folder.
+#[allow(clippy::needless_pass_by_value)] // tests write it where they call
+pub fn transformed(input: &Path, transform: Value) -> (Made, tempfile::TempDir) {
+    marked(input, &transform, None)
+}
+
+/// The same with a watermark.
+pub fn marked(
+    input: &Path,
+    transform: &Value,
+    watermark: Option<&Path>,
+) -> (Made, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    match run_transform(input, folder.path(), transform, watermark) {
+        Report::Done(made) => (made, folder),
+        other => panic!("{} {transform}: {other:?}", input.display()),
+    }
+}
+
+/// What ffmpeg shows of a file behind these filters, as bytes of a pixel format.
+pub fn pixels(file: &Path, filters: &str, format: &str) -> Vec<u8> {
+    let out = Command::new("ffmpeg")
+        .args(["-v", "error", "-i", text(file), "-vf", filters, "-vsync", "passthrough"])
+        .args(["-pix_fmt", format, "-f", "rawvideo", "-"])
+        .output()
+        .unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    out.stdout
+}
+
+/// Mean difference of two rows of bytes, of 255.
+pub fn difference(a: &[u8], b: &[u8]) -> f64 {
+    assert_eq!(a.len(), b.len(), "different sizes");
+    assert!(!a.is_empty(), "nothing to compare");
+    let sum: u64 = a.iter().zip(b).map(|(&a, &b)| u64::from(a.abs_diff(b))).sum();
+    sum as f64 / a.len() as f64
+}
+
+/// How much a file looks like another behind filters, frame by frame (SSIM, 1: the same).
+pub fn likeness(file: &Path, other: &Path, filters: &str) -> f64 {
+    let graph = format!("[1:v]{filters}[want];[0:v][want]ssim");
+    let args =
+        ["-hide_banner", "-i", text(file), "-i", text(other), "-lavfi", &graph, "-f", "null", "-"];
+    let out = Command::new("ffmpeg").args(args).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    let all = said.rsplit_once("All:").unwrap_or_else(|| panic!("{said}")).1;
+    all.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+/// Times of all frames, in seconds, rising.
+pub fn times(file: &Path) -> Vec<f64> {
+    let json = ffprobe(file, &["-select_streams", "v:0", "-show_entries", "packet=pts_time"]);
+    let packets = json["packets"].as_array().unwrap();
+    let mut times: Vec<f64> =
+        packets.iter().map(|p| p["pts_time"].as_str().unwrap().parse().unwrap()).collect();
+    times.sort_by(f64::total_cmp);
+    times
 }

@@ -1,0 +1,304 @@
+//! What is wanted of a film's picture, looked at through ffmpeg's eyes.
+#![allow(clippy::unwrap_used)] // a test that cannot set itself up has failed
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::{
+    check_film, difference, ffmpeg, ffprobe, frame_sizes, likeness, media, packet_hashes, pixels,
+    shown, span, text, times, transformed,
+};
+use holdfast_core::job::Treatment;
+use serde_json::json;
+
+fn input(folder: &tempfile::TempDir, name: &str, source: &str, more: &[&str]) -> PathBuf {
+    let path = folder.path().join(name);
+    ffmpeg(&[&["-f", "lavfi", "-i", source], more, &[text(&path)]].concat());
+    path
+}
+
+const VP8: &[&str] = &["-c:v", "libvpx", "-b:v", "4M", "-deadline", "realtime"];
+const H264: &[&str] =
+    &["-c:v", "libx264", "-preset", "veryfast", "-crf", "12", "-pix_fmt", "yuv420p"];
+
+/// Width and height that players show.
+fn size(file: &Path) -> (u64, u64) {
+    let streams = ffprobe(file, &["-select_streams", "v", "-show_streams"]);
+    let s = &streams["streams"][0];
+    (s["width"].as_u64().unwrap(), s["height"].as_u64().unwrap())
+}
+
+#[test]
+fn all_eight_orientations() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = "testsrc=s=192x128:r=10:d=0.6";
+    let upright = input(&scratch, "u.webm", source, VP8);
+    let plain = input(&scratch, "p.mp4", source, H264);
+    // Held sideways: players turn it by the matrix in the file.
+    let held = scratch.path().join("held.mp4");
+    ffmpeg(&["-i", text(&plain), "-c", "copy", "-metadata:s:v", "rotate=90", text(&held)]);
+    let turns = [(0, "null"), (90, "transpose=1"), (180, "hflip,vflip"), (270, "transpose=2")];
+    for (recording, turn_count) in [(&upright, 4), (&held, 2)] {
+        for (degrees, turn) in turns.iter().take(turn_count) {
+            for (flip, mirror) in [("none", "null"), ("horizontal", "hflip"), ("vertical", "vflip")]
+            {
+                let (made, folder) =
+                    transformed(recording, json!({"video": {"rotate": degrees, "flip": flip}}));
+                let name = format!("{} {degrees} {flip}", recording.display());
+                // What ffmpeg makes of the recording, which it turns by its matrix itself.
+                let want = format!("{turn},{mirror}");
+                let film = check_film(folder.path(), true, false);
+                let seen = likeness(&film, recording, &want);
+                assert!(seen > 0.95, "{name}: {seen}");
+                let remuxed = recording == &held && flip == "none";
+                let treatment = if remuxed { Treatment::Remuxed } else { Treatment::Converted };
+                assert_eq!(made.mp4.unwrap().video, treatment, "{name}");
+                let first = format!("{want},select=eq(n\\,0)");
+                let reference = pixels(recording, &first, "rgb24");
+                let snapshot = pixels(&folder.path().join("snapshot.jpg"), "null", "rgb24");
+                let d = difference(&snapshot, &reference);
+                assert!(d < 8.0, "{name}: snapshot {d}");
+                let tall = made.filmstrip.unwrap().height;
+                let tile = pixels(
+                    &folder.path().join("filmstrip.jpg"),
+                    &format!("format=rgb24,crop=160:{tall}:0:0"),
+                    "rgb24",
+                );
+                let small = format!("{first},scale=160:{tall}");
+                let d = difference(&tile, &pixels(recording, &small, "rgb24"));
+                assert!(d < 12.0, "{name}: tile {d}");
+            }
+        }
+    }
+}
+
+#[test]
+fn turning_alone_takes_the_picture_over() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = input(&scratch, "s.mp4", "testsrc=s=192x128:r=10:d=1", H264);
+    let (made, folder) = transformed(&source, json!({"video": {"rotate": 90}}));
+    let film = check_film(folder.path(), true, false);
+    assert_eq!(packet_hashes(&source, "0:v"), packet_hashes(&film, "0:v"));
+    let mp4 = made.mp4.unwrap();
+    assert_eq!((mp4.width, mp4.height), (128, 192));
+    assert!(likeness(&film, &source, "transpose=1") > 0.99);
+}
+
+#[test]
+fn fitted_into_limits() {
+    let scratch = tempfile::tempdir().unwrap();
+    let wide = input(&scratch, "w.webm", "testsrc=s=320x180:r=10:d=0.6", VP8);
+    let odd = input(&scratch, "o.webm", "testsrc=s=321x181:r=10:d=0.6", VP8);
+    // Pixels that are not square: shown as 384x288.
+    let anamorphic = [&["-vf", "setsar=16/15"], H264].concat();
+    let anamorphic = input(&scratch, "a.mp4", "testsrc=s=360x288:r=10:d=0.6", &anamorphic);
+    for (recording, limits, want) in [
+        (&wide, json!({"max_width": 160}), (160, 90)),
+        (&wide, json!({"max_width": 200, "max_height": 90}), (160, 90)),
+        (&wide, json!({"max_width": 100}), (100, 56)),
+        (&wide, json!({"max_width": 1000, "max_height": 1000}), (320, 180)),
+        (&odd, json!({"max_width": 160}), (160, 90)),
+        (&odd, json!({"max_width": 640}), (320, 180)),
+        (&anamorphic, json!({"max_width": 192}), (192, 144)),
+    ] {
+        let mut video = limits.clone();
+        video["size"] = json!("fit");
+        let (made, folder) = transformed(recording, json!({"video": video}));
+        let film = check_film(folder.path(), true, false);
+        assert_eq!(size(&film), want, "{limits}");
+        let mp4 = made.mp4.unwrap();
+        assert_eq!((u64::from(mp4.width), u64::from(mp4.height)), want);
+        let seen = likeness(&film, recording, &format!("scale={}:{},setsar=1", want.0, want.1));
+        assert!(seen > 0.93, "{} {limits}: {seen}", recording.display());
+    }
+}
+
+#[test]
+fn a_smaller_film_is_taken_over() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = input(&scratch, "s.mp4", "testsrc=s=320x180:r=10:d=1", H264);
+    let fit = json!({"video": {"size": "fit", "max_width": 640, "max_height": 180}});
+    let (made, folder) = transformed(&source, fit);
+    assert_eq!(made.mp4.unwrap().video, Treatment::Remuxed);
+    let film = check_film(folder.path(), true, false);
+    assert_eq!(packet_hashes(&source, "0:v"), packet_hashes(&film, "0:v"));
+}
+
+#[test]
+fn cut_about_the_middle() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = input(&scratch, "s.webm", "testsrc=s=320x180:r=10:d=0.6", VP8);
+    for (aspect, max, want, filter) in [
+        ("1:1", json!(null), (180, 180), "crop=180:180:70:0"),
+        ("9:16", json!(64), (64, 114), "format=yuv444p,crop=102:180:108:0,scale=64:114"),
+        ("100:10", json!(null), (320, 32), "crop=320:32:0:74"),
+    ] {
+        let video = json!({"size": "crop", "aspect": aspect, "max_width": max});
+        let (made, folder) = transformed(&source, json!({"video": video}));
+        let film = check_film(folder.path(), true, false);
+        assert_eq!(size(&film), want, "{aspect}");
+        let seen = likeness(&film, &source, filter);
+        assert!(seen > 0.93, "{aspect}: {seen}");
+        let snapshot = made.snapshot.unwrap();
+        assert_eq!((u64::from(snapshot.width), u64::from(snapshot.height)), want);
+    }
+}
+
+#[test]
+fn sizes_that_change_in_the_middle() {
+    let source = media("reschange_vp8.webm");
+    let scratch = tempfile::tempdir().unwrap();
+    let short = scratch.path().join("s.webm");
+    ffmpeg(&["-i", text(&source), "-c", "copy", "-t", "7", text(&short)]);
+    let sizes = frame_sizes(&short);
+    assert!(sizes.len() > 1, "{sizes:?}");
+    for (video, want) in [
+        (json!({"size": "fit", "max_width": 320}), None),
+        (json!({"size": "crop", "aspect": "1:1", "max_width": 200}), Some((200, 200))),
+    ] {
+        let (_, folder) = transformed(&short, json!({"video": video}));
+        let film = check_film(folder.path(), true, true);
+        let is = size(&film);
+        assert!(is.0 <= 320 && want.is_none_or(|w| w == is), "{is:?}");
+        let (before, after) = (span(&short, "v").unwrap(), span(&film, "v").unwrap());
+        assert_eq!(before.packets, after.packets);
+        // The last frame (its container says that its colours have full range), against what ffmpeg makes of the recording's last.
+        let (w, h) = is;
+        let filter = match want {
+            Some(_) => "setparams=range=pc,crop='min(iw,ih)':'min(iw,ih)',scale=200:200".to_owned(),
+            None => format!(
+                "setparams=range=pc,scale={w}:{h}:force_original_aspect_ratio=decrease,pad={w}:{h}:(ow-iw)/2:(oh-ih)/2"
+            ),
+        };
+        let last = |file: &Path, filter: &str| {
+            let all = pixels(file, filter, "gray");
+            all[all.len() - (w * h) as usize..].to_vec()
+        };
+        let d = difference(&last(&film, "null"), &last(&short, &filter));
+        assert!(d < 6.0, "{video}: {d}");
+    }
+}
+
+#[test]
+fn frames_are_left_out_and_the_others_keep_their_times() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = input(
+        &scratch,
+        "s.mp4",
+        "testsrc=s=160x120:r=60:d=3",
+        &[&["-f", "lavfi", "-i", "sine=d=3", "-c:a", "aac", "-shortest"], H264].concat(),
+    );
+    for (max, count) in [(30, 90), (25, 75), (7, 21)] {
+        let (made, folder) = transformed(&source, json!({"video": {"max_fps": max}}));
+        let film = check_film(folder.path(), true, true);
+        let (have, all) = (times(&film), times(&source));
+        assert!(have.len().abs_diff(count) <= 1, "{max}: {}", have.len());
+        let nearest = |t: f64| all.iter().map(|a| (a - t).abs()).fold(1.0, f64::min);
+        assert!(have.iter().all(|&t| nearest(t) < 0.0011), "{have:?}");
+        // The film is as long as before, and its sound is the same.
+        let (_, end) = shown(&film, "v");
+        assert!((end - 3.0).abs() < 0.03, "{max}: ends at {end}");
+        let mp4 = made.mp4.unwrap();
+        assert_eq!((mp4.video, mp4.audio), (Treatment::Converted, Treatment::Remuxed));
+        // (What the edit list cuts at both ends may be gone.)
+        let (all, have) = (packet_hashes(&source, "0:a"), packet_hashes(&film, "0:a"));
+        assert!(
+            all.windows(have.len()).any(|w| w == have) && all.len() - have.len() <= 2,
+            "{} {}",
+            all.len(),
+            have.len()
+        );
+    }
+    let (made, _folder) = transformed(&source, json!({"video": {"max_fps": 60}}));
+    assert_eq!(made.mp4.unwrap().video, Treatment::Remuxed);
+}
+
+/// Distances of a stream's frames in ticks of its own clock.
+fn distances(film: &Path) -> Vec<i64> {
+    let json = ffprobe(film, &["-select_streams", "v:0", "-show_entries", "packet=pts"]);
+    let packets = json["packets"].as_array().unwrap();
+    let mut at: Vec<i64> = packets.iter().map(|p| p["pts"].as_i64().unwrap()).collect();
+    at.sort_unstable();
+    at.windows(2).map(|w| w[1] - w[0]).collect()
+}
+
+#[test]
+fn even_distances_of_a_browsers_frames() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = scratch.path().join("s.webm");
+    // 10 to 560 ms between frames.
+    ffmpeg(&["-i", text(&media("vp8.webm")), "-c", "copy", "-t", "4", text(&source)]);
+    let small = json!({"size": "fit", "max_width": 160, "constant_fps": true, "max_fps": 25});
+    let (made, folder) = transformed(&source, json!({"video": small}));
+    let film = check_film(folder.path(), true, true);
+    let steps = distances(&film);
+    assert!(steps.iter().all(|&s| s == steps[0]), "{steps:?}");
+    let (v_in, a_in) = (span(&source, "v").unwrap(), span(&source, "a").unwrap());
+    let base = v_in.first.min(a_in.first);
+    let (start, end) = shown(&film, "v");
+    assert!((start - (v_in.first - base)).abs() < 0.04, "{start} {v_in:?}");
+    assert!((end - (v_in.end - base)).abs() < 0.1, "{end} {v_in:?} {made:?}");
+    let expected = ((v_in.end - v_in.first) * 25.0).round() as usize;
+    assert!((steps.len() + 1).abs_diff(expected) <= 1, "{} {expected}", steps.len());
+}
+
+#[test]
+fn even_distances_show_the_same_at_the_same_time() {
+    let scratch = tempfile::tempdir().unwrap();
+    // Every third frame and a whole half second are missing.
+    let uneven = "testsrc=s=160x120:r=30:d=3,select=mod(n\\,3)*not(between(n\\,30\\,45))";
+    let source = input(&scratch, "s.webm", uneven, &[&["-vsync", "vfr"], VP8].concat());
+    for (max, step) in [(Some(30), 1.0 / 30.0), (None, 0.0)] {
+        let video = json!({"constant_fps": true, "max_fps": max});
+        let (_, folder) = transformed(&source, json!({"video": video}));
+        let film = check_film(folder.path(), true, false);
+        let steps = distances(&film);
+        assert!(steps.iter().all(|&s| s == steps[0]), "{steps:?}");
+        let at = times(&film);
+        if step > 0.0 {
+            assert!((at[1] - at[0] - step).abs() < 1e-4, "{at:?}");
+            // testsrc moves: a frame that is late by much looks different.
+            let seen = likeness(&film, &source, "fps=30:start_time=0");
+            assert!(seen > 0.96, "{seen}");
+        }
+        let (source_span, (_, end)) = (span(&source, "v").unwrap(), shown(&film, "v"));
+        assert!((end - (source_span.end - source_span.first)).abs() < 0.1, "{end}");
+    }
+}
+
+#[test]
+fn even_h264_is_taken_over() {
+    let scratch = tempfile::tempdir().unwrap();
+    let more = [H264, &["-bf", "2"]].concat();
+    let source = input(&scratch, "s.mp4", "testsrc=s=160x120:r=25:d=2", &more);
+    let (made, folder) = transformed(&source, json!({"video": {"constant_fps": true}}));
+    assert_eq!(made.mp4.unwrap().video, Treatment::Remuxed);
+    let film = check_film(folder.path(), true, false);
+    assert_eq!(packet_hashes(&source, "0:v"), packet_hashes(&film, "0:v"));
+    let steps = distances(&film);
+    assert!(steps.iter().all(|&s| s == steps[0]), "{steps:?}");
+    // At another rate it is not.
+    let video = json!({"constant_fps": true, "max_fps": 20});
+    let (made, folder) = transformed(&source, json!({"video": video}));
+    assert_eq!(made.mp4.unwrap().video, Treatment::Converted);
+    assert_eq!(times(&folder.path().join("main.mp4")).len(), 40);
+}
+
+#[test]
+fn quality_costs_bytes() {
+    let scratch = tempfile::tempdir().unwrap();
+    let noisy = "testsrc2=s=320x240:r=15:d=2,noise=alls=12:allf=t";
+    let source = input(&scratch, "s.webm", noisy, VP8);
+    let made = |quality: &str| {
+        let (made, folder) = transformed(&source, json!({"video": {"quality": quality}}));
+        let seen = likeness(&check_film(folder.path(), true, false), &source, "null");
+        (made.mp4.unwrap().bytes as f64, seen)
+    };
+    let (small, standard, high) = (made("small"), made("standard"), made("high"));
+    assert!(
+        small.0 < standard.0 * 0.85 && standard.0 < high.0 * 0.85,
+        "{small:?} {standard:?} {high:?}"
+    );
+    assert!(small.1 < standard.1 && standard.1 < high.1, "{small:?} {standard:?} {high:?}");
+}
