@@ -28,6 +28,7 @@ mod snapshot;
 mod socket;
 mod source;
 mod stream;
+mod tone;
 mod truncation;
 mod verify;
 mod vtt;

@@ -19,6 +19,7 @@ use crate::container::{self, Container};
 use crate::error::{Error, at};
 use crate::source::{self, Input};
 use crate::stream::{Packets, Stream};
+use crate::tone::Curve;
 use crate::truncation::shape;
 use crate::watch::{Activity, Ended, Watch};
 
@@ -57,6 +58,20 @@ pub(crate) struct VideoScan {
     pub(crate) even_mfps: Option<u32>,
     /// H.264 frames larger than the only parameter set says: the sets of a later size are lost.
     pub(crate) lost_sets: bool,
+}
+
+impl VideoScan {
+    /// How light is written down, where it is another way than the .mp4's.
+    pub(crate) fn curve(&self) -> Option<Curve> {
+        use gstreamer_video::{VideoColorPrimaries, VideoColorimetry, VideoTransferFunction};
+        let colours: VideoColorimetry = self.colorimetry.as_ref()?.parse().ok()?;
+        match (colours.transfer(), colours.primaries()) {
+            (VideoTransferFunction::Smpte2084, _) => Some(Curve::Pq),
+            (VideoTransferFunction::AribStdB67, _) => Some(Curve::Hlg),
+            (_, VideoColorPrimaries::Bt2020) => Some(Curve::Television),
+            _ => None,
+        }
+    }
 }
 
 /// What there is to know of the audio before decoding it.

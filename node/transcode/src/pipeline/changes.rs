@@ -1,8 +1,8 @@
 //! What happens to decoded frames where more is wanted than another codec.
 //!
 //! ```text
-//! I420 ─ cut ─ scale ─ turn ─ watermark ─┬─ film
-//!                                        └─ pictures
+//! (BT.709) ─ I420 ─ cut ─ scale ─ turn ─ watermark ─┬─ film
+//!                                                   └─ pictures
 //! ```
 //!
 //! Film and pictures see the same frames, so what is true of one is true of the other. Frames of
@@ -16,7 +16,7 @@ use gstreamer as gst;
 use gstreamer_video as gst_video;
 use holdfast_core::transform::Watermark;
 
-use super::{Shared, video};
+use super::{Shared, tonemap, video};
 use crate::error::Error;
 use crate::geometry::{margins, same_shape, squared, swapped_by};
 use crate::plan::Changes;
@@ -31,7 +31,11 @@ pub(super) fn elements(v: &VideoScan, changes: &Changes) -> Result<Vec<gst::Elem
     let filter = make("capsfilter")?;
     filter.set_property("caps", video::film_caps(v, stored.0, stored.1));
     fit_each_size(&crop, &scale, *changes)?;
-    let mut row = vec![convert, crop, scale, filter];
+    let mut row = Vec::new();
+    if let Some(curve) = v.curve() {
+        row.extend([make("videoconvert")?, tonemap::element(curve)]);
+    }
+    row.extend([convert, crop, scale, filter]);
     if !changes.turn.is_upright() {
         let flip = make("videoflip")?;
         flip.set_property_from_str("video-direction", changes.turn.direction());

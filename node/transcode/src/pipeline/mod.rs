@@ -25,6 +25,7 @@ mod measure;
 mod pace;
 mod pictures;
 mod rate;
+mod tonemap;
 mod video;
 
 use std::fs::File;

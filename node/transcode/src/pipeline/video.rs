@@ -208,6 +208,8 @@ fn untagged_vp8(v: &VideoScan) -> bool {
 
 fn colorimetry(v: &VideoScan, height: u32) -> String {
     match &v.colorimetry {
+        // What is brought down to it; see `tonemap`.
+        Some(_) if v.curve().is_some() => "bt709".to_owned(),
         Some(c) => c.clone(),
         None if untagged_vp8(v) || height <= 576 => "bt601".to_owned(),
         None => "bt709".to_owned(),
