@@ -90,6 +90,7 @@ impl Default for Limits {
 /// What a child says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant)] // one at a time is made, and sent
 pub enum Report {
     /// The job gets on.
     Progress {

@@ -241,7 +241,7 @@ impl Plan {
 
     fn turn(&self, v: &VideoScan) -> Orientation {
         let wanted = Orientation::wanted(self.want.video.rotate, self.want.video.flip);
-        Orientation::turned(v.rotation).then(wanted)
+        v.orientation().then(wanted)
     }
 
     /// The recording's size as it is shown.
@@ -259,7 +259,7 @@ impl Plan {
         let limited = (want.video.size != SizePolicy::Keep)
             && (want.video.max_width.is_some_and(|w| shown.0 > w)
                 || want.video.max_height.is_some_and(|h| shown.1 > h));
-        cut || limited || want.video.flip != Flip::None || want.watermark.is_some()
+        cut || limited || v.mirrored || want.video.flip != Flip::None || want.watermark.is_some()
     }
 }
 

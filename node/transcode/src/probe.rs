@@ -17,6 +17,8 @@ use gstreamer as gst;
 use crate::codec::{self, Codec, Kind};
 use crate::container::{self, Container};
 use crate::error::{Error, at};
+use crate::geometry::Orientation;
+use crate::mp4::reader;
 use crate::source::{self, Input};
 use crate::stream::{Packets, Stream};
 use crate::tone::Curve;
@@ -46,6 +48,8 @@ pub(crate) struct VideoScan {
     pub(crate) par: (u32, u32),
     /// Clockwise rotation for showing, in degrees.
     pub(crate) rotation: u16,
+    /// Whether left and right change places after that.
+    pub(crate) mirrored: bool,
     /// Colours as the container names them.
     pub(crate) colorimetry: Option<String>,
     /// H.264 of a profile that every player reads.
@@ -61,6 +65,11 @@ pub(crate) struct VideoScan {
 }
 
 impl VideoScan {
+    /// How it is to be shown, by its own matrix.
+    pub(crate) fn orientation(&self) -> Orientation {
+        Orientation { degrees: self.rotation, mirrored: self.mirrored }
+    }
+
     /// How light is written down, where it is another way than the .mp4's.
     pub(crate) fn curve(&self) -> Option<Curve> {
         use gstreamer_video::{VideoColorPrimaries, VideoColorimetry, VideoTransferFunction};
@@ -136,6 +145,12 @@ pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, E
     }
     let (streams, ended) = read_through(input, container, watch)?;
     let mut scan = summarize(container, input, &streams, &ended)?;
+    if let Some(v) = scan.video.as_mut().filter(|_| container == Container::Quicktime)
+        // qtdemux of GStreamer 1.22 tells of turning, but not of mirroring.
+        && let Some(own) = reader::orientation(&input.file, input.bytes).filter(|o| o.mirrored)
+    {
+        (v.rotation, v.mirrored) = (own.degrees, true);
+    }
     if shape.meant_end.is_some() && matches!(ended, Ended::Eos) {
         scan.remarks.push(format!(
             "The recording is cut off at {}, in the middle of a frame; all whole frames were kept.",
@@ -321,6 +336,7 @@ fn video_scan(codec: &'static Codec, s: &Stream) -> VideoScan {
         sizes: s.sizes.clone(),
         par: s.par,
         rotation: s.rotation,
+        mirrored: false,
         colorimetry: s.colorimetry.clone(),
         plain_h264: s.config_profile.is_some_and(|p| [66, 77, 88, 100].contains(&p)),
         pts_missing: p.pts_missing,
@@ -366,6 +382,7 @@ pub(crate) mod tests {
             sizes: vec![(640, 480)],
             par: (1, 1),
             rotation: 0,
+            mirrored: false,
             colorimetry: None,
             plain_h264: true,
             pts_missing: false,

@@ -22,9 +22,12 @@ pub(crate) enum Curve {
 const PEAK: f32 = 1000.0 / 203.0;
 /// Light up to here stays as it is, paper white being 1.
 const KNEE: f32 = 0.6;
-/// Steps of the table for luma and for each chroma.
+/// Entries of the table for luma and for each chroma, and how far they are apart, of 256. The middle,
+/// where grey is, has an entry of its own.
 const LUMA: usize = 65;
+const LUMA_STEP: f32 = 4.0;
 const CHROMA: usize = 33;
+const CHROMA_STEP: f32 = 8.0;
 
 /// From a recording's luma and chroma to the film's.
 pub(crate) struct Table {
@@ -100,11 +103,11 @@ impl Table {
     /// For so many bits a sample; `full`: they use their full range.
     pub(crate) fn new(curve: Curve, bits: u32, full: bool) -> Self {
         let mut entries = Vec::with_capacity(LUMA * CHROMA * CHROMA);
-        let at = |i: usize, of: usize| i as f32 / (of - 1) as f32 * 255.0;
         for v in 0..CHROMA {
             for u in 0..CHROMA {
                 for y in 0..LUMA {
-                    let (y, u, v) = (at(y, LUMA), at(u, CHROMA), at(v, CHROMA));
+                    let y = y as f32 * LUMA_STEP;
+                    let (u, v) = (u as f32 * CHROMA_STEP, v as f32 * CHROMA_STEP);
                     let yuv = if full {
                         [y / 255.0, (u - 128.0) / 255.0, (v - 128.0) / 255.0]
                     } else {
@@ -118,16 +121,17 @@ impl Table {
         Self { entries, bits }
     }
 
-    /// Where a sample lies among so many steps: the step below it, and how far beyond.
-    fn place(&self, sample: u16, steps: usize) -> (usize, f32) {
-        let at = f32::from(sample) / (255u32 << (self.bits - 8)) as f32 * (steps - 1) as f32;
-        let step = (at as usize).min(steps - 2);
-        (step, (at - step as f32).min(1.0))
+    /// Where a sample lies in the table: the entry below it, and how far beyond.
+    fn place(&self, sample: u16, step: f32, entries: usize) -> (usize, f32) {
+        let at = f32::from(sample) / ((1u32 << (self.bits - 8)) as f32 * step);
+        let below = (at as usize).min(entries - 2);
+        (below, (at - below as f32).min(1.0))
     }
 
     /// The entries around two chromas, with their weights.
     fn around(&self, u: u16, v: u16) -> [(usize, f32); 4] {
-        let ((u, du), (v, dv)) = (self.place(u, CHROMA), self.place(v, CHROMA));
+        let place = |sample| self.place(sample, CHROMA_STEP, CHROMA);
+        let ((u, du), (v, dv)) = (place(u), place(v));
         let first = (v * CHROMA + u) * LUMA;
         [
             (first, (1.0 - du) * (1.0 - dv)),
@@ -141,7 +145,7 @@ impl Table {
     pub(crate) fn block(&self, lumas: [u16; 4], u: u16, v: u16) -> ([u8; 4], u8, u8) {
         let around = self.around(u, v);
         let read = |luma: u16, component: usize| {
-            let (step, share) = self.place(luma, LUMA);
+            let (step, share) = self.place(luma, LUMA_STEP, LUMA);
             around.iter().fold(0.0, |sum, &(at, weight)| {
                 let (a, b) = (self.entries[at + step], self.entries[at + step + 1]);
                 sum + weight * (a[component] + (b[component] - a[component]) * share)

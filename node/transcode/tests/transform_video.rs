@@ -52,7 +52,7 @@ fn all_eight_orientations() {
                 let name = format!("{} {degrees} {flip}", recording.display());
                 // What ffmpeg makes of the recording, which it turns by its matrix itself.
                 let want = format!("{turn},{mirror}");
-                let film = check_film(folder.path(), true, false);
+                let film = folder.path().join("main.mp4");
                 let seen = likeness(&film, recording, &want);
                 assert!(seen > 0.95, "{name}: {seen}");
                 let remuxed = recording == &held && flip == "none";
@@ -348,5 +348,37 @@ fn high_dynamic_range_becomes_what_every_screen_shows() {
                 "{curve} {file:?}: {d}, untouched {untouched}"
             );
         }
+    }
+}
+
+#[test]
+fn a_mirrored_recording_is_shown_as_it_was_meant() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = input(&scratch, "s.mp4", "testsrc=s=192x128:r=10:d=0.3", H264);
+    let plain = std::fs::read(&source).unwrap();
+    let tkhd = plain.windows(4).position(|w| w == b"tkhd").unwrap();
+    // Version 0: the matrix comes 36 bytes behind the box's head and version.
+    let matrix = tkhd + 4 + 40;
+    let one = 0x1_0000i32;
+    for ([a, b, c, d], filter) in [
+        ([-one, 0, 0, one], "hflip"),
+        ([one, 0, 0, -one], "vflip"),
+        ([0, one, one, 0], "transpose=0"),
+    ] {
+        let mut bytes = plain.clone();
+        for (i, value) in [a, b, 0, c, d, 0].into_iter().enumerate() {
+            bytes[matrix + i * 4..][..4].copy_from_slice(&value.to_be_bytes());
+        }
+        let mirrored = scratch.path().join("m.mp4");
+        std::fs::write(&mirrored, bytes).unwrap();
+        let (made, folder) = transformed(&mirrored, json!({}));
+        let film = check_film(folder.path(), true, false);
+        let seen = likeness(&film, &source, filter);
+        assert!(seen > 0.95, "{filter}: {seen}");
+        assert_eq!(made.mp4.unwrap().video, Treatment::Converted);
+        let snapshot = pixels(&folder.path().join("snapshot.jpg"), "null", "rgb24");
+        let d =
+            difference(&snapshot, &pixels(&source, &format!("{filter},select=eq(n\\,0)"), "rgb24"));
+        assert!(d < 8.0, "{filter}: snapshot {d}");
     }
 }

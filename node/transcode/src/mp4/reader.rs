@@ -7,9 +7,13 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
+use crate::geometry::Orientation;
 use crate::h264;
 
 const MOOV_BYTES_MAX: u64 = 1 << 30;
+/// The same of a recording, where only its matrix is wanted.
+const INPUT_MOOV_BYTES_MAX: u64 = 256 << 20;
+const BOXES_MAX: usize = 1024;
 
 /// One track as a player sees it.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -95,6 +99,50 @@ pub(crate) fn read(file: &File, bytes: u64) -> Result<Mp4Facts, String> {
     let traks = atoms(&moov).filter(|(name, _)| name == b"trak");
     let tracks = traks.map(|(_, b)| track(b, movie_scale, mdat, file)).collect::<Result<_, _>>()?;
     Ok(Mp4Facts { tracks })
+}
+
+/// How the first video track of a recording is to be shown, by its own matrix; `None` where there is
+/// none or it does more than turn and mirror.
+pub(crate) fn orientation(file: &File, bytes: u64) -> Option<Orientation> {
+    let mut at = 0;
+    for _ in 0..BOXES_MAX {
+        let mut head = [0; 16];
+        let n = file.read_at(&mut head, at).ok()?;
+        let size = match u32_at(&head[..n], 0)? {
+            0 => bytes.checked_sub(at)?,
+            1 => u64_at(&head[..n], 8)?,
+            size => u64::from(size),
+        };
+        if head.get(4..8)? == b"moov" && (8..=INPUT_MOOV_BYTES_MAX).contains(&size) {
+            let mut moov = vec![0; size as usize - 8];
+            file.read_exact_at(&mut moov, at + 8).ok()?;
+            let video = |trak: &&[u8]| {
+                find(trak, &[b"mdia", b"hdlr"]).and_then(|h| h.get(8..12)) == Some(b"vide")
+            };
+            let mut traks = atoms(&moov).filter(|(name, _)| name == b"trak").map(|(_, body)| body);
+            let tkhd = find(traks.find(video)?, &[b"tkhd"])?;
+            return of_matrix(tkhd.get(tkhd.len().checked_sub(44)?..)?);
+        }
+        at = at.checked_add(size.max(8)).filter(|&at| at < bytes)?;
+    }
+    None
+}
+
+/// A matrix of ISO/IEC 14496-12, 6.2.2, by the signs of what turns and mirrors.
+fn of_matrix(matrix: &[u8]) -> Option<Orientation> {
+    let sign = |i: usize| u32_at(matrix, i * 4).map(|v| v.cast_signed().signum());
+    let (degrees, mirrored) = match [sign(0)?, sign(1)?, sign(3)?, sign(4)?] {
+        [1, 0, 0, 1] => (0, false),
+        [0, 1, -1, 0] => (90, false),
+        [-1, 0, 0, -1] => (180, false),
+        [0, -1, 1, 0] => (270, false),
+        [-1, 0, 0, 1] => (0, true),
+        [0, 1, 1, 0] => (90, true),
+        [1, 0, 0, -1] => (180, true),
+        [0, -1, -1, 0] => (270, true),
+        _ => return None,
+    };
+    Some(Orientation { degrees, mirrored })
 }
 
 fn track(
