@@ -31,7 +31,8 @@ const CHROMA_STEP: f32 = 8.0;
 
 /// From a recording's luma and chroma to the film's.
 pub(crate) struct Table {
-    entries: Vec<[f32; 3]>,
+    luma: Vec<f32>,
+    chroma: Vec<[f32; 2]>,
     bits: u32,
 }
 
@@ -102,7 +103,8 @@ fn mapped(curve: Curve, yuv: [f32; 3]) -> [f32; 3] {
 impl Table {
     /// For so many bits a sample; `full`: they use their full range.
     pub(crate) fn new(curve: Curve, bits: u32, full: bool) -> Self {
-        let mut entries = Vec::with_capacity(LUMA * CHROMA * CHROMA);
+        let mut luma = Vec::with_capacity(LUMA * CHROMA * CHROMA);
+        let mut chroma = Vec::with_capacity(LUMA * CHROMA * CHROMA);
         for v in 0..CHROMA {
             for u in 0..CHROMA {
                 for y in 0..LUMA {
@@ -114,11 +116,12 @@ impl Table {
                         [(y - 16.0) / 219.0, (u - 128.0) / 224.0, (v - 128.0) / 224.0]
                     };
                     let [y, u, v] = mapped(curve, yuv);
-                    entries.push([y * 219.0 + 16.0, u * 224.0 + 128.0, v * 224.0 + 128.0]);
+                    luma.push(y * 219.0 + 16.0);
+                    chroma.push([u * 224.0 + 128.0, v * 224.0 + 128.0]);
                 }
             }
         }
-        Self { entries, bits }
+        Self { luma, chroma, bits }
     }
 
     /// Where a sample lies in the table: the entry below it, and how far beyond.
@@ -128,7 +131,7 @@ impl Table {
         (below, (at - below as f32).min(1.0))
     }
 
-    /// The entries around two chromas, with their weights.
+    /// The columns around two chromas, by their first entry, with their weights.
     fn around(&self, u: u16, v: u16) -> [(usize, f32); 4] {
         let place = |sample| self.place(sample, CHROMA_STEP, CHROMA);
         let ((u, du), (v, dv)) = (place(u), place(v));
@@ -144,16 +147,25 @@ impl Table {
     /// Four lumas with their chromas, of which there is one each: the film's.
     pub(crate) fn block(&self, lumas: [u16; 4], u: u16, v: u16) -> ([u8; 4], u8, u8) {
         let around = self.around(u, v);
-        let read = |luma: u16, component: usize| {
-            let (step, share) = self.place(luma, LUMA_STEP, LUMA);
-            around.iter().fold(0.0, |sum, &(at, weight)| {
-                let (a, b) = (self.entries[at + step], self.entries[at + step + 1]);
-                sum + weight * (a[component] + (b[component] - a[component]) * share)
-            })
-        };
-        let mean = (lumas.iter().map(|&l| u32::from(l)).sum::<u32>() / 4) as u16;
         let byte = |value: f32| (value + 0.5) as u8;
-        (lumas.map(|l| byte(read(l, 0))), byte(read(mean, 1)), byte(read(mean, 2)))
+        let columns = around.map(|(at, weight)| (&self.luma[at..at + LUMA], weight));
+        let luma = lumas.map(|l| {
+            let (step, share) = self.place(l, LUMA_STEP, LUMA);
+            let mut sum = 0.0;
+            for (column, weight) in columns {
+                sum += weight * (column[step] + (column[step + 1] - column[step]) * share);
+            }
+            byte(sum)
+        });
+        let mean = (lumas.iter().map(|&l| u32::from(l)).sum::<u32>() / 4) as u16;
+        let (step, share) = self.place(mean, LUMA_STEP, LUMA);
+        let (mut u, mut v) = (0.0, 0.0);
+        for (at, weight) in around {
+            let (a, b) = (self.chroma[at + step], self.chroma[at + step + 1]);
+            u += weight * (a[0] + (b[0] - a[0]) * share);
+            v += weight * (a[1] + (b[1] - a[1]) * share);
+        }
+        (luma, byte(u), byte(v))
     }
 }
 

@@ -142,37 +142,52 @@ fn convert(
 ) -> Option<gst::FlowSuccess> {
     use gst_video::prelude::*;
     let (w, h) = (from.width() as usize, from.height() as usize);
-    let strides: Vec<usize> = from.plane_stride().iter().map(|&s| s as usize).collect();
-    let targets: Vec<usize> = to.plane_stride().iter().map(|&s| s as usize).collect();
-    let planes = [from.plane_data(0).ok()?, from.plane_data(1).ok()?, from.plane_data(2).ok()?];
-    let sample = |plane: usize, x: usize, y: usize| -> Option<u16> {
-        let at = y * strides[plane] + x * 2;
-        let bytes = planes[plane].get(at..at + 2)?;
-        Some(u16::from_le_bytes([bytes[0], bytes[1]]) & 0x3ff)
+    let (half_w, half_h) = (w.div_ceil(2), h.div_ceil(2));
+    let row = |plane: u32, y: usize, samples: usize| {
+        let stride = *from.plane_stride().get(plane as usize)? as usize;
+        from.plane_data(plane).ok()?.get(y * stride..)?.get(..samples * 2)
     };
-    for row in 0..h.div_ceil(2) {
-        let (top, below) = (row * 2, (row * 2 + 1).min(h - 1));
-        for column in 0..w.div_ceil(2) {
-            let (left, right) = (column * 2, (column * 2 + 1).min(w - 1));
-            let lumas = [
-                sample(0, left, top)?,
-                sample(0, right, top)?,
-                sample(0, left, below)?,
-                sample(0, right, below)?,
+    let sample = |row: &[u8], x: usize| u16::from_le_bytes([row[x * 2], row[x * 2 + 1]]) & 0x3ff;
+    let mut lumas = [vec![0; half_w * 2], vec![0; half_w * 2]];
+    let mut chromas = [vec![0; half_w], vec![0; half_w]];
+    for y in 0..half_h {
+        let (first, second) = (row(0, y * 2, w)?, row(0, (y * 2 + 1).min(h - 1), w)?);
+        let (us, vs) = (row(1, y, half_w)?, row(2, y, half_w)?);
+        for x in 0..half_w {
+            let (left, right) = (x * 2, (x * 2 + 1).min(w - 1));
+            let four = [
+                sample(first, left),
+                sample(first, right),
+                sample(second, left),
+                sample(second, right),
             ];
-            let (u, v) = (sample(1, column, row)?, sample(2, column, row)?);
-            let (luma, u, v) = table.block(lumas, u, v);
-            let target = to.plane_data_mut(0).ok()?;
-            for (value, (x, y)) in
-                luma.into_iter().zip([(left, top), (right, top), (left, below), (right, below)])
-            {
-                *target.get_mut(y * targets[0] + x)? = value;
-            }
-            *to.plane_data_mut(1).ok()?.get_mut(row * targets[1] + column)? = u;
-            *to.plane_data_mut(2).ok()?.get_mut(row * targets[2] + column)? = v;
+            let (luma, u, v) = table.block(four, sample(us, x), sample(vs, x));
+            lumas[0][x * 2..x * 2 + 2].copy_from_slice(&luma[..2]);
+            lumas[1][x * 2..x * 2 + 2].copy_from_slice(&luma[2..]);
+            (chromas[0][x], chromas[1][x]) = (u, v);
         }
+        put(to, 0, y * 2, &lumas[0][..w])?;
+        if y * 2 + 1 < h {
+            put(to, 0, y * 2 + 1, &lumas[1][..w])?;
+        }
+        put(to, 1, y, &chromas[0])?;
+        put(to, 2, y, &chromas[1])?;
     }
     Some(gst::FlowSuccess::Ok)
+}
+
+/// Writes one row of a plane.
+fn put(
+    frame: &mut gst_video::VideoFrameRef<&mut gst::BufferRef>,
+    plane: u32,
+    y: usize,
+    row: &[u8],
+) -> Option<()> {
+    use gst_video::prelude::*;
+    let stride = *frame.plane_stride().get(plane as usize)? as usize;
+    let target = frame.plane_data_mut(plane).ok()?.get_mut(y * stride..)?.get_mut(..row.len())?;
+    target.copy_from_slice(row);
+    Some(())
 }
 
 glib::wrapper! {
