@@ -15,6 +15,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::hardware::Chain;
 use crate::transform::Transform;
 
 /// Largest packet, in bytes.
@@ -45,6 +46,10 @@ pub struct Job {
     pub filmstrip_link: String,
     /// Limits that the child holds itself to; the service enforces the wall time as well.
     pub limits: Limits,
+    /// The proven chain to decode and encode with; software where none is given. Where it lets the job
+    /// down the answer is [`FailureKind::Hardware`], and a new child does the job without it.
+    #[serde(default)]
+    pub hardware: Option<Chain>,
 }
 
 /// Which files processing makes.
@@ -185,6 +190,9 @@ pub struct MadeMp4 {
     pub audio: Treatment,
     /// The H.264 encoder used, such as `x264enc`, where one was.
     pub encoder: Option<String>,
+    /// The decoder of the video, where it was one of hardware.
+    #[serde(default)]
+    pub decoder: Option<String>,
     /// Width for showing, in pixels; 0 without video.
     pub width: u32,
     /// Height for showing, in pixels; 0 without video.
@@ -227,6 +235,8 @@ pub enum FailureKind {
     Stalled,
     /// The disk is full or failed.
     Disk,
+    /// The hardware failed, or what it made is wrong; software may do better.
+    Hardware,
     /// Our own fault: a missing plugin, a failed encoder, a bug.
     Internal,
 }

@@ -12,6 +12,7 @@ pub mod attempts;
 pub mod entry;
 pub mod explain;
 pub mod happening;
+pub mod hardware;
 pub mod job;
 pub mod names;
 pub mod push_order;

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod deliver;
 pub mod digest;
+pub mod hardware;
 pub mod ingest;
 pub mod keys;
 pub mod ledger;

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::deliver::Pushing;
 use crate::deliver::bandwidth::Bandwidth;
 use crate::deliver::memo::Forgetter;
+use crate::hardware::Hardware;
 use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Observer, Place, Stepped};
 use crate::nodekey::NodeKey;
@@ -49,6 +50,8 @@ pub struct Node {
     pub webhooks: Webhooks,
     /// Pushing: how fast, to whom now, what was tried, what is under way.
     pub pushing: Pushing,
+    /// What encodes, and who works on it.
+    pub hardware: Hardware,
     /// How far running transcodes have come.
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
@@ -143,6 +146,9 @@ impl Node {
         let ledger = Ledger::open_at(place, now, observers)?;
         let settings = Settings::open(&config, &ledger, &key, webhooks.listeners.clone())?;
         let keys = Keys::open(&config.operate.keys, &ledger)?;
+        let jobs_max = config.transcode.jobs_max;
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let hardware = Hardware::new(jobs_max.unwrap_or(cores / 2).max(1), jobs_max);
         Ok(Arc::new(Self {
             config,
             clock,
@@ -154,6 +160,7 @@ impl Node {
             audit,
             webhooks,
             pushing,
+            hardware,
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),

@@ -24,7 +24,7 @@ use crate::transcode::Transcoder;
 use crate::vault::erasure::ErasureError;
 use crate::vault::{Home, Vault, VaultError};
 use crate::volumes::{self, Watch};
-use crate::{operate, queue, retain, settings, tls, web, webhooks};
+use crate::{hardware, operate, queue, retain, settings, tls, web, webhooks};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
 const PAGE: usize = 500;
@@ -58,6 +58,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     }
     let workers = start_workers(&node, &streams, &transcoder);
     workers.spawn(volumes.run());
+    prove_hardware(&workers, &node, &transcoder);
     let ingest = Ingest::new(Arc::clone(&node), Arc::clone(&streams), tasks.clone());
     let router = ingest::router(ingest)
         .merge(web::router())
@@ -206,9 +207,7 @@ fn start_workers(
     transcoder: &Arc<Transcoder>,
 ) -> TaskTracker {
     let workers = TaskTracker::new();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let jobs = node.config.transcode.jobs_max.unwrap_or(cores / 2).max(1);
-    start(&workers, node, jobs, transcoder);
+    start(&workers, node, node.hardware.jobs_max(), transcoder);
     let pushes_max = node.config.deliver.pushes_max;
     if pushes_max == 0 {
         tracing::warn!(
@@ -231,6 +230,17 @@ fn start<W: queue::Work>(workers: &TaskTracker, node: &Arc<Node>, count: usize, 
     for _ in 0..count {
         workers.spawn(queue::run(Arc::clone(node), node.ledger.clone(), Arc::clone(work)));
     }
+}
+
+/// Finds out what hardware there is, and starts as many workers more as it carries.
+fn prove_hardware(workers: &TaskTracker, node: &Arc<Node>, transcoder: &Arc<Transcoder>) {
+    let (tracker, more, work) = (workers.clone(), Arc::clone(node), Arc::clone(transcoder));
+    let mut started = node.hardware.jobs_max();
+    workers.spawn(hardware::run(Arc::clone(node), move || {
+        let wanted = more.hardware.jobs_max();
+        start(&tracker, &more, wanted.saturating_sub(started), &work);
+        started = started.max(wanted);
+    }));
 }
 
 async fn asked_to_stop() -> anyhow::Result<()> {

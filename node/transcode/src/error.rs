@@ -31,6 +31,9 @@ pub(crate) enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The hardware failed; software may do better.
+    #[error("{0}")]
+    Hardware(String),
     /// Our own fault.
     #[error("{0}")]
     Internal(String),
@@ -65,6 +68,7 @@ impl Error {
             Self::Limit(_) => FailureKind::Limit,
             Self::Stalled(_) => FailureKind::Stalled,
             Self::Disk { .. } => FailureKind::Disk,
+            Self::Hardware(_) => FailureKind::Hardware,
             Self::Internal(_) | Self::Abandoned => FailureKind::Internal,
         };
         let mut message = self.to_string();

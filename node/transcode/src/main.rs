@@ -4,7 +4,8 @@
 //! standard input; the contract is `holdfast_core::job`. For a developer there is
 //! `holdfast-transcode --input FILE --output DIR [--transform FILE.json] [--watermark PNG] [--no-mp4]
 //! [--no-snapshot] [--no-filmstrip]`, which takes the same way through the code and prints the reports as lines of JSON, and
-//! `holdfast-transcode --warm`, which builds GStreamer's registry and ends.
+//! `holdfast-transcode --warm`, which builds GStreamer's registry and ends. `--candidates` and
+//! `--prove NAME` say what there is to encode with and whether it works (`holdfast_core::hardware`).
 
 mod aac;
 mod clock;
@@ -50,12 +51,14 @@ use work::Files;
 
 const USAGE: &str = "usage: holdfast-transcode --input FILE --output DIR [--no-mp4] \
     [--no-snapshot] [--no-filmstrip]\n           [--transform FILE.json] [--watermark PNG]\n       \
-    holdfast-transcode --warm\n\
+    holdfast-transcode --warm | --candidates | --prove NAME\n\
     Without arguments a job is expected on the socket that is standard input.";
 
 enum Asked {
     Socket,
     Warm,
+    Candidates,
+    Prove(String),
     Files(Named),
 }
 
@@ -90,6 +93,8 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
         any = true;
         match arg.as_str() {
             "--warm" => return Ok(Asked::Warm),
+            "--candidates" => return Ok(Asked::Candidates),
+            "--prove" => return args.next().map(Asked::Prove).ok_or_else(usage),
             "--input" => input = args.next(),
             "--output" => output = args.next(),
             "--transform" => transform = Some(args.next().ok_or_else(usage)?),
@@ -113,6 +118,14 @@ fn run(asked: Asked) -> Result<(), Error> {
     jail::enter()?;
     match asked {
         Asked::Warm => start_gstreamer(),
+        Asked::Candidates => {
+            start_gstreamer()?;
+            print(&encoders::candidates::listing())
+        }
+        Asked::Prove(name) => {
+            start_gstreamer()?;
+            print(&encoders::proof::prove(encoders::named(&name)?))
+        }
         Asked::Socket => {
             let Received { job, files } = socket::receive()?;
             do_job(&job, files, &mut SocketReporter)
@@ -129,6 +142,7 @@ fn run(asked: Asked) -> Result<(), Error> {
                 transform,
                 filmstrip_link: FILMSTRIP_NAME.to_owned(),
                 limits: Limits::default(),
+                hardware: None,
             };
             do_job(&job, files, &mut LineReporter)
         }
@@ -139,6 +153,12 @@ fn do_job(job: &Job, files: Files, reporter: &mut dyn Reporter) -> Result<(), Er
     let mut watch = Watch::new(job.limits, reporter);
     start_gstreamer()?;
     work::work(job, files, &mut watch)
+}
+
+fn print(answer: &impl serde::Serialize) -> Result<(), Error> {
+    let line = serde_json::to_string(answer).map_err(Error::internal("cannot write an answer"))?;
+    println!("{line}");
+    Ok(())
 }
 
 fn start_gstreamer() -> Result<(), Error> {

@@ -26,13 +26,13 @@ pub(crate) struct Verified {
     pub(crate) remarks: Vec<String>,
 }
 
-/// Checks a finished .mp4. `cut`: the recording could not be read or decoded to its end, so that
+/// Checks a finished .mp4. `with`: the encoder, and the decoder where it was hardware. `cut`: the recording could not be read or decoded to its end, so that
 /// a shorter film is expected.
 pub(crate) fn verify(
     file: &File,
     source: &Scan,
     plan: &Plan,
-    encoder: Option<&'static str>,
+    with: (Option<String>, Option<String>),
     cut: bool,
 ) -> Result<Verified, Error> {
     let wrong = |what: String| Error::Internal(format!("The finished .mp4 is wrong: {what}."));
@@ -73,7 +73,8 @@ pub(crate) fn verify(
             None => Treatment::Absent,
         },
         audio: audio.and(plan.audio).unwrap_or(Treatment::Absent),
-        encoder: encoder.map(str::to_owned),
+        encoder: with.0,
+        decoder: with.1,
         width,
         height,
     };

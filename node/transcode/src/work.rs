@@ -10,11 +10,12 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use crate::container::Container;
+use crate::encoders::Wish;
 use crate::error::Error;
 use crate::loudness::Measured;
 use crate::mp4::front;
 use crate::pipeline::Written;
-use crate::plan::{Plan, plan};
+use crate::plan::{Plan, VideoPlan, plan};
 use crate::probe::{Scan, probe};
 use crate::source::Input;
 use crate::verify::{Verified, verify};
@@ -54,7 +55,8 @@ fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
     let scan = probe(&input, watch)?;
     let measured = measured(job, &input, &scan, watch)?;
     let plan = plan(&scan, job.outputs, &job.transform, measured)?;
-    let task = Task { job, input, scan, watermark, output: files.output };
+    let wish = Wish { hardware: job.hardware.clone(), quality: job.transform.video.quality };
+    let task = Task { job, wish, input, scan, watermark, output: files.output };
     let made = match task.attempt(&plan, watch) {
         Err(e @ (Error::Internal(_) | Error::Damaged(_))) => match plan.converting(&task.scan) {
             Some(plan) => task.attempt(&plan, watch),
@@ -93,6 +95,7 @@ fn measured(
 /// One job, read and understood.
 struct Task<'a> {
     job: &'a Job,
+    wish: Wish,
     input: Arc<Input>,
     scan: Scan,
     watermark: Option<Arc<Picture>>,
@@ -100,7 +103,20 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
+    /// Where hardware encodes, whatever went wrong may be its fault: only software can tell.
     fn attempt(&self, plan: &Plan, watch: &mut Watch<'_>) -> Result<Made, Error> {
+        let converts = matches!(plan.video, Some(VideoPlan::Convert { .. }));
+        self.try_once(plan, watch).map_err(|e| match e {
+            Error::Internal(what) | Error::Stalled(what)
+                if converts && self.wish.hardware.is_some() =>
+            {
+                Error::Hardware(what)
+            }
+            e => e,
+        })
+    }
+
+    fn try_once(&self, plan: &Plan, watch: &mut Watch<'_>) -> Result<Made, Error> {
         let Self { input, scan, output, .. } = self;
         let mark = self.watermark.as_ref();
         let main = plan.mp4.then(|| create(output, MAIN_NAME)).transpose()?;
@@ -111,9 +127,9 @@ impl Task<'_> {
             None => false,
         };
         let outcome = if moved {
-            pipeline::run(input, scan, &plan.pictures_only(), mark, None, watch)?
+            pipeline::run(input, scan, &plan.pictures_only(), mark, None, &self.wish, watch)?
         } else {
-            pipeline::run(input, scan, plan, mark, main, watch)?
+            pipeline::run(input, scan, plan, mark, main, &self.wish, watch)?
         };
         let Written { snapshot, filmstrip, filmstrip_vtt, remarks: about_pictures } =
             outcome.pictures.write(&self.job.filmstrip_link, |name| create(output, name))?;
@@ -123,7 +139,7 @@ impl Task<'_> {
         let mp4 = match read_back {
             Some(file) => {
                 let Verified { mp4, remarks: more } =
-                    verify(&file, scan, plan, outcome.encoder, outcome.cut)?;
+                    verify(&file, scan, plan, (outcome.encoder, outcome.decoder), outcome.cut)?;
                 remarks.extend(more);
                 Some(mp4)
             }

@@ -34,6 +34,7 @@ fn progress_comes_before_the_end() {
         transform: Transform::default(),
         filmstrip_link: String::new(),
         limits: Limits::default(),
+        hardware: None,
     };
     let mut running = start(&media("vp9.webm"), folder.path(), &job);
     let first = running.next().unwrap();
@@ -51,6 +52,7 @@ fn a_closed_socket_ends_the_child() {
         transform: Transform::default(),
         filmstrip_link: String::new(),
         limits: Limits::default(),
+        hardware: None,
     };
     let running = start(&media("av1.webm"), folder.path(), &job);
     let (mut child, socket) = (running.child, running.socket);

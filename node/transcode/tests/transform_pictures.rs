@@ -211,6 +211,7 @@ fn job(transform: &serde_json::Value) -> holdfast_core::job::Job {
         transform: serde_json::from_value(transform.clone()).unwrap(),
         filmstrip_link: String::new(),
         limits: holdfast_core::job::Limits::default(),
+        hardware: None,
     }
 }
 

@@ -39,6 +39,11 @@ pub trait Work: Send + Sync + 'static {
     fn is_open(&self) -> bool {
         true
     }
+
+    /// Takes a place for one piece of work, which is given up by dropping it; `None` where all are taken.
+    fn enter(&self) -> Option<Box<dyn Send>> {
+        Some(Box::new(()))
+    }
 }
 
 /// Works until the node stops.
@@ -88,6 +93,7 @@ pub(crate) async fn once<Q: Queue, W: Work>(
     if queue.next_due(lane)?.is_none_or(|at| at > node.clock.now()) {
         return Ok(false);
     }
+    let Some(_place) = work.enter() else { return Ok(false) };
     let claimed = queue.claim(lane, node.clock.now(), lease_end(node)).await?;
     let Some((recording, effects)) = claimed else { return Ok(false) };
     if effects.is_empty() {

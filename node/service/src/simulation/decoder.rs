@@ -183,6 +183,7 @@ impl Job {
                 video: Treatment::Remuxed,
                 audio: Treatment::Absent,
                 encoder: None,
+                decoder: None,
                 width: 1,
                 height: 1,
             }),

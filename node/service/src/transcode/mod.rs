@@ -4,6 +4,7 @@
 //! recording; nothing of an attempt counts before its files are renamed into the recording's folder.
 
 mod child;
+mod fallback;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -14,7 +15,7 @@ use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::job::{FailureKind, Job, Limits, Made, Report};
 use holdfast_core::recording::{Event, FileKind, Recording, State};
 use holdfast_core::transform::Transform;
-use holdfast_core::{Effect, Lane, names};
+use holdfast_core::{Effect, Lane, RecordingId, names};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +65,9 @@ impl Running {
     }
 }
 
+/// What a job is given: the raw file, its folder, and the PNG of a watermark.
+type Given<'a> = (&'a VaultFile, &'a Path, Option<&'a File>);
+
 /// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscodeError {
@@ -111,6 +115,7 @@ impl TranscodeError {
                 FailureKind::Limit
                 | FailureKind::Stalled
                 | FailureKind::Disk
+                | FailureKind::Hardware
                 | FailureKind::Internal => Fault::Ours,
             },
             _ => Fault::Ours,
@@ -194,6 +199,39 @@ impl Transcoder {
         Ok((wanted, Some(png.map_err(TranscodeError::Watermark)?)))
     }
 
+    /// Runs a job to its end in a child of its own.
+    async fn run(
+        &self,
+        id: RecordingId,
+        job: &Job,
+        (raw, work, watermark): Given<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Made, TranscodeError> {
+        let mut child = self.start(job, raw, work, watermark)?;
+        loop {
+            let report = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Err(TranscodeError::Cancelled),
+                report = child.next() => report?,
+            };
+            match report {
+                Report::Progress { position_ms, duration_ms } => {
+                    let done = duration_ms.filter(|all| *all > 0).map_or(0.0, |all| {
+                        #[expect(
+                            clippy::cast_precision_loss,
+                            reason = "a share of a bar on a screen"
+                        )]
+                        let share = position_ms as f32 / all as f32;
+                        share
+                    });
+                    self.node.progress.set(id, Some(done));
+                }
+                Report::Done(made) => return Ok(made),
+                Report::Failed(failure) => return Err(TranscodeError::Failed(failure)),
+            }
+        }
+    }
+
     async fn attempt(
         &self,
         recording: &Recording,
@@ -218,31 +256,9 @@ impl Transcoder {
                 memory_bytes_max: settings.memory_bytes_max,
                 ..Limits::default()
             },
+            hardware: None,
         };
-        let mut child = self.start(&job, &raw, &work, watermark.as_ref())?;
-        let made = loop {
-            let report = tokio::select! {
-                biased;
-                () = cancel.cancelled() => return Err(TranscodeError::Cancelled),
-                report = child.next() => report?,
-            };
-            match report {
-                Report::Progress { position_ms, duration_ms } => {
-                    let done = duration_ms.filter(|all| *all > 0).map_or(0.0, |all| {
-                        #[expect(
-                            clippy::cast_precision_loss,
-                            reason = "a share of a bar on a screen"
-                        )]
-                        let share = position_ms as f32 / all as f32;
-                        share
-                    });
-                    self.node.progress.set(id, Some(done));
-                }
-                Report::Done(made) => break made,
-                Report::Failed(failure) => return Err(TranscodeError::Failed(failure)),
-            }
-        };
-        drop(child);
+        let made = self.make(id, home, job, (&raw, &work, watermark.as_ref()), cancel).await?;
         let kinds = kinds_made(&made);
         // A deletion waits until the files have their names, or has happened.
         let _lock = self.node.locks.lock(id).await;
@@ -281,6 +297,14 @@ fn kinds_made(made: &Made) -> Vec<FileKind> {
 impl Work for Transcoder {
     fn lane(&self) -> Lane {
         Lane::Process
+    }
+
+    fn is_open(&self) -> bool {
+        self.node.hardware.has_room()
+    }
+
+    fn enter(&self) -> Option<Box<dyn Send>> {
+        self.node.hardware.enter().map(|place| Box::new(place) as Box<dyn Send>)
     }
 
     async fn work(

@@ -35,11 +35,11 @@ use gst::prelude::*;
 use gstreamer as gst;
 use holdfast_core::job::Treatment;
 
-use crate::encoders;
+use crate::encoders::{self, Choice, Wish, chains::Size};
 use crate::error::{Error, at};
 use crate::mp4::{Format, TrackId, Writer};
 use crate::plan::{Plan, VideoPlan};
-use crate::probe::Scan;
+use crate::probe::{Scan, VideoScan};
 use crate::retime::Mended;
 use crate::source::{self, Input};
 use crate::watch::{Activity, Ended, Watch};
@@ -52,7 +52,9 @@ pub(crate) struct Outcome {
     /// Snapshot and filmstrip, to be written.
     pub(crate) pictures: Pictures,
     /// The H.264 encoder used.
-    pub(crate) encoder: Option<&'static str>,
+    pub(crate) encoder: Option<String>,
+    /// The decoder of hardware used.
+    pub(crate) decoder: Option<String>,
     /// Sentences for people.
     pub(crate) remarks: Vec<String>,
     /// The recording could not be read or decoded to its end.
@@ -106,6 +108,7 @@ pub(crate) fn run(
     plan: &Plan,
     watermark: Option<&Arc<Picture>>,
     main: Option<File>,
+    wish: &Wish,
     watch: &mut Watch<'_>,
 ) -> Result<Outcome, Error> {
     let activity = Arc::new(Activity::default());
@@ -113,6 +116,7 @@ pub(crate) fn run(
         return Ok(Outcome {
             pictures: Pictures::default(),
             encoder: None,
+            decoder: None,
             remarks: Vec::new(),
             cut: false,
         });
@@ -123,8 +127,10 @@ pub(crate) fn run(
         let max = watch.limits.output_bytes_max;
         Writer::new(file, packets + sound, scan.duration_ns(), max, Arc::clone(&activity))
     });
-    let encoder = match plan.video {
-        Some(VideoPlan::Convert { .. }) => Some(encoders::h264()?),
+    let choice = match plan.video {
+        Some(VideoPlan::Convert { width, height, fps }) => {
+            Some(encoders::choose(wish, Size { width, height, fps })?)
+        }
         _ => None,
     };
     let video_track = writer.as_mut().filter(|_| plan.video.is_some()).map(Writer::track);
@@ -147,8 +153,11 @@ pub(crate) fn run(
         mended: Mutex::default(),
     });
     let pipeline = gst::Pipeline::new();
-    let demuxer = build(&pipeline, input, scan, plan, encoder, video_track, audio_track, &shared)?;
-    let on_error = |ended: &Ended, message: &gst::Message| drain(ended, message, &demuxer);
+    let demuxer =
+        build(&pipeline, input, scan, plan, choice.as_ref(), video_track, audio_track, &shared)?;
+    let on_error = |ended: &Ended, message: &gst::Message| {
+        !blames(ended, choice.as_ref()) && drain(ended, message, &demuxer)
+    };
     let ended = match watch.play(&pipeline, &activity, input, Some(scan.duration_ns()), on_error) {
         Ok(ended) => ended,
         Err(e) => {
@@ -158,7 +167,7 @@ pub(crate) fn run(
         }
     };
     pipeline.set_state(gst::State::Null).map_err(Error::internal("cannot stop the pipeline"))?;
-    finish(&shared, scan, plan, video_track, audio_track, encoder, &ended)
+    finish(&shared, scan, plan, video_track, audio_track, choice.as_ref(), &ended)
 }
 
 #[allow(clippy::too_many_arguments)] // the one place where all parts meet
@@ -167,7 +176,7 @@ fn build(
     input: &Arc<Input>,
     scan: &Scan,
     plan: &Plan,
-    encoder: Option<&'static str>,
+    choice: Option<&Choice>,
     video_track: Option<TrackId>,
     audio_track: Option<TrackId>,
     shared: &Arc<Shared>,
@@ -175,11 +184,15 @@ fn build(
     let container = scan.container.ok_or_else(|| Error::Internal("no container".into()))?;
     let mut branches: Vec<(String, gst::Element)> = Vec::new();
     if let (Some(v), Some(treat)) = (&scan.video, plan.video) {
-        let head = match (treat, video_track, encoder) {
+        let head = match (treat, video_track, choice) {
             (VideoPlan::Remux, Some(t), _) => video::remux(pipeline, v, t, plan, shared)?,
-            (VideoPlan::Convert { width, height, fps }, Some(t), Some(e)) => {
-                let target = video::Target { width, height, fps, encoder: e };
-                video::convert(pipeline, v, t, &target, plan, shared)?
+            (VideoPlan::Convert { width, height, fps }, Some(t), Some(choice)) => {
+                let target = video::Target { size: Size { width, height, fps }, choice };
+                if video::stays_in_device(v, plan, choice) {
+                    video::convert_in_device(pipeline, v, t, &target, plan, shared)?
+                } else {
+                    video::convert(pipeline, v, t, &target, plan, shared)?
+                }
             }
             _ => video::pictures_only(pipeline, v, plan, shared)?,
         };
@@ -267,6 +280,26 @@ fn drain(ended: &Ended, message: &gst::Message, demuxer: &gst::Element) -> bool 
     true
 }
 
+/// Whether it was hardware that failed.
+fn blames(ended: &Ended, choice: Option<&Choice>) -> bool {
+    let Ended::Error { element, .. } = ended else { return false };
+    choice.is_some_and(|choice| choice.owns(element))
+}
+
+/// A device's decoder bridges damage in ways of its own, or leaves frames out: whatever is not whole is
+/// for software to do again.
+fn check_whole(made: u64, cut: bool, v: &VideoScan, choice: Option<&Choice>) -> Result<(), Error> {
+    let Some(choice) = choice.filter(|c| c.decoder_used(v).is_some()) else { return Ok(()) };
+    if !cut && made >= v.packets {
+        return Ok(());
+    }
+    Err(Error::Damaged(format!(
+        "{} decoded {made} of the recording's {} frames whole.",
+        choice.name(),
+        v.packets
+    )))
+}
+
 /// Whether an element's failure is a fault of this node rather than of the recording.
 fn is_ours(element: &str) -> bool {
     element.ends_with("enc") || element.starts_with("avenc_") || element.starts_with("app")
@@ -278,12 +311,18 @@ fn finish(
     plan: &Plan,
     video_track: Option<TrackId>,
     audio_track: Option<TrackId>,
-    encoder: Option<&'static str>,
+    choice: Option<&Choice>,
     ended: &Ended,
 ) -> Result<Outcome, Error> {
     let mut remarks = Vec::new();
     let position = shared.activity.position_ns.load(std::sync::atomic::Ordering::Relaxed);
     if let Ended::Error { element, message } = ended {
+        if blames(ended, choice) {
+            return Err(Error::Hardware(format!(
+                "{element} failed at {}: {message}",
+                at(position)
+            )));
+        }
         if is_ours(element) {
             return Err(Error::Internal(format!(
                 "{element} failed at {}: {message}",
@@ -311,6 +350,8 @@ fn finish(
             )));
         }
         cut |= pictures.damaged() > 0;
+        let all = if video::keeps_all_frames(plan) { made.unwrap_or(0) } else { v.packets };
+        check_whole(all, cut, v, choice)?;
         remarks.extend(pictures.damage_remark());
     }
     if let Some(w) = writer {
@@ -326,7 +367,9 @@ fn finish(
     }
     let mended = *shared.mended.lock().map_err(|e| lock(e.to_string()))?;
     remarks.extend(audio::remark(mended));
-    Ok(Outcome { pictures, encoder, remarks, cut })
+    let encoder = choice.map(|c| c.encoder().to_owned());
+    let decoder = choice.zip(scan.video.as_ref()).and_then(|(c, v)| c.decoder_used(v));
+    Ok(Outcome { pictures, encoder, decoder, remarks, cut })
 }
 
 /// A queue of this many bytes and seconds.

@@ -8,7 +8,8 @@ use gstreamer_app as gst_app;
 
 use super::pictures::{count, gate, look_at};
 use super::{Shared, changes, pace, queue, rate};
-use crate::encoders;
+use crate::encoders::Choice;
+use crate::encoders::chains::{self, Size};
 use crate::error::Error;
 use crate::h264::{self, AvcConfig};
 use crate::mp4::{Format, TrackId};
@@ -23,11 +24,9 @@ const PACKETS_SECONDS: u64 = 5;
 const FRAMES: u32 = 4;
 
 /// What video is converted to.
-pub(super) struct Target {
-    pub(super) width: u32,
-    pub(super) height: u32,
-    pub(super) fps: u32,
-    pub(super) encoder: &'static str,
+pub(super) struct Target<'a> {
+    pub(super) size: Size,
+    pub(super) choice: &'a Choice,
 }
 
 fn row(pipeline: &gst::Pipeline, elements: &[gst::Element]) -> Result<gst::Element, Error> {
@@ -85,7 +84,7 @@ pub(super) fn pictures_only(
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
     let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
-    elements.extend(decoder(v)?);
+    elements.extend(decoder(v, None)?);
     let decoded = elements[elements.len() - 1].clone();
     if plan.changes.is_some() && v.codec.weaves() {
         elements.push(unweave()?);
@@ -107,12 +106,12 @@ pub(super) fn convert(
     pipeline: &gst::Pipeline,
     v: &VideoScan,
     track: TrackId,
-    target: &Target,
+    target: &Target<'_>,
     plan: &Plan,
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
     let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
-    elements.extend(decoder(v)?);
+    elements.extend(decoder(v, Some(target.choice))?);
     let decoded = elements[elements.len() - 1].clone();
     elements.push(queue(0, 0, FRAMES)?);
     if v.codec.weaves() {
@@ -123,11 +122,11 @@ pub(super) fn convert(
         let scale = make("videoscale")?;
         scale.set_property("add-borders", true);
         let size = make("capsfilter")?;
-        size.set_property("caps", film_caps(v, target.width, target.height));
+        size.set_property("caps", film_caps(v, target.size.width, target.size.height));
         elements.extend([make("videoconvert")?, scale, size]);
     }
     elements.extend(frame_rate(target, plan)?);
-    elements.push(encoders::make_h264(target.encoder, plan.want.video.quality)?);
+    elements.extend(target.choice.encode(target.size)?);
     elements.extend([make("h264parse")?, avc_filter()?]);
     elements.push(mux_sink(v, track, shared, plan.rotation, (1, 1)).upcast());
     let head = row(pipeline, &elements)?;
@@ -157,13 +156,13 @@ fn change(
 
 /// What an encoder is told of the rate: for its book-keeping only, while frames keep their own times;
 /// or what makes their distances even.
-fn frame_rate(target: &Target, plan: &Plan) -> Result<Vec<gst::Element>, Error> {
+fn frame_rate(target: &Target<'_>, plan: &Plan) -> Result<Vec<gst::Element>, Error> {
     let caps = |n: u32, d: i32| {
         gst::Caps::builder("video/x-raw")
             .field("framerate", gst::Fraction::new(n as i32, d))
             .build()
     };
-    let Some(mfps) = plan.even_mfps else { return Ok(vec![set_caps(&caps(target.fps, 1))?]) };
+    let Some(mfps) = plan.even_mfps else { return Ok(vec![set_caps(&caps(target.size.fps, 1))?]) };
     let even = make("videorate")?;
     // The film begins with the recording's first frame, not with its sound's.
     even.set_property("skip-to-first", true);
@@ -183,6 +182,75 @@ pub(super) fn film_caps(v: &VideoScan, width: u32, height: u32) -> gst::Caps {
         .field("interlace-mode", "progressive")
         .field("colorimetry", colorimetry(v, height))
         .build()
+}
+
+/// The same on one device, whose memory the frames never leave. What the pictures need is decoded in
+/// software beside it, as for a film that is taken over.
+pub(super) fn convert_in_device(
+    pipeline: &gst::Pipeline,
+    v: &VideoScan,
+    track: TrackId,
+    target: &Target<'_>,
+    plan: &Plan,
+    shared: &Arc<Shared>,
+) -> Result<gst::Element, Error> {
+    let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
+    elements.extend(device_decoder(v, target.choice)?.unwrap_or_default());
+    let decoded = pad(&elements[elements.len() - 1], "src")?;
+    elements.extend(target.choice.whole(target.size)?);
+    elements.extend([make("h264parse")?, avc_filter()?]);
+    elements.push(mux_sink(v, track, shared, plan.rotation, (1, 1)).upcast());
+    let head = row(pipeline, &elements)?;
+    if v.pts_missing {
+        pace::count(&decoded, v.last_frame_ns);
+    }
+    watch_damage(&decoded, shared);
+    if !plan.snapshot && !plan.filmstrip {
+        return Ok(head);
+    }
+    let tee = row(pipeline, &[make("tee")?])?;
+    let pictures = pictures_only(pipeline, v, plan, shared)?;
+    for branch in [&head, &pictures] {
+        tee.link(branch).map_err(Error::internal("cannot fork the video"))?;
+    }
+    Ok(tee)
+}
+
+/// Whether nothing has to be done to the picture that a device cannot do.
+pub(super) fn stays_in_device(v: &VideoScan, plan: &Plan, choice: &Choice) -> bool {
+    let size = v.sizes.first().copied().unwrap_or_default();
+    let unchanged = plan.changes.is_none() && keeps_all_frames(plan) && v.curve().is_none();
+    let plain = v.sizes.len() == 1 && v.par == (1, 1) && !v.codec.weaves();
+    unchanged && plain && choice.goes_whole(v.codec.name, size)
+}
+
+/// Whether each frame of the recording is one of the film's.
+pub(super) fn keeps_all_frames(plan: &Plan) -> bool {
+    plan.max_fps.is_none() && plan.even_mfps.is_none()
+}
+
+/// Frames that a device's decoder calls damaged are better bridged in software.
+fn watch_damage(pad: &gst::Pad, shared: &Arc<Shared>) {
+    let shared = Arc::clone(shared);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if info.buffer().is_some_and(|b| b.flags().contains(gst::BufferFlags::CORRUPTED)) {
+            let position = shared.activity.position_ns.load(std::sync::atomic::Ordering::Relaxed);
+            let what = format!("a frame at {} is damaged", crate::error::at(position));
+            shared.activity.fail(Error::Damaged(what));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// Parser and decoder of a device, where it has one of this codec.
+fn device_decoder(v: &VideoScan, choice: &Choice) -> Result<Option<Vec<gst::Element>>, Error> {
+    let Some(name) = choice.decoder_used(v) else { return Ok(None) };
+    let mut elements = v.codec.parser.map(make).transpose()?.into_iter().collect::<Vec<_>>();
+    elements.push(make(&name)?);
+    if untagged_vp8(v) {
+        elements.push(as_bt601()?);
+    }
+    Ok(Some(elements))
 }
 
 /// One whole picture out of two half ones; whole ones pass untouched.
@@ -217,7 +285,11 @@ fn colorimetry(v: &VideoScan, height: u32) -> String {
 }
 
 /// Parser, decoder, and the colours set right; the last one's output are decoded frames.
-fn decoder(v: &VideoScan) -> Result<Vec<gst::Element>, Error> {
+fn decoder(v: &VideoScan, choice: Option<&Choice>) -> Result<Vec<gst::Element>, Error> {
+    if let Some(mut row) = choice.map(|c| device_decoder(v, c)).transpose()?.flatten() {
+        row.push(chains::download()?);
+        return Ok(row);
+    }
     let name = v.codec.decoder().ok_or_else(|| {
         Error::Unsupported(format!("No decoder for {} is installed on this node.", v.codec.name))
     })?;
@@ -231,11 +303,13 @@ fn decoder(v: &VideoScan) -> Result<Vec<gst::Element>, Error> {
     }
     elements.push(decoder);
     if untagged_vp8(v) {
-        elements.push(set_caps(
-            &gst::Caps::builder("video/x-raw").field("colorimetry", "bt601").build(),
-        )?);
+        elements.push(as_bt601()?);
     }
     Ok(elements)
+}
+
+fn as_bt601() -> Result<gst::Element, Error> {
+    set_caps(&gst::Caps::builder("video/x-raw").field("colorimetry", "bt601").build())
 }
 
 /// Where H.264 leaves the pipeline for the .mp4.

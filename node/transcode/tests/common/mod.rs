@@ -44,11 +44,27 @@ pub fn start(input: &Path, folder: &Path, job: &Job) -> Running {
     start_with(input, folder, job, None)
 }
 
+/// The same among these variables.
+pub fn start_among(env: &[(&str, String)], input: &Path, folder: &Path, job: &Job) -> Running {
+    begin(env, input, folder, job, None)
+}
+
 /// Starts a child and hands it a job, with a watermark where there is one.
 pub fn start_with(input: &Path, folder: &Path, job: &Job, watermark: Option<&Path>) -> Running {
+    begin(&[], input, folder, job, watermark)
+}
+
+fn begin(
+    env: &[(&str, String)],
+    input: &Path,
+    folder: &Path,
+    job: &Job,
+    watermark: Option<&Path>,
+) -> Running {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
     let child = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"))
+        .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::from(theirs))
         .spawn()
         .unwrap();
@@ -96,7 +112,13 @@ pub fn run_with(input: &Path, folder: &Path, outputs: Outputs, limits: Limits) -
     start(
         input,
         folder,
-        &Job { outputs, transform: Transform::default(), filmstrip_link: String::new(), limits },
+        &Job {
+            outputs,
+            transform: Transform::default(),
+            filmstrip_link: String::new(),
+            limits,
+            hardware: None,
+        },
     )
     .finish()
 }
@@ -254,6 +276,7 @@ pub fn run_transform(
         transform: serde_json::from_value(transform.clone()).unwrap(),
         filmstrip_link: "a b.jpg".to_owned(),
         limits: Limits::default(),
+        hardware: None,
     };
     start_with(input, folder, &job, watermark).finish()
 }

@@ -1,0 +1,95 @@
+//! Hardware first, then software, within one attempt.
+//!
+//! Software runs in a child of its own: threads of a driver that hangs cannot be trusted to end. What
+//! failed on hardware counts against the device only once software has done the same job.
+
+use holdfast_core::RecordingId;
+use holdfast_core::job::{FailureKind, Job, Made, Treatment};
+use tokio_util::sync::CancellationToken;
+
+use super::{Given, TranscodeError, Transcoder};
+use crate::hardware::Taken;
+use crate::vault::Home;
+
+/// Most remarks of a job; see [`Made`].
+const REMARKS_MAX: usize = 16;
+
+impl TranscodeError {
+    /// Whether software may do better.
+    fn may_be_hardware(&self) -> bool {
+        match self {
+            Self::Crashed { .. } | Self::Overdue { .. } => true,
+            Self::Failed(failure) => matches!(
+                failure.kind,
+                FailureKind::Hardware
+                    | FailureKind::Internal
+                    | FailureKind::Stalled
+                    | FailureKind::Damaged
+            ),
+            _ => false,
+        }
+    }
+
+    /// Whether it is the recording that is damaged, and no device.
+    fn is_the_recordings(&self) -> bool {
+        matches!(self, Self::Failed(failure) if failure.kind == FailureKind::Damaged)
+    }
+}
+
+impl Transcoder {
+    /// Does a job on a device with room, and in software where there is none or it fails.
+    pub(super) async fn make(
+        &self,
+        id: RecordingId,
+        home: Home,
+        mut job: Job,
+        given: Given<'_>,
+        cancel: &CancellationToken,
+    ) -> Result<Made, TranscodeError> {
+        let Some(taken) = self.node.hardware.take() else {
+            return self.run(id, &job, given, cancel).await;
+        };
+        job.hardware = Some(taken.chain.clone());
+        let error = match self.run(id, &job, given, cancel).await {
+            Ok(made) => {
+                note_use(&taken, &made);
+                return Ok(made);
+            }
+            Err(error) if error.may_be_hardware() => error,
+            Err(error) => return Err(error),
+        };
+        let (chain, device) = (&taken.chain.name, taken.device());
+        tracing::warn!(recording = %id, chain, device, %error, "failed on hardware; done again in software");
+        job.hardware = None;
+        // What the first child left is worthless.
+        let (raw, _, watermark) = given;
+        let work = self.node.with_vault(move |vault| vault.work_folder(home)).await?;
+        let made = self.run(id, &job, (raw, &work, watermark), cancel).await?;
+        Ok(self.after_software(&taken, &error, made))
+    }
+
+    /// Software did what hardware failed at: it is said, and held against the device unless the recording
+    /// is what was damaged.
+    fn after_software(&self, taken: &Taken, error: &TranscodeError, mut made: Made) -> Made {
+        let (name, device) = (&taken.chain.name, taken.device());
+        let why = error.to_string();
+        made.remarks.truncate(REMARKS_MAX - 1);
+        let why_not = why.trim_end_matches('.');
+        made.remarks.push(format!("This was done in software, because {name} failed: {why_not}."));
+        if error.is_the_recordings() {
+            return made;
+        }
+        if let Some(span) = taken.failed(self.node.clock.boottime(), &why) {
+            let minutes = span.as_secs() / 60;
+            tracing::error!(device, %error, "fails too often and is set aside for {minutes} min");
+        }
+        made
+    }
+}
+
+/// A job that only took streams over says nothing of a device.
+fn note_use(taken: &Taken, made: &Made) {
+    if made.mp4.as_ref().is_some_and(|mp4| mp4.video == Treatment::Converted) {
+        taken.worked();
+    }
+}
