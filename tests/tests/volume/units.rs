@@ -150,3 +150,27 @@ fn udev_starts_a_volume_by_the_type_and_label_of_its_partition() -> Result<()> {
     ensure!(odd.split_whitespace().count() <= 1, "a label named a unit of its own: {odd}");
     Ok(())
 }
+
+#[test]
+fn udev_understands_the_rules_for_what_encodes() -> Result<()> {
+    const RULES: &str = "91-holdfast-transcode.rules";
+    let mut guest = Guest::new()?;
+    fs::copy(repo().join("udev").join(RULES), guest.path().join(RULES))?;
+    let ran: Ran = guest.run(&format!(
+        "mkdir -p /run/udev/rules.d; cp $W/{RULES} /run/udev/rules.d
+         cp /etc/group /run/group; echo holdfast-transcode:x:990: >> /run/group
+         mount --bind /run/group /etc/group
+         step right udevadm test /sys/class/mem/null
+         echo 'KERNEL==\"null\", GROUPS=\"x\"' >> /run/udev/rules.d/{RULES}
+         step wrong udevadm test /sys/class/mem/null"
+    ))?;
+    let said = |name: &str| -> Result<String> {
+        let step = ran.step(name)?;
+        Ok(format!("{}{}", step.out, step.err))
+    };
+    ensure!(said("right")?.contains(RULES), "udev did not read it: {}", said("right")?);
+    let complaint = format!("{RULES}:");
+    ensure!(!said("right")?.contains(&complaint), "a rule is wrong: {}", said("right")?);
+    ensure!(said("wrong")?.contains(&complaint), "this test sees no mistakes");
+    Ok(())
+}

@@ -1,5 +1,7 @@
 //! What the node says of itself.
 
+mod hardware;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use crate::deliver::gate::Health;
 use crate::node::Node;
 use crate::vault::{Encryption, Standing, Vault, Volume, VolumeState};
 use crate::{config, settings};
+pub use hardware::{ChainState, ChainView, HardwareView, hardware};
 
 /// What the node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -38,6 +41,8 @@ pub struct StatusView {
     pub arriving: u64,
     /// Where recordings can be pushed to.
     pub destinations: Vec<DestinationView>,
+    /// What encodes: the proven, and hardware that is set aside or that failed its proof.
+    pub encoders: Vec<EncoderView>,
     /// Whether it does its work.
     pub ready: bool,
     /// What it lacks for its work.
@@ -100,6 +105,21 @@ pub struct DestinationView {
     pub warning: Option<String>,
 }
 
+/// What encodes, in short; `/api/v1/hardware` has the whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EncoderView {
+    /// Its name, such as `va` or `x264`.
+    pub name: String,
+    /// Whether it is hardware.
+    pub hardware: bool,
+    /// Its device.
+    pub device: Option<String>,
+    /// How it is.
+    pub state: ChainState,
+    /// Why, where it gets no jobs.
+    pub why: Option<String>,
+}
+
 /// What the node says of itself. It answers whatever is broken.
 pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
     let missing = missing(node).await;
@@ -116,6 +136,7 @@ pub async fn status(node: &Arc<Node>, started: Duration) -> StatusView {
         arriving: counts.get(State::Receiving.as_str()).copied().unwrap_or(0),
         counts,
         destinations: destinations(node),
+        encoders: encoders(node),
         ready: missing.is_empty(),
         missing,
     }
@@ -169,6 +190,18 @@ fn volume_view(vault: &Vault, volume: &Volume, free_bytes_min: u64) -> VolumeVie
         free_bytes: vault.free_bytes(volume).ok(),
         free_bytes_min,
     }
+}
+
+fn encoders(node: &Node) -> Vec<EncoderView> {
+    let chains = hardware(node).chains.into_iter();
+    let view = |chain: ChainView| EncoderView {
+        name: chain.name,
+        hardware: chain.hardware,
+        device: chain.device,
+        state: chain.state,
+        why: chain.why,
+    };
+    chains.map(view).collect()
 }
 
 fn destinations(node: &Node) -> Vec<DestinationView> {

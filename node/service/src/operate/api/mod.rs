@@ -7,6 +7,7 @@ mod audit;
 mod clock;
 mod destinations;
 mod environments;
+mod hardware;
 mod keys;
 mod openapi;
 mod policy;
@@ -164,6 +165,7 @@ fn to_manage_in_environments() -> OpenApiRouter<Api> {
 fn to_read() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(show_status))
+        .routes(routes!(hardware::show))
         .routes(routes!(volumes::list))
         .routes(routes!(volumes::show_evidence))
         .routes(routes!(accounts::list))

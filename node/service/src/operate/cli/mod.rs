@@ -66,6 +66,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Policy(on) => resources::policy::act(&desk(&on.ask)?, &on.act),
         Command::Clock(on) => resources::clock::act(&desk(&on.ask)?, &on.act),
         Command::Volumes(on) => resources::volumes::act(&desk(&on.ask)?, &on.act),
+        Command::Hardware(ask) => resources::hardware::show(&desk(ask)?),
         Command::Evidence(asked) => match &asked.check {
             Some(file) => resources::volumes::check(file, asked),
             None => resources::volumes::evidence(&desk(&asked.ask)?),

@@ -62,6 +62,12 @@ pub(super) fn status(status: &Value) -> String {
     let to: Vec<String> =
         to.map(|to| format!("{} ({})", shown(&to["name"]), shown(&to["kind"]))).collect();
     lines.line("destinations:", names(to.iter().map(String::as_str)));
+    let proven = all(status, "encoders").iter().filter(|with| with["state"] == "proven");
+    let proven: Vec<String> = proven.map(|with| shown(&with["name"])).collect();
+    lines.line("encoders:", names(proven.iter().map(String::as_str)));
+    for with in all(status, "encoders").iter().filter(|with| with["state"] == "aside") {
+        lines.line("SET ASIDE:", format!("{}: {}", shown(&with["name"]), shown(&with["why"])));
+    }
     let warned = all(status, "destinations").iter().filter(|to| to["warning"].is_string());
     for to in warned {
         lines.line("warning:", format!("{}: {}", shown(&to["name"]), shown(&to["warning"])));

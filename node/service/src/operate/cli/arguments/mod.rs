@@ -81,6 +81,8 @@ pub enum Command {
     Clock(On<Clock>),
     /// Volumes: how they are, opening them
     Volumes(On<Volumes>),
+    /// Show what encodes: hardware and software, each with its proof
+    Hardware(Ask),
     /// Show how recordings are kept, signed, for an auditor
     Evidence(Evidence),
     /// Print the API's description, OpenAPI 3.1

@@ -6,6 +6,7 @@ pub(super) mod audit;
 pub(super) mod clock;
 pub(super) mod destinations;
 pub(super) mod environments;
+pub(super) mod hardware;
 pub(super) mod keys;
 pub(super) mod policy;
 pub(super) mod recordings;

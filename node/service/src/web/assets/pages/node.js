@@ -39,6 +39,11 @@ export function nodeLine(status) {
   const down = (status.destinations ?? []).filter(({ health }) => health?.open === false).map(({ name, health }) => h('span', {
     class: 'chip', 'data-mood': 'bad', title: `${health.error} It is probed again at ${new Date(health.probe_at).toLocaleTimeString()}.`,
   }, `${name}: down`));
+  const encoders = (status.encoders ?? []).filter(({ hardware, state }) => hardware && state !== 'failed').map(({ name, device, state, why }) => h('span', {
+    class: 'chip',
+    'data-mood': state === 'aside' ? 'warn' : 'good',
+    title: state === 'aside' ? `${device ?? name} failed too often and is left alone for a while: ${why}` : `Films are made on ${device ?? name}.`,
+  }, state === 'aside' ? `${name}: set aside` : name));
   const free = volumes.reduce((sum, volume) => sum + (volume.free_bytes ?? 0), 0);
   const failed = status.counts?.failed ?? 0;
   return [
@@ -46,6 +51,7 @@ export function nodeLine(status) {
     ...vaults,
     ...warned,
     ...down,
+    ...encoders,
     volumes.length > 0 && h('span', {}, `${size(free)} free`),
     failed > 0 && h('span', { class: 'chip', 'data-mood': 'bad' }, `${failed} failed`),
   ].filter(Boolean);
