@@ -14,6 +14,7 @@ mod place;
 mod rebuild;
 mod schema;
 mod store;
+mod turns;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 use redb::{Database, ReadTransaction, ReadableDatabase, WriteTransaction};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::queue::fair::Rounds;
 pub use correction::ClockStep;
 pub(crate) use place::Place;
 #[cfg(test)]
@@ -155,6 +157,8 @@ struct Shared {
     observers: Vec<Arc<dyn Observer>>,
     /// The last correction of the clock, for as long as late operations may arrive.
     correction: Mutex<Option<ClockStep>>,
+    /// Who was given how much of the transcoders, since the node started.
+    rounds: Mutex<Rounds>,
 }
 
 impl Shared {
@@ -219,6 +223,7 @@ impl Ledger {
             changed: watch::Sender::new(0),
             observers,
             correction: Mutex::default(),
+            rounds: Mutex::default(),
         });
         let (ops, waiting) = mpsc::channel(OPS_WAITING_MAX);
         place.start_writer(Arc::clone(&shared), waiting)?;
@@ -286,7 +291,8 @@ impl Ledger {
         self.ask(|reply| Op::Offsets { offsets, now, reply }).await
     }
 
-    /// Claims the work in a lane that has been due longest, if any is due. Where it answers without
+    /// Claims the work in a lane that has been due longest, or to transcode, whose turn it is
+    /// ([`crate::queue`]), if any is due. Where it answers without
     /// effects there was nothing to do after all, and there may be more that is due.
     ///
     /// # Errors

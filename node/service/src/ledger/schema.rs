@@ -4,20 +4,22 @@
 //! | --- | --- | --- |
 //! | `recordings` | id (16 bytes, sorts by time) | JSON of [`Entry`]; a slot is at its [`super::store::lane_key`] |
 //! | `due` | lane, due time (ms since 1970), id | nothing |
+//! | `turns` | customer, place, id | due time (ms): the lane `Process` in the order of [`super::turns`] |
+//! | `turn_of` | id | its place in `turns` |
 //! | `offsets` | id | durable bytes, time of the last one (ms): for recordings still arriving |
 //! | `by_state` | state, id | nothing |
 //! | `by_env` | environment, id | nothing |
 //! | `by_account` | account, id | nothing |
 //! | `meta` | `schema`, `latest_ms`, … | number |
 //!
-//! `due` and the indexes follow from the recordings. Other rooms keep tables of their own in the same
+//! `due`, `turns` and the indexes follow from the recordings. Other rooms keep tables of their own in the same
 //! file (settings, keys, audit log, outbox), each described where it is used.
 //!
-//! Version 1 held bare recordings and no `due`; version 2 had three lanes and no indexes. Version 3
-//! is today's.
+//! Version 1 held bare recordings and no `due`; version 2 had three lanes and no indexes; version 3 had
+//! no `turns`. Version 4 is today's.
 
-use holdfast_core::Recording;
 pub(super) use holdfast_core::entry::{Entry, Slot};
+use holdfast_core::{Lane, Recording};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 use serde::Deserialize;
 
@@ -25,11 +27,13 @@ use super::LedgerError;
 use super::place::Place;
 
 /// Today's schema version.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 
 pub(super) type Id = [u8; 16];
 pub(super) const RECORDINGS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("recordings");
 pub(super) const DUE: TableDefinition<'_, (u8, i64, Id), ()> = TableDefinition::new("due");
+pub(super) const TURNS: TableDefinition<'_, (&str, i64, Id), i64> = TableDefinition::new("turns");
+pub(super) const TURN_OF: TableDefinition<'_, Id, i64> = TableDefinition::new("turn_of");
 pub(super) const OFFSETS: TableDefinition<'_, Id, (u64, i64)> = TableDefinition::new("offsets");
 pub(super) const BY_STATE: TableDefinition<'_, (&str, Id), ()> = TableDefinition::new("by_state");
 pub(super) const BY_ENV: TableDefinition<'_, (&str, Id), ()> = TableDefinition::new("by_env");
@@ -92,6 +96,7 @@ fn migrate(database: &Database, from: Option<u64>) -> Result<(), String> {
     match from {
         Some(1) => from_1(&write)?,
         Some(2) => from_2(&write)?,
+        Some(3) => from_3(&write)?,
         _ => {}
     }
     make_tables(&write).map_err(|e| e.to_string())?;
@@ -101,6 +106,8 @@ fn migrate(database: &Database, from: Option<u64>) -> Result<(), String> {
 fn make_tables(write: &WriteTransaction) -> Result<(), redb::Error> {
     write.open_table(RECORDINGS)?;
     write.open_table(DUE)?;
+    write.open_table(TURNS)?;
+    write.open_table(TURN_OF)?;
     write.open_table(OFFSETS)?;
     write.open_table(BY_STATE)?;
     write.open_table(BY_ENV)?;
@@ -122,6 +129,16 @@ fn from_2(write: &WriteTransaction) -> Result<(), String> {
     for old in rows::<Entry2>(write)? {
         let claimed = old.slots.map(|slot| slot.claimed);
         super::store::put_interrupted(write, old.recording, claimed).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// Whose turn it is, is new.
+fn from_3(write: &WriteTransaction) -> Result<(), String> {
+    let process = usize::from(super::store::lane_key(Lane::Process));
+    for entry in rows::<Entry>(write)? {
+        super::turns::set(write, &entry.recording, entry.slots[process])
+            .map_err(|e| e.to_string())?;
     }
     Ok(())
 }

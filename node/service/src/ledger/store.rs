@@ -13,7 +13,8 @@ use redb::{
 use super::schema::{
     BY_ACCOUNT, BY_ENV, BY_STATE, DUE, Entry, Id, LATEST_KEY, META, OFFSETS, RECORDINGS, Slot,
 };
-use super::{Change, Filter, LedgerError, Observer, Stepped};
+use super::{Change, Filter, LedgerError, Observer, Stepped, turns};
+use crate::queue::fair::Rounds;
 
 /// Entries looked at for one page of a list, however many fit the filter.
 const SCANNED_MAX: usize = 20_000;
@@ -174,7 +175,7 @@ pub(super) fn set_slot(
         due.insert((lane_key(lane), at_ms, id), ())?;
     }
     *slot = new;
-    Ok(())
+    if lane == Lane::Process { turns::set(write, &entry.recording, new) } else { Ok(()) }
 }
 
 fn save(write: &WriteTransaction, entry: &Entry) -> Result<(), LedgerError> {
@@ -200,16 +201,20 @@ pub(super) fn note_instant(write: &WriteTransaction, now: Timestamp) -> Result<(
     Ok(())
 }
 
-/// Claims the work in a lane that has been due longest. Without effects, there was nothing to do for
+/// Claims the work in a lane whose turn it is: to transcode, by `rounds`; else what has been due longest.
+/// Without effects, there was nothing to do for
 /// it after all, and nothing is claimed.
 pub(super) fn claim(
     write: &WriteTransaction,
     lane: Lane,
     now: Timestamp,
     lease_until: Timestamp,
+    rounds: &mut Rounds,
     observers: &[Arc<dyn Observer>],
 ) -> Result<Option<(State, Stepped)>, LedgerError> {
-    let Some(id) = first_due(write, lane, now)? else { return Ok(None) };
+    let turn = if lane == Lane::Process { turns::next(write, rounds, now)? } else { None };
+    let id = turn.map_or_else(|| first_due(write, lane, now), |id| Ok(Some(id)))?;
+    let Some(id) = id else { return Ok(None) };
     let no_such = LedgerError::NoSuchRecording(RecordingId::from_bytes(id));
     let mut entry = entry(write, id)?.ok_or(no_such)?;
     let mut events = vec![Event::Due(lane)];
@@ -227,6 +232,9 @@ pub(super) fn claim(
         let slot = Slot { at_ms: Some(lease_until.as_millisecond()), claimed: true };
         set_slot(write, &mut entry, lane, slot)?;
         put(write, Some(before.state), entry, None)?;
+        if lane == Lane::Process {
+            turns::serve(rounds, &recording);
+        }
     }
     Ok(Some((before.state, (recording, effects))))
 }

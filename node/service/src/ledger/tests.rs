@@ -1,3 +1,5 @@
+mod turns;
+
 use super::*;
 use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::job::Outputs;

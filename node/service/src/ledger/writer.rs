@@ -233,7 +233,9 @@ fn perform(shared: &Shared, write: &WriteTransaction, op: Op, batch: &mut Batch)
         Op::Claim { lane, now, lease_until, reply } => {
             let lease = lease_until.duration_since(now);
             let now = shared.corrected(now);
-            let result = store::claim(write, lane, now, now + lease, &shared.observers);
+            let mut rounds = shared.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+            let observers = &shared.observers;
+            let result = store::claim(write, lane, now, now + lease, &mut rounds, observers);
             if let Ok(Some((before, (recording, _)))) = &result {
                 batch.moved(Some(*before), Some(recording.state));
             }

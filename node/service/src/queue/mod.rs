@@ -3,7 +3,10 @@
 //! Invariants: work is due at a time; a worker claims it under a lease and extends the lease while
 //! it works; if the worker dies, the lease ends and the work is due again. On one node the queue is
 //! the ledger's; whatever else keeps these promises can take its place.
+//!
+//! What is to be transcoded has an order of its own: [`fair`].
 
+pub(crate) mod fair;
 mod worker;
 
 use std::future::Future;
@@ -24,7 +27,7 @@ pub const LEASE: Duration = Duration::from_secs(60);
 
 /// A queue of work.
 pub trait Queue: Clone + Send + Sync + 'static {
-    /// Claims what has been due longest in a lane, if anything is.
+    /// Claims what has been due longest in a lane, or to transcode, whose turn it is; if anything is due.
     ///
     /// # Errors
     /// [`LedgerError`] when nothing was claimed.
