@@ -19,7 +19,7 @@ packages_build=(
     ca-certificates gcc g++ make cmake pkg-config
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev
     gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad
-    gstreamer1.0-plugins-ugly gstreamer1.0-libav
+    gstreamer1.0-plugins-ugly gstreamer1.0-libav gstreamer1.0-vaapi
     openssl
 )
 # What holdfast-volume needs to be built beside that; trying Holdfast out does not.

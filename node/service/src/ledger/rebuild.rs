@@ -178,7 +178,7 @@ fn enter(
         Some(Some(known)) => known::carry_over(known, &write, here)?,
         // What is not known of volumes costs some looking; the recordings are what matters.
         Some(None) => {
-            tracing::warn!("the old ledger is damaged: volumes that were used are forgotten")
+            tracing::warn!("the old ledger is damaged: volumes that were used are forgotten");
         }
         None => {}
     }
