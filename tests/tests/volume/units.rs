@@ -154,7 +154,7 @@ fn udev_starts_a_volume_by_the_type_and_label_of_its_partition() -> Result<()> {
 #[test]
 fn udev_understands_the_rules_for_what_encodes() -> Result<()> {
     const RULES: &str = "91-holdfast-transcode.rules";
-    let mut guest = Guest::new()?;
+    let guest = Guest::new()?;
     fs::copy(repo().join("udev").join(RULES), guest.path().join(RULES))?;
     let ran: Ran = guest.run(&format!(
         "mkdir -p /run/udev/rules.d; cp $W/{RULES} /run/udev/rules.d
