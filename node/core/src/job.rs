@@ -6,9 +6,11 @@
 //! 1. service → child: one [`Job`], with two descriptors attached (`SCM_RIGHTS`): the raw recording,
 //!    opened read-only, and the output folder; and a third where there is a watermark: its PNG, opened
 //!    read-only. The child is given no path.
-//! 2. child → service: any number of [`Report::Progress`], at least one every
-//!    [`PROGRESS_INTERVAL_MS_MAX`] while the job gets on, then exactly one [`Report::Done`] or
-//!    [`Report::Failed`], then end of stream.
+//! 2. child → service: one [`Report::Started`] when the child has confined itself, before it looks
+//!    at the recording; any number of [`Report::Progress`], at least one every
+//!    [`PROGRESS_INTERVAL_MS_MAX`] while the job gets on; then exactly one [`Report::Done`] or
+//!    [`Report::Failed`], then end of stream. A child that cannot confine itself as the job asks
+//!    says [`Report::Failed`] alone.
 //!
 //! The child may be killed at any moment; whatever it left in the output folder is then worthless
 //! and the service empties the folder before the next attempt. A child whose socket closes ends.
@@ -64,13 +66,16 @@ pub struct Outputs {
     pub filmstrip: bool,
 }
 
-/// Limits of one job.
+/// Limits of one job. A job may take [`Limits::wall_ms`], which depends on the recording.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// Longest a job may take, in milliseconds of wall time.
+    /// Longest any job may take, in milliseconds of wall time.
     pub wall_ms_max: u64,
-    /// Longest a job may go without moving its position or its output, in milliseconds.
+    /// How many times its own length a recording may take, once that is known.
+    pub wall_factor: u32,
+    /// Longest a job may go without getting on in the recording, in the file or in its output, in
+    /// milliseconds. Reading the same part again and again is not getting on.
     pub stall_ms_max: u64,
     /// Largest single output file, in bytes.
     pub output_bytes_max: u64,
@@ -78,16 +83,44 @@ pub struct Limits {
     pub frame_pixels_max: u64,
     /// Largest resident memory of the child, in bytes.
     pub memory_bytes_max: u64,
+    /// Whether the child may go on where a kernel lacks what its jail is made of.
+    pub jail: Jail,
+}
+
+/// What a child does where it cannot be confined fully.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Jail {
+    /// It fails.
+    Required,
+    /// It says so and goes on.
+    #[default]
+    BestEffort,
+}
+
+impl Limits {
+    /// Longest that a recording may take, in milliseconds of wall time: ten minutes or
+    /// `wall_factor` times its length, whichever is more, a second for each 10 MiB of it, and never
+    /// more than `wall_ms_max`. `length_ms` is 0 while it is not known.
+    #[must_use]
+    pub fn wall_ms(&self, bytes: u64, length_ms: u64) -> u64 {
+        const LEAST_MS: u64 = 600_000;
+        const BYTES_PER_MS: u64 = (10 << 20) / 1000;
+        let by_length = length_ms.saturating_mul(self.wall_factor.into()).max(LEAST_MS);
+        by_length.saturating_add(bytes / BYTES_PER_MS).min(self.wall_ms_max)
+    }
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             wall_ms_max: 6 * 3600 * 1000,
+            wall_factor: 30,
             stall_ms_max: 60_000,
             output_bytes_max: 64 << 30,
             frame_pixels_max: 8192 * 4352,
             memory_bytes_max: 2 << 30,
+            jail: Jail::BestEffort,
         }
     }
 }
@@ -97,6 +130,8 @@ impl Default for Limits {
 #[serde(tag = "type", rename_all = "snake_case")]
 #[allow(clippy::large_enum_variant)] // one at a time is made, and sent
 pub enum Report {
+    /// The child is confined and begins.
+    Started(Confinement),
     /// The job gets on.
     Progress {
         /// How far into the recording, in milliseconds.
@@ -108,6 +143,18 @@ pub enum Report {
     Done(Made),
     /// Nothing usable was made.
     Failed(Failure),
+}
+
+/// What confines a child, as it found it in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Version of landlock's rules: which files it can open. 0 where the kernel has none.
+    pub landlock: u32,
+    /// Whether system calls are filtered.
+    pub seccomp: bool,
+    /// Whether its network has any interface besides loopback. With seccomp it has no way to
+    /// a socket in either case.
+    pub network: bool,
 }
 
 /// What a job made.
@@ -239,4 +286,19 @@ pub enum FailureKind {
     Hardware,
     /// Our own fault: a missing plugin, a failed encoder, a bug.
     Internal,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recording_may_take_as_long_as_its_length_and_its_size_say() {
+        let limits = Limits::default();
+        let minute = 60_000;
+        assert_eq!(limits.wall_ms(1 << 20, 0), 10 * minute + 100);
+        assert_eq!(limits.wall_ms(0, 19 * 1000), 10 * minute);
+        assert_eq!(limits.wall_ms(0, 2 * minute), 60 * minute);
+        assert_eq!(limits.wall_ms(u64::MAX, u64::MAX), limits.wall_ms_max);
+    }
 }

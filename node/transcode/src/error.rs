@@ -42,6 +42,12 @@ pub(crate) enum Error {
     Abandoned,
 }
 
+impl From<holdfast_transcode::jail::JailError> for Error {
+    fn from(e: holdfast_transcode::jail::JailError) -> Self {
+        Self::Internal(e.to_string())
+    }
+}
+
 impl Error {
     /// For `map_err`: a disk error, or a limit where the system refused the file's size.
     pub(crate) fn disk(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {

@@ -3,9 +3,11 @@
 //! The service starts one such process for each job and talks to it over the socket that is its
 //! standard input; the contract is `holdfast_core::job`. For a developer there is
 //! `holdfast-transcode --input FILE --output DIR [--transform FILE.json] [--watermark PNG] [--no-mp4]
-//! [--no-snapshot] [--no-filmstrip]`, which takes the same way through the code and prints the reports as lines of JSON, and
-//! `holdfast-transcode --warm`, which builds GStreamer's registry and ends. `--candidates` and
-//! `--prove NAME` say what there is to encode with and whether it works (`holdfast_core::hardware`).
+//! [--no-snapshot] [--no-filmstrip]`, which takes the same way through the code and prints the
+//! reports as lines of JSON, `holdfast-transcode --warm`, which builds GStreamer's registry and
+//! ends, and `holdfast-transcode --jail`, which says what would confine a job here. `--candidates`
+//! and `--prove NAME` say what there is to encode with and whether it works
+//! (`holdfast_core::hardware`).
 
 mod aac;
 mod clock;
@@ -16,7 +18,6 @@ mod error;
 mod filmstrip;
 mod geometry;
 mod h264;
-mod jail;
 mod limiter;
 mod loudness;
 mod mp4;
@@ -38,11 +39,14 @@ mod watermark;
 mod waveform;
 mod work;
 
+use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use gstreamer as gst;
-use holdfast_core::job::{FILMSTRIP_NAME, Job, Limits, Outputs};
+use holdfast_core::job::{FILMSTRIP_NAME, Job, Limits, Outputs, Report};
 use holdfast_core::transform::Transform;
+
+use holdfast_transcode::jail::{self, plugins::Loaded};
 
 use error::Error;
 use socket::{LineReporter, Received, SocketReporter};
@@ -51,7 +55,7 @@ use work::Files;
 
 const USAGE: &str = "usage: holdfast-transcode --input FILE --output DIR [--no-mp4] \
     [--no-snapshot] [--no-filmstrip]\n           [--transform FILE.json] [--watermark PNG]\n       \
-    holdfast-transcode --warm | --candidates | --prove NAME\n\
+    holdfast-transcode --warm | --jail | --candidates | --prove NAME\n\
     Without arguments a job is expected on the socket that is standard input.";
 
 enum Asked {
@@ -59,6 +63,7 @@ enum Asked {
     Warm,
     Candidates,
     Prove(String),
+    Jail,
     Files(Named),
 }
 
@@ -95,6 +100,7 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
             "--warm" => return Ok(Asked::Warm),
             "--candidates" => return Ok(Asked::Candidates),
             "--prove" => return args.next().map(Asked::Prove).ok_or_else(usage),
+            "--jail" => return Ok(Asked::Jail),
             "--input" => input = args.next(),
             "--output" => output = args.next(),
             "--transform" => transform = Some(args.next().ok_or_else(usage)?),
@@ -115,9 +121,12 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
 }
 
 fn run(asked: Asked) -> Result<(), Error> {
-    jail::enter()?;
+    jail::plugins::list_plugins_without_help();
+    jail::tie()?;
     match asked {
-        Asked::Warm => start_gstreamer(),
+        // From all plugins installed and outside the jail, which could not write it.
+        Asked::Warm => gst::init().map_err(Error::internal("cannot start GStreamer")),
+        Asked::Jail => try_jail(),
         Asked::Candidates => {
             start_gstreamer()?;
             print(&encoders::candidates::listing())
@@ -150,8 +159,11 @@ fn run(asked: Asked) -> Result<(), Error> {
 }
 
 fn do_job(job: &Job, files: Files, reporter: &mut dyn Reporter) -> Result<(), Error> {
-    let mut watch = Watch::new(job.limits, reporter);
-    start_gstreamer()?;
+    let mut watch = Watch::new(job.limits, reporter)?;
+    if let Err(e) = confine(job, &files.output, &mut watch) {
+        watch.report(&Report::Failed(e.failure()))?;
+        return Err(e);
+    }
     work::work(job, files, &mut watch)
 }
 
@@ -161,6 +173,35 @@ fn print(answer: &impl serde::Serialize) -> Result<(), Error> {
     Ok(())
 }
 
-fn start_gstreamer() -> Result<(), Error> {
-    gst::init().map_err(Error::internal("cannot start GStreamer"))
+/// From here on this process can do nothing but its job.
+fn confine(job: &Job, output: &impl AsFd, watch: &mut Watch<'_>) -> Result<(), Error> {
+    let confinement = jail::confine(Some(output.as_fd()), &job.limits)?;
+    if let Some(line) = jail::missing(&confinement) {
+        eprintln!("holdfast-transcode: {line}");
+    }
+    watch.report(&Report::Started(confinement))?;
+    if watch.is_remote() {
+        socket::end_with_the_service()?;
+    }
+    start_gstreamer()?;
+    Ok(())
+}
+
+/// Enters the jail as for a job, starts GStreamer in it, and says what is in force.
+fn try_jail() -> Result<(), Error> {
+    let confinement = jail::confine(None, &Limits::default())?;
+    let plugins = start_gstreamer()?;
+    let line = serde_json::json!({
+        "landlock": confinement.landlock,
+        "seccomp": confinement.seccomp,
+        "network": confinement.network,
+        "plugins": plugins.kept,
+        "plugins_taken_out": plugins.taken_out,
+    });
+    println!("{line}");
+    Ok(())
+}
+
+fn start_gstreamer() -> Result<Loaded, Error> {
+    jail::plugins::start_gstreamer().map_err(Error::internal("cannot start GStreamer"))
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::time::Duration;
 
 use holdfast_core::job::{Job, PACKET_BYTES_MAX, Report};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,9 +20,20 @@ pub(crate) struct Received {
     pub(crate) files: Files,
 }
 
+/// Longest wait for the job, which comes with the connection.
+const JOB_WAIT_MS: u16 = 60_000;
+/// How long the main thread may take to end after the service has gone.
+const END_WAIT: Duration = Duration::from_secs(10);
+
 /// Waits for the job on standard input.
 pub(crate) fn receive() -> Result<Received, Error> {
     let stdin = io::stdin();
+    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::from(JOB_WAIT_MS)) {
+        Ok(0) => return Err(Error::Internal("no job came".into())),
+        Ok(_) => {}
+        Err(e) => return Err(Error::internal("cannot wait for the job")(e)),
+    }
     let mut bytes = vec![0u8; PACKET_BYTES_MAX];
     let mut space = nix::cmsg_space!([std::os::fd::RawFd; 4]);
     let mut parts = [io::IoSliceMut::new(&mut bytes)];
@@ -58,6 +70,23 @@ pub(crate) fn receive() -> Result<Received, Error> {
     Ok(Received { job, files: Files { input, output, watermark } })
 }
 
+/// Ends this process when the service has gone, even where the main thread hangs in a pipeline
+/// that does not stop. Where systemd started it, nobody else would before its unit's time is up.
+pub(crate) fn end_with_the_service() -> Result<(), Error> {
+    let wait = || {
+        let stdin = io::stdin();
+        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+        // The other end says nothing after the job; only its going ends this.
+        while poll(&mut fds, PollTimeout::NONE).is_err() {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        std::thread::sleep(END_WAIT);
+        std::process::abort();
+    };
+    let thread = std::thread::Builder::new().name("end".into()).spawn(wait);
+    thread.map(drop).map_err(Error::internal("cannot start a thread"))
+}
+
 /// Reports to the service.
 pub(crate) struct SocketReporter;
 
@@ -80,6 +109,10 @@ impl Reporter for SocketReporter {
             Err(_) => true,
         }
     }
+
+    fn is_remote(&self) -> bool {
+        true
+    }
 }
 
 /// Reports as lines of JSON on standard output, for a developer.
@@ -95,5 +128,9 @@ impl Reporter for LineReporter {
 
     fn is_open(&self) -> bool {
         true
+    }
+
+    fn is_remote(&self) -> bool {
+        false
     }
 }

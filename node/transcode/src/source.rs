@@ -28,8 +28,8 @@ pub(crate) struct Input {
     pub(crate) start: AtomicU64,
     /// Where its last element was meant to end, if its end is missing.
     pub(crate) meant_end: AtomicU64,
-    /// Bytes read so far, by anyone; a sign of life.
-    pub(crate) bytes_read: AtomicU64,
+    /// Where the furthest byte read so far lies; a sign of getting on.
+    pub(crate) furthest: AtomicU64,
 }
 
 impl Input {
@@ -41,7 +41,7 @@ impl Input {
             bytes,
             start: AtomicU64::new(0),
             meant_end: AtomicU64::new(0),
-            bytes_read: AtomicU64::new(0),
+            furthest: AtomicU64::new(0),
         }))
     }
 
@@ -182,7 +182,7 @@ mod element {
                 bytes[len..].fill(0);
                 len = bytes.len();
             }
-            input.bytes_read.fetch_add(len as u64, Ordering::Relaxed);
+            input.furthest.fetch_max(offset + len as u64, Ordering::Relaxed);
             drop(map);
             buffer.set_size(len);
             if missing {

@@ -1,8 +1,12 @@
 //! Keeps a pipeline honest while it runs: stall, wall time, memory, the service's socket.
 //!
-//! A pipeline that stands still says nothing; only this loop notices. When it gives up, the
+//! A pipeline that stands still says nothing; only this loop notices. Getting on is measured by
+//! what cannot grow for ever: the position in the recording, the furthest byte of it that was read,
+//! the bytes written, which have a limit. Buffers that go round and round move none of them. When it gives up, the
 //! pipeline is left as it is (stopping a wedged element can hang too) and the process ends soon.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +20,8 @@ use crate::error::{Error, at};
 use crate::source::Input;
 
 const TICK: Duration = Duration::from_millis(200);
+/// In which the kernel counts memory on every processor that this program is built for.
+const PAGE_BYTES: u64 = 4096;
 const PROGRESS_EVERY: Duration = Duration::from_millis(1000);
 
 /// Signs of life that streaming threads leave.
@@ -23,8 +29,6 @@ const PROGRESS_EVERY: Duration = Duration::from_millis(1000);
 pub(crate) struct Activity {
     /// Furthest position reached in the recording, in nanoseconds.
     pub(crate) position_ns: AtomicI64,
-    /// Buffers seen anywhere.
-    pub(crate) buffers: AtomicU64,
     /// Bytes written to any output.
     pub(crate) bytes_written: AtomicU64,
     fault: std::sync::Mutex<Option<Error>>,
@@ -33,7 +37,6 @@ pub(crate) struct Activity {
 impl Activity {
     /// A buffer passed, at this position where it has one.
     pub(crate) fn saw(&self, position_ns: Option<i64>) {
-        self.buffers.fetch_add(1, Ordering::Relaxed);
         if let Some(ns) = position_ns {
             self.position_ns.fetch_max(ns, Ordering::Relaxed);
         }
@@ -57,6 +60,8 @@ pub(crate) trait Reporter {
     fn send(&mut self, report: &Report) -> Result<(), Error>;
     /// Whether somebody still listens.
     fn is_open(&self) -> bool;
+    /// Whether that is another process.
+    fn is_remote(&self) -> bool;
 }
 
 /// The watch over one job.
@@ -65,6 +70,8 @@ pub(crate) struct Watch<'a> {
     pub(crate) limits: Limits,
     started: Stopwatch,
     reported: Stopwatch,
+    wall_ms: u64,
+    memory: File,
     reporter: &'a mut dyn Reporter,
 }
 
@@ -83,9 +90,22 @@ pub(crate) enum Ended {
 }
 
 impl<'a> Watch<'a> {
-    /// Starts watching.
-    pub(crate) fn new(limits: Limits, reporter: &'a mut dyn Reporter) -> Self {
-        Self { limits, started: Stopwatch::start(), reported: Stopwatch::start(), reporter }
+    /// Starts watching. To be called before files are out of reach.
+    pub(crate) fn new(limits: Limits, reporter: &'a mut dyn Reporter) -> Result<Self, Error> {
+        let memory = File::open("/proc/self/statm")
+            .map_err(Error::internal("cannot watch this process's memory"))?;
+        let (started, reported) = (Stopwatch::start(), Stopwatch::start());
+        Ok(Self { limits, started, reported, wall_ms: limits.wall_ms_max, memory, reporter })
+    }
+
+    /// From now on the job may take as long as a recording of this size and length may.
+    pub(crate) fn expect(&mut self, bytes: u64, length_ns: i64) {
+        self.wall_ms = self.limits.wall_ms(bytes, ms(length_ns));
+    }
+
+    /// Whether another process listens.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.reporter.is_remote()
     }
 
     /// The last word on this job.
@@ -98,14 +118,14 @@ impl<'a> Watch<'a> {
         if !self.reporter.is_open() {
             return Err(Error::Abandoned);
         }
-        if self.started.elapsed().as_millis() > u128::from(self.limits.wall_ms_max) {
+        if self.started.elapsed().as_millis() > u128::from(self.wall_ms) {
             return Err(Error::Limit(format!(
                 "it took longer than the {} s allowed; it had come to {}",
-                self.limits.wall_ms_max / 1000,
+                self.wall_ms / 1000,
                 at(position_ns)
             )));
         }
-        if let Some(resident) = resident_bytes()
+        if let Some(resident) = resident_bytes(&self.memory)
             && resident > self.limits.memory_bytes_max
         {
             return Err(Error::Limit(format!(
@@ -134,7 +154,9 @@ impl<'a> Watch<'a> {
         mut on_error: impl FnMut(&Ended, &gst::Message) -> bool,
     ) -> Result<Ended, Error> {
         let bus = pipeline.bus().ok_or_else(|| Error::Internal("a pipeline without bus".into()))?;
-        let mut seen = [0u64; 4];
+        // Everything before has been read once already, by the probe.
+        input.furthest.store(0, Ordering::Relaxed);
+        let mut seen = [0u64; 3];
         let mut still = Stopwatch::start();
         let mut ended = None;
         if pipeline.set_state(gst::State::Playing).is_err() {
@@ -165,9 +187,8 @@ impl<'a> Watch<'a> {
             self.tick(position, duration_ns)?;
             let now = [
                 position.unsigned_abs(),
-                activity.buffers.load(Ordering::Relaxed),
                 activity.bytes_written.load(Ordering::Relaxed),
-                input.bytes_read.load(Ordering::Relaxed),
+                input.furthest.load(Ordering::Relaxed),
             ];
             if now != seen {
                 seen = now;
@@ -201,7 +222,9 @@ fn clock_time(d: Duration) -> gst::ClockTime {
     gst::ClockTime::from_mseconds(d.as_millis() as u64)
 }
 
-fn resident_bytes() -> Option<u64> {
-    let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
-    statm.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * 4096)
+fn resident_bytes(statm: &File) -> Option<u64> {
+    let mut text = [0; 128];
+    let n = statm.read_at(&mut text, 0).ok()?;
+    let text = std::str::from_utf8(&text[..n]).ok()?;
+    text.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE_BYTES)
 }

@@ -21,7 +21,7 @@ use crate::source::Input;
 use crate::verify::{Verified, verify};
 use crate::watch::{Watch, ms};
 use crate::watermark::Picture;
-use crate::{jail, pipeline, plan, watermark};
+use crate::{pipeline, plan, watermark};
 
 const REMARKS_MAX: usize = 16;
 
@@ -48,11 +48,12 @@ pub(crate) fn work(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<(),
 }
 
 fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
-    jail::limit_files(job.limits.output_bytes_max)?;
     job.transform.check().map_err(|e| Error::Internal(format!("the job's transform: {e}")))?;
     let watermark = watermark(job, files.watermark)?;
     let input = Input::new(File::from(files.input))?;
+    watch.expect(input.bytes, 0);
     let scan = probe(&input, watch)?;
+    watch.expect(input.bytes, scan.duration_ns());
     let measured = measured(job, &input, &scan, watch)?;
     let plan = plan(&scan, job.outputs, &job.transform, measured)?;
     let wish = Wish { hardware: job.hardware.clone(), quality: job.transform.video.quality };

@@ -83,7 +83,7 @@ fn corrupted_bytes_end_in_an_answer() {
                 assert!(span(&out.path().join("main.mp4"), "v").unwrap().packets > 0, "{name}");
             }
             Report::Failed(f) => assert_ne!(f.kind, FailureKind::Internal, "{name}: {}", f.message),
-            Report::Progress { .. } => panic!("{name}: no last word"),
+            Report::Started(_) | Report::Progress { .. } => panic!("{name}: no last word"),
         }
     }
 }

@@ -176,6 +176,7 @@ impl Config {
             return Err("node.listen: name at least one address, such as \"[::]:8443\"".into());
         }
         self.vault.check(self.node.profile)?;
+        self.transcode.check()?;
         let connections = self.node.connections_per_address_max as u64;
         check_range("node.connections_per_address_max", connections, 8, 1_000_000)?;
         check_range("node.idle_ms_max", self.node.idle_ms_max, 1_000, 3_600_000)?;

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
+use holdfast_core::job::Jail;
 use serde::Deserialize;
 
-use super::Timetable;
+use super::{Profile, Timetable, check_range};
 
 /// `[ingest]`
 #[derive(Debug, Clone, Deserialize)]
@@ -52,10 +53,18 @@ impl Default for Ingest {
 pub struct Transcode {
     /// The transcoding program; beside the node's own where none is given.
     pub program: Option<PathBuf>,
+    /// Where a unit of its own answers with one transcoding program for each connection, such as
+    /// `/run/holdfast-transcode.socket`. The node starts the program itself where none is given.
+    pub socket: Option<PathBuf>,
+    /// Whether recordings are read where the kernel lacks what confines the program; as the
+    /// profile says where none is given.
+    pub jail: Option<Jail>,
     /// Jobs at once; half the cores, at least one, where none is given.
     pub jobs_max: Option<usize>,
-    /// Longest a job may take, in milliseconds.
+    /// Longest any job may take, in milliseconds.
     pub wall_ms_max: u64,
+    /// How many times its own length a recording may take; at least ten minutes.
+    pub wall_factor: u32,
     /// Longest a job may stand still, in milliseconds.
     pub stall_ms_max: u64,
     /// Largest memory of a job, in bytes.
@@ -66,11 +75,37 @@ impl Default for Transcode {
     fn default() -> Self {
         Self {
             program: None,
+            socket: None,
+            jail: None,
             jobs_max: None,
             wall_ms_max: 6 * 3600 * 1000,
+            wall_factor: 30,
             stall_ms_max: 60_000,
             memory_bytes_max: 2 << 30,
         }
+    }
+}
+
+impl Transcode {
+    /// What a job is told: `required` on an appliance, `best_effort` in development, unless the
+    /// configuration says otherwise.
+    #[must_use]
+    pub fn jail(&self, profile: Profile) -> Jail {
+        self.jail.unwrap_or(match profile {
+            Profile::Appliance => Jail::Required,
+            Profile::Development => Jail::BestEffort,
+        })
+    }
+
+    pub(super) fn check(&self) -> Result<(), String> {
+        if let Some(socket) = self.socket.as_ref().filter(|path| !path.is_absolute()) {
+            return Err(format!("transcode.socket = {socket:?}: give the whole path"));
+        }
+        if self.socket.is_some() && self.program.is_some() {
+            let why = "the program that answers at the socket is named in its unit";
+            return Err(format!("transcode: give socket or program, not both: {why}"));
+        }
+        check_range("transcode.wall_factor", self.wall_factor.into(), 1, 10_000)
     }
 }
 

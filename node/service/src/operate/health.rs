@@ -139,7 +139,11 @@ fn look(node: &Node) -> Vec<Missing> {
         Ok(Ok(_)) => {}
     }
     let program = transcode::program(&node.config.transcode);
-    if let Err(error) = look_for_program(&program) {
+    if let Some(socket) = &node.config.transcode.socket {
+        if let Err(error) = access(socket, AccessFlags::W_OK) {
+            lacks(Need::Transcoder, format!("cannot connect to {}: {error}", socket.display()));
+        }
+    } else if let Err(error) = look_for_program(&program) {
         lacks(Need::Transcoder, format!("cannot run {}: {error}", program.display()));
     }
     found

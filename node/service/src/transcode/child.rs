@@ -1,4 +1,8 @@
-//! One transcoding child: started with its job, listened to, killed when dropped.
+//! One transcoding child: started with its job, listened to, ended when dropped.
+//!
+//! In development the node starts it and kills it. On an appliance systemd starts one for each
+//! connection, in a unit of its own ([`Start::Connect`]): the node can only close the connection,
+//! which the child answers by ending, and the unit ends what does not.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -7,9 +11,12 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use holdfast_core::job::{Job, PACKET_BYTES_MAX, PROGRESS_INTERVAL_MS_MAX, Report};
+use holdfast_core::job::{
+    Confinement, Jail, Job, PACKET_BYTES_MAX, PROGRESS_INTERVAL_MS_MAX, Report,
+};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg,
+    socket, socketpair,
 };
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixDatagram;
@@ -27,59 +34,119 @@ const WARM_MAX: Duration = Duration::from_secs(120);
 /// How long a child that closed its socket may take to be gone.
 const EXIT_WAIT: Duration = Duration::from_secs(5);
 
+/// Where a child comes from.
+pub(super) enum Start<'a> {
+    /// The node runs the program itself.
+    Spawn(Spawn<'a>),
+    /// Whoever listens at this socket runs it.
+    Connect(&'a Path),
+}
+
 /// How to start a child.
 pub(super) struct Spawn<'a> {
     pub(super) program: &'a Path,
     pub(super) state_path: &'a Path,
 }
 
+/// The raw file, the output folder and the watermark that a child is given.
+type Handed<'a> = (&'a File, &'a Path, Option<&'a File>);
+
 /// A running child.
 pub(super) struct Child {
-    process: Process,
+    process: Option<Process>,
     /// A sequenced-packet socket; receiving from it is the same as from a datagram socket.
     socket: UnixDatagram,
     deadline: Instant,
     wall: Duration,
 }
 
-impl Spawn<'_> {
+impl Start<'_> {
     /// Starts a child and hands it its job, the raw file, its output folder and its watermark.
     pub(super) fn start(
         &self,
         job: &Job,
-        (raw, work, watermark): (&File, &Path, Option<&File>),
+        handed: Handed<'_>,
     ) -> Result<Child, TranscodeError> {
-        let failed = |source| TranscodeError::Start { program: self.program.into(), source };
+        match self {
+            Self::Spawn(spawn) => {
+                let failed =
+                    |source| TranscodeError::Start { program: spawn.program.into(), source };
+                let (ours, process) = spawn.run().map_err(failed)?;
+                hand_over(ours, Some(process), job, handed).map_err(failed)
+            }
+            Self::Connect(path) => {
+                let failed = |source| TranscodeError::Connect { socket: (*path).into(), source };
+                let ours = connected(path).map_err(failed)?;
+                lend(handed.1, path).map_err(failed)?;
+                hand_over(ours, None, job, handed).map_err(failed)
+            }
+        }
+    }
+
+    /// Makes ready what every child needs, and says what confines one here.
+    pub(super) async fn warm(&self, jail: Jail) -> Result<(), TranscodeError> {
+        match self {
+            Self::Spawn(spawn) => spawn.warm(jail).await,
+            // Its unit does that before the first connection.
+            Self::Connect(_) => Ok(()),
+        }
+    }
+}
+
+fn connected(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let ours = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    connect(ours.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(ours)
+}
+
+/// The child is another user there. What lets it make files in the folder is the socket's group,
+/// of which both are members; and by which the node reads the files.
+fn lend(work: &Path, socket: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+    chown(work, None, Some(std::fs::metadata(socket)?.gid()))?;
+    std::fs::set_permissions(work, std::fs::Permissions::from_mode(0o2770))
+}
+
+fn hand_over(
+    ours: OwnedFd,
+    process: Option<Process>,
+    job: &Job,
+    (raw, work, watermark): Handed<'_>,
+) -> io::Result<Child> {
+    let folder = File::open(work)?;
+    let packet = serde_json::to_vec(job)?;
+    let descriptors = [Some(raw), Some(&folder), watermark];
+    let descriptors: Vec<_> = descriptors.into_iter().flatten().map(File::as_raw_fd).collect();
+    sendmsg::<()>(
+        ours.as_raw_fd(),
+        &[IoSlice::new(&packet)],
+        &[ControlMessage::ScmRights(&descriptors)],
+        MsgFlags::MSG_NOSIGNAL,
+        None,
+    )?;
+    let wall = Duration::from_millis(job.limits.wall_ms_max);
+    let socket = UnixDatagram::from_std(ours.into())?;
+    Ok(Child { process, socket, deadline: Instant::now() + wall, wall })
+}
+
+impl Spawn<'_> {
+    /// Starts the program with one end of a socket as its standard input.
+    fn run(&self) -> io::Result<(OwnedFd, Process)> {
         let (ours, theirs) = socketpair(
             AddressFamily::Unix,
             SockType::SeqPacket,
             None,
             SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        )
-        .map_err(|error| failed(error.into()))?;
+        )?;
         // The child's end blocks: it reads one job, then only writes.
         let flags = nix::fcntl::OFlag::empty();
-        nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(flags))
-            .map_err(|error| failed(error.into()))?;
-        let folder = File::open(work).map_err(failed)?;
-        let mut process = self.command(theirs).spawn().map_err(failed)?;
+        nix::fcntl::fcntl(&theirs, nix::fcntl::FcntlArg::F_SETFL(flags))?;
+        let mut process = self.command(theirs).spawn()?;
         if let Some(stderr) = process.stderr.take() {
             tokio::spawn(log(stderr, process.id()));
         }
-        let packet = serde_json::to_vec(job).map_err(|error| failed(error.into()))?;
-        let descriptors = [Some(raw), Some(&folder), watermark];
-        let descriptors: Vec<_> = descriptors.into_iter().flatten().map(File::as_raw_fd).collect();
-        sendmsg::<()>(
-            ours.as_raw_fd(),
-            &[IoSlice::new(&packet)],
-            &[ControlMessage::ScmRights(&descriptors)],
-            MsgFlags::MSG_NOSIGNAL,
-            None,
-        )
-        .map_err(|error| failed(error.into()))?;
-        let wall = Duration::from_millis(job.limits.wall_ms_max);
-        let socket = UnixDatagram::from_std(ours.into()).map_err(failed)?;
-        Ok(Child { process, socket, deadline: Instant::now() + wall, wall })
+        Ok((ours, process))
     }
 
     fn command(&self, socket: OwnedFd) -> Command {
@@ -88,18 +155,43 @@ impl Spawn<'_> {
         command
     }
 
-    /// Makes the list of GStreamer's plugins that the children read. A child without it makes its
-    /// own, which takes it longer.
-    pub(super) async fn warm(&self) -> Result<(), TranscodeError> {
+    /// Makes the list of GStreamer's plugins that the children read (a child without it makes its
+    /// own, which takes it longer), and has the jail tried.
+    async fn warm(&self, jail: Jail) -> Result<(), TranscodeError> {
+        self.once("--warm").await?;
+        let said = self.once("--jail").await?;
+        let Ok(Confinement { landlock, seccomp, network }) = serde_json::from_slice(&said) else {
+            let how = format!("it said nonsense: {}", String::from_utf8_lossy(&said));
+            return Err(TranscodeError::Crashed { how });
+        };
+        if landlock > 0 && seccomp {
+            tracing::info!(landlock, seccomp, network, "transcoding is confined");
+        } else if jail == Jail::BestEffort {
+            tracing::warn!(
+                landlock,
+                seccomp,
+                network,
+                "this kernel cannot confine transcoding fully; recordings are read nevertheless, as \
+                 transcode.jail says"
+            );
+        } else {
+            return Err(TranscodeError::Unconfined);
+        }
+        Ok(())
+    }
+
+    /// Runs the program for something other than a job; gives what it says.
+    async fn once(&self, what: &str) -> Result<Vec<u8>, TranscodeError> {
         let failed = |source| TranscodeError::Start { program: self.program.into(), source };
         let mut command = self.bare();
-        command.arg("--warm").stdin(Stdio::null()).stderr(Stdio::null());
-        let status = tokio::time::timeout(WARM_MAX, command.status()).await;
-        let status = status.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
-        if status.success() {
-            Ok(())
+        command.env("GST_REGISTRY_UPDATE", if what == "--warm" { "yes" } else { "no" });
+        command.arg(what).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let output = tokio::time::timeout(WARM_MAX, command.output()).await;
+        let output = output.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
+        if output.status.success() {
+            Ok(output.stdout)
         } else {
-            Err(TranscodeError::Crashed { how: status.to_string() })
+            Err(TranscodeError::Crashed { how: output.status.to_string() })
         }
     }
 
@@ -150,7 +242,10 @@ impl Child {
     }
 
     async fn exit(&mut self) -> String {
-        match tokio::time::timeout(EXIT_WAIT, self.process.wait()).await {
+        let Some(process) = &mut self.process else {
+            return "it closed its connection; the journal of holdfast-transcode@… says why".into();
+        };
+        match tokio::time::timeout(EXIT_WAIT, process.wait()).await {
             Ok(Ok(status)) => status.to_string(),
             Ok(Err(error)) => error.to_string(),
             Err(_) => "it closed its socket and went on".into(),

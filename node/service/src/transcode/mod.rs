@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_core::attempts::{Failure, Fault};
-use holdfast_core::job::{FailureKind, Job, Limits, Made, Report};
+use holdfast_core::job::{FailureKind, Jail, Job, Limits, Made, Report};
 use holdfast_core::recording::{Event, FileKind, Recording, State};
 use holdfast_core::transform::Transform;
 use holdfast_core::{Effect, Lane, RecordingId, names};
@@ -43,6 +43,8 @@ pub struct Transcoder {
 enum Decoder {
     /// This program, as a child.
     Program(PathBuf),
+    /// What a unit of its own starts for each connection to this socket.
+    Socket(PathBuf),
     /// The simulation.
     #[cfg(test)]
     Simulated(simulated::Decoder),
@@ -79,6 +81,23 @@ pub enum TranscodeError {
         /// Why.
         source: std::io::Error,
     },
+    /// Nobody answers where children are to be had.
+    #[error(
+        "cannot have a transcoder at {socket}: {source}; see systemctl status \
+         holdfast-transcode.socket"
+    )]
+    Connect {
+        /// The socket.
+        socket: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The kernel has no means to confine it, and the configuration asks for that.
+    #[error(
+        "this kernel has no landlock or no seccomp to confine the transcoder with: use one that \
+         has, or set transcode.jail to \"best_effort\""
+    )]
+    Unconfined,
     /// The child broke off.
     #[error("the transcoder ended without a result ({how})")]
     Crashed {
@@ -137,8 +156,12 @@ impl Transcoder {
     /// A worker for a node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        let program = program(&node.config.transcode);
-        Self { node, decoder: Decoder::Program(program) }
+        let settings = &node.config.transcode;
+        let decoder = match &settings.socket {
+            Some(socket) => Decoder::Socket(socket.clone()),
+            None => Decoder::Program(program(settings)),
+        };
+        Self { node, decoder }
     }
 
     /// A worker whose jobs the simulation runs.
@@ -155,33 +178,46 @@ impl Transcoder {
         watermark: Option<&File>,
     ) -> Result<Running, TranscodeError> {
         match (&self.decoder, raw) {
-            (Decoder::Program(program), VaultFile::Machine(raw)) => {
-                self.spawn(program).start(job, (raw, work, watermark)).map(Running::Child)
-            }
             #[cfg(test)]
             (Decoder::Simulated(decoder), raw) => {
                 Ok(Running::Simulated(decoder.start(job, raw, work)))
             }
+            (real, VaultFile::Machine(raw)) => {
+                self.real(real).start(job, (raw, work, watermark)).map(Running::Child)
+            }
             #[cfg(test)]
-            (Decoder::Program(_), VaultFile::Simulated(_)) => {
+            (_, VaultFile::Simulated(_)) => {
                 panic!("a real decoder cannot read what only the simulation has")
             }
         }
     }
 
-    fn spawn<'a>(&'a self, program: &'a Path) -> child::Spawn<'a> {
-        child::Spawn { program, state_path: &self.node.config.node.state_path }
+    fn real<'a>(&'a self, decoder: &'a Decoder) -> child::Start<'a> {
+        match decoder {
+            Decoder::Program(program) => {
+                let state_path = &self.node.config.node.state_path;
+                child::Start::Spawn(child::Spawn { program, state_path })
+            }
+            Decoder::Socket(socket) => child::Start::Connect(socket),
+            #[cfg(test)]
+            Decoder::Simulated(_) => panic!("the simulation starts no program"),
+        }
+    }
+
+    fn jail(&self) -> Jail {
+        self.node.config.transcode.jail(self.node.config.node.profile)
     }
 
     /// Makes ready what every child needs. Without it they start more slowly.
     ///
     /// # Errors
-    /// [`TranscodeError`] where the transcoding program cannot be run.
+    /// [`TranscodeError`] where the transcoding program cannot be run, or not be confined as the
+    /// configuration asks.
     pub async fn warm(&self) -> Result<(), TranscodeError> {
         match &self.decoder {
-            Decoder::Program(program) => self.spawn(program).warm().await,
             #[cfg(test)]
             Decoder::Simulated(_) => Ok(()),
+            real => self.real(real).warm(self.jail()).await,
         }
     }
 
@@ -215,6 +251,9 @@ impl Transcoder {
                 report = child.next() => report?,
             };
             match report {
+                Report::Started(confined) => {
+                    tracing::debug!(recording = %id, ?confined, "the transcoder began");
+                }
                 Report::Progress { position_ms, duration_ms } => {
                     let done = duration_ms.filter(|all| *all > 0).map_or(0.0, |all| {
                         #[expect(
@@ -252,6 +291,8 @@ impl Transcoder {
             filmstrip_link: names::at_destination("", &id.to_string(), FileKind::Filmstrip, None),
             limits: Limits {
                 wall_ms_max: settings.wall_ms_max,
+                wall_factor: settings.wall_factor,
+                jail: self.jail(),
                 stall_ms_max: settings.stall_ms_max,
                 memory_bytes_max: settings.memory_bytes_max,
                 ..Limits::default()

@@ -7,6 +7,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 
 use holdfast_core::job::{FailureKind, Job, Limits, Made, Outputs, PACKET_BYTES_MAX, Report};
 use holdfast_core::transform::Transform;
@@ -39,6 +40,20 @@ pub struct Running {
     pub socket: OwnedFd,
 }
 
+/// The program as the service starts it: with the list of GStreamer's plugins made beforehand.
+pub fn program() -> Command {
+    static REGISTRY: LazyLock<PathBuf> = LazyLock::new(|| {
+        let registry = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gstreamer-registry.bin");
+        let mut warm = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"));
+        let status = warm.arg("--warm").env("GST_REGISTRY", &registry).status().unwrap();
+        assert!(status.success(), "the list of plugins cannot be made: {status}");
+        registry
+    });
+    let mut program = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"));
+    program.env("GST_REGISTRY", &*REGISTRY).env("GST_REGISTRY_UPDATE", "no");
+    program
+}
+
 /// Starts a child and hands it a job.
 pub fn start(input: &Path, folder: &Path, job: &Job) -> Running {
     start_with(input, folder, job, None)
@@ -63,7 +78,7 @@ fn begin(
 ) -> Running {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-    let child = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"))
+    let child = program()
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::from(theirs))
         .spawn()

@@ -1,0 +1,136 @@
+//! GStreamer with the plugins that this program has a use for, and no others.
+//!
+//! GStreamer 1.22 has no setting for this any more (its list of allowed plugins is gone from the
+//! environment), so after it has read its registry everything that is not on the list is taken out
+//! of it, in memory. What is not in the registry cannot be made by name and is not plugged by
+//! anything on its own; the file of the registry stays as it is, for others.
+//!
+//! Of a plugin on the list some elements go too: those that read or write files, sockets and
+//! cameras.
+
+use gst::prelude::*;
+use gstreamer as gst;
+
+/// Plugins that may be loaded. Names of GStreamer 1.22 and 1.26.
+const PLUGINS: &[(&str, &[&str])] = &[
+    (
+        "the core: pipelines, queues, tees; applications' own ends",
+        &["staticelements", "coreelements", "coretracers", "app", "debug"],
+    ),
+    (
+        "containers",
+        &[
+            "matroska",
+            "isomp4",
+            "ogg",
+            "mpegtsdemux",
+            "mpegpsdemux",
+            "flv",
+            "avi",
+            "asf",
+            "wavparse",
+        ],
+    ),
+    ("parsers", &["audioparsers", "videoparsersbad"]),
+    (
+        "decoders",
+        &[
+            "vpx", "aom", "dav1d", "de265", "mpeg2dec", "jpeg", "png", "opus", "vorbis", "flac",
+            "mpg123", "alaw", "mulaw", "faad", "libav",
+        ],
+    ),
+    ("encoders in software", &["x264", "openh264", "voaacenc", "fdkaac"]),
+    (
+        "codecs in hardware",
+        &["va", "vaapi", "nvcodec", "qsv", "msdk", "v4l2codecs", "video4linux2", "amfcodec"],
+    ),
+    (
+        "pictures and sound on their way",
+        &[
+            "videoconvertscale",
+            "videoconvert",
+            "videoscale",
+            "videorate",
+            "videocrop",
+            "videobox",
+            "videofilter",
+            "videomixer",
+            "compositor",
+            "alpha",
+            "imagefreeze",
+            "interlace",
+            "deinterlace",
+            "autoconvert",
+            "audioconvert",
+            "audioresample",
+            "audiorate",
+            "audiomixer",
+            "volume",
+        ],
+    ),
+];
+
+/// Elements that go although their plugin stays, by the beginning of the name.
+const LEFT_OUT: &[(&str, &[&str])] = &[
+    (
+        "files and descriptors",
+        &[
+            "filesrc",
+            "filesink",
+            "fdsrc",
+            "fdsink",
+            "downloadbuffer",
+            "dataurisrc",
+            "multifile",
+            "splitfile",
+            "splitmux",
+        ],
+    ),
+    ("ffmpeg's own containers, of which there are hundreds", &["avdemux_", "avmux_"]),
+    ("cameras, screens and radios", &["v4l2src", "v4l2sink", "v4l2radio", "vaapisink"]),
+];
+
+/// What is left of GStreamer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Plugins on the list that are installed.
+    pub kept: usize,
+    /// Plugins that were taken out.
+    pub taken_out: usize,
+}
+
+/// Has GStreamer list plugins by itself, where it has no registry, rather than by a program that it
+/// starts: the jail lets it start none, and it would complain. To be called first.
+pub fn list_plugins_without_help() {
+    #[expect(unsafe_code, reason = "GStreamer reads this from the environment only")]
+    // SAFETY: there is one thread, so nobody reads the environment meanwhile.
+    unsafe {
+        std::env::set_var("GST_REGISTRY_FORK", "no");
+    }
+}
+
+/// Whether a plugin is on the list.
+fn is_allowed(plugin: &str) -> bool {
+    PLUGINS.iter().any(|(_, names)| names.contains(&plugin))
+}
+
+/// Starts GStreamer, within the jail, and takes out what is not on the list.
+///
+/// # Errors
+/// What GStreamer says where it cannot be started.
+pub fn start_gstreamer() -> Result<Loaded, gst::glib::Error> {
+    gst::init()?;
+    let registry = gst::Registry::get();
+    let (kept, gone): (Vec<_>, Vec<_>) =
+        registry.plugins().into_iter().partition(|p| is_allowed(&p.plugin_name()));
+    for plugin in &gone {
+        registry.remove_plugin(plugin);
+    }
+    for feature in registry.features(gst::PluginFeature::static_type()) {
+        let name = feature.name();
+        if LEFT_OUT.iter().any(|(_, begins)| begins.iter().any(|b| name.starts_with(b))) {
+            registry.remove_feature(&feature);
+        }
+    }
+    Ok(Loaded { kept: kept.len(), taken_out: gone.len() })
+}
