@@ -109,9 +109,14 @@ pub fn list_plugins_without_help() {
     }
 }
 
-/// Whether a plugin is on the list.
-fn is_allowed(plugin: &str) -> bool {
-    PLUGINS.iter().any(|(_, names)| names.contains(&plugin))
+/// Whether a plugin is on the list, or lies where whoever starts this program says that plugins
+/// are: the service says nothing of the kind.
+fn is_allowed(plugin: &gst::Plugin) -> bool {
+    let name = plugin.plugin_name();
+    let places = std::env::var_os("GST_PLUGIN_PATH").unwrap_or_default();
+    let file = plugin.filename();
+    PLUGINS.iter().any(|(_, names)| names.contains(&name.as_str()))
+        || file.is_some_and(|file| std::env::split_paths(&places).any(|p| file.starts_with(p)))
 }
 
 /// Starts GStreamer, within the jail, and takes out what is not on the list.
@@ -122,15 +127,20 @@ pub fn start_gstreamer() -> Result<Loaded, gst::glib::Error> {
     gst::init()?;
     let registry = gst::Registry::get();
     let (kept, gone): (Vec<_>, Vec<_>) =
-        registry.plugins().into_iter().partition(|p| is_allowed(&p.plugin_name()));
+        registry.plugins().into_iter().partition(is_allowed);
     for plugin in &gone {
         registry.remove_plugin(plugin);
     }
-    for feature in registry.features(gst::PluginFeature::static_type()) {
+    let leave_out = |registry: &gst::Registry, feature: &gst::PluginFeature| {
         let name = feature.name();
         if LEFT_OUT.iter().any(|(_, begins)| begins.iter().any(|b| name.starts_with(b))) {
-            registry.remove_feature(&feature);
+            registry.remove_feature(feature);
         }
+    };
+    // A plugin adds all of its elements anew when it is loaded, on the first use of any of them.
+    registry.connect_feature_added(leave_out);
+    for feature in registry.features(gst::ElementFactory::static_type()) {
+        leave_out(&registry, &feature);
     }
     Ok(Loaded { kept: kept.len(), taken_out: gone.len() })
 }

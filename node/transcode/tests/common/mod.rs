@@ -40,8 +40,8 @@ pub struct Running {
     pub socket: OwnedFd,
 }
 
-/// The program as the service starts it: with the list of GStreamer's plugins made beforehand.
-pub fn program() -> Command {
+/// The list of GStreamer's plugins, made as the service makes it.
+pub fn registry() -> &'static Path {
     static REGISTRY: LazyLock<PathBuf> = LazyLock::new(|| {
         let registry = Path::new(env!("CARGO_TARGET_TMPDIR")).join("gstreamer-registry.bin");
         let mut warm = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"));
@@ -49,28 +49,36 @@ pub fn program() -> Command {
         assert!(status.success(), "the list of plugins cannot be made: {status}");
         registry
     });
+    &REGISTRY
+}
+
+/// The program as the service starts it.
+pub fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"));
-    program.env("GST_REGISTRY", &*REGISTRY).env("GST_REGISTRY_UPDATE", "no");
+    program.env("GST_REGISTRY", registry()).env("GST_REGISTRY_UPDATE", "no");
     program
 }
 
 /// Starts a child and hands it a job.
 pub fn start(input: &Path, folder: &Path, job: &Job) -> Running {
-    start_with(input, folder, job, None)
+    start_as(program(), input, folder, job, None)
 }
 
 /// The same among these variables.
 pub fn start_among(env: &[(&str, String)], input: &Path, folder: &Path, job: &Job) -> Running {
-    begin(env, input, folder, job, None)
+    let mut program = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode"));
+    program.envs(env.iter().map(|(name, value)| (name, value)));
+    start_as(program, input, folder, job, None)
 }
 
 /// Starts a child and hands it a job, with a watermark where there is one.
 pub fn start_with(input: &Path, folder: &Path, job: &Job, watermark: Option<&Path>) -> Running {
-    begin(&[], input, folder, job, watermark)
+    start_as(program(), input, folder, job, watermark)
 }
 
-fn begin(
-    env: &[(&str, String)],
+/// The same, where a child is started in a way of its own.
+pub fn start_as(
+    mut program: Command,
     input: &Path,
     folder: &Path,
     job: &Job,
@@ -78,11 +86,7 @@ fn begin(
 ) -> Running {
     let (ours, theirs) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
-    let child = program()
-        .envs(env.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::from(theirs))
-        .spawn()
-        .unwrap();
+    let child = program.stdin(Stdio::from(theirs)).spawn().unwrap();
     let (recording, folder) = (File::open(input).unwrap(), File::open(folder).unwrap());
     let packet = serde_json::to_vec(job).unwrap();
     let watermark = watermark.map(|path| File::open(path).unwrap());
@@ -122,20 +126,20 @@ impl Running {
     }
 }
 
+/// A job without wishes of its own.
+pub fn job(outputs: Outputs, limits: Limits) -> Job {
+    Job {
+        outputs,
+        transform: Transform::default(),
+        filmstrip_link: String::new(),
+        limits,
+        hardware: None,
+    }
+}
+
 /// Runs a job to its end with limits of its own.
 pub fn run_with(input: &Path, folder: &Path, outputs: Outputs, limits: Limits) -> Report {
-    start(
-        input,
-        folder,
-        &Job {
-            outputs,
-            transform: Transform::default(),
-            filmstrip_link: String::new(),
-            limits,
-            hardware: None,
-        },
-    )
-    .finish()
+    start(input, folder, &job(outputs, limits)).finish()
 }
 
 /// Runs a job that has to succeed; gives what it made, in a folder.
