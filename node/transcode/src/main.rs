@@ -21,6 +21,7 @@ mod h264;
 mod limiter;
 mod loudness;
 mod mp4;
+mod nesting;
 mod pictures;
 mod pipeline;
 mod plan;

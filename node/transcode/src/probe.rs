@@ -19,6 +19,7 @@ use crate::container::{self, Container};
 use crate::error::{Error, at};
 use crate::geometry::Orientation;
 use crate::mp4::reader;
+use crate::nesting;
 use crate::source::{self, Input};
 use crate::stream::{Packets, Stream};
 use crate::tone::Curve;
@@ -136,6 +137,9 @@ impl Scan {
 /// Reads a recording to its end.
 pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, Error> {
     let container = container::identify(input)?;
+    if container == Container::Quicktime {
+        nesting::check(&input.file, input.bytes)?;
+    }
     let shape = shape(&input.file, input.bytes, container);
     if shape.header_only && matches!(container, Container::Quicktime | Container::Matroska) {
         return Err(header_only(input));

@@ -14,6 +14,10 @@ use crate::watch::Activity;
 
 const RECENT: usize = 64;
 const MS: i64 = 1_000_000;
+/// Most packets of one stream for each second of it. Opus comes in 400 at most, pictures in 240.
+const PACKETS_PER_SECOND: u64 = 500;
+/// And so many beside that, whenever they come.
+const PACKETS_AT_ONCE: u64 = 50_000;
 
 /// Distances of a stream's packets in the order they are decoded.
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +88,23 @@ impl Packets {
             self.recent.remove(0);
         }
         self.recent.push(pts);
+    }
+
+    /// A recording has no more packets than come in its time. Files of a few megabytes can hold
+    /// millions of nothing, each of which costs as much as a real one.
+    fn check(&self) -> Result<(), Error> {
+        let span_ns = self.last_ns.max(self.last_dts_ns) - self.first_ns;
+        let seconds = u64::try_from(span_ns / 1_000_000_000).unwrap_or(0);
+        if self.count <= PACKETS_AT_ONCE + seconds.saturating_mul(PACKETS_PER_SECOND) {
+            return Ok(());
+        }
+        Err(Error::Limit(format!(
+            "A stream of the recording has {} frames in its first {}, more than {} frames a second \
+             for long.",
+            self.count,
+            at(span_ns),
+            PACKETS_PER_SECOND
+        )))
     }
 
     /// When the last packet ends. Where packets come without times (MPEG program streams write one
@@ -218,22 +239,28 @@ impl Stream {
     ) -> Result<(), Error> {
         let duration = buffer.duration().map(|d| d.nseconds() as i64);
         self.packets.add(pts, dts, duration);
+        self.packets.check()?;
         let Some(codec) = self.codec.filter(|c| c.kind == Kind::Video) else { return Ok(()) };
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         if let Some(pts) = pts.filter(|_| key) {
             self.keyframes.push(pts);
         }
-        if codec.name == "vp8" || codec.name == "h264" {
-            let Ok(data) = buffer.map_readable() else { return Ok(()) };
-            if codec.name == "vp8" {
-                if let Some((w, h)) = vp8_key_size(&data) {
-                    self.size(w, h, pixels_max)?;
+        let size = match codec.name {
+            "vp8" | "vp9" | "mjpeg" | "h264" => {
+                let Ok(data) = buffer.map_readable() else { return Ok(()) };
+                match codec.name {
+                    "vp8" => vp8_key_size(&data),
+                    "vp9" => vp9_key_size(&data),
+                    "mjpeg" => jpeg_size(&data),
+                    _ => {
+                        self.access_unit(&data, pixels_max)?;
+                        None
+                    }
                 }
-            } else {
-                self.access_unit(&data, pixels_max)?;
             }
-        }
-        Ok(())
+            _ => None,
+        };
+        size.map_or(Ok(()), |(w, h)| self.size(w, h, pixels_max))
     }
 
     fn access_unit(&mut self, au: &[u8], pixels_max: u64) -> Result<(), Error> {
@@ -339,6 +366,39 @@ fn vp8_key_size(frame: &[u8]) -> Option<(u32, u32)> {
     Some((size(6), size(8)))
 }
 
+/// Size of a VP9 key frame of the usual profile, before a parser has an opinion of the rest.
+fn vp9_key_size(frame: &[u8]) -> Option<(u32, u32)> {
+    let head: [u8; 9] = frame.get(..9)?.try_into().ok()?;
+    // Marker, profile 0, no repetition, key frame; then the code that says so.
+    if head[0] & 0xfc != 0x80 || head[1..4] != [0x49, 0x83, 0x42] {
+        return None;
+    }
+    let bits = head[4..].iter().fold(0u64, |all, &byte| all << 8 | u64::from(byte));
+    let side = |shift: u32| (bits >> shift & 0xffff) as u32 + 1;
+    Some((side(20), side(4)))
+}
+
+/// Size of a JPEG by its frame header (ITU T.81, B.2.2).
+fn jpeg_size(jpeg: &[u8]) -> Option<(u32, u32)> {
+    let mut at = 2;
+    loop {
+        let head = jpeg.get(at..at + 9)?;
+        let length = usize::from(u16::from_be_bytes([head[2], head[3]]));
+        match head[..2] {
+            [0xff, 0xff] => at += 1,
+            // All frame headers; the three others of this range are tables.
+            [0xff, kind @ 0xc0..=0xcf] if ![0xc4, 0xc8, 0xcc].contains(&kind) => {
+                let side = |i: usize| u32::from(u16::from_be_bytes([head[i], head[i + 1]]));
+                return Some((side(7), side(5)));
+            }
+            // The picture itself begins: no header came.
+            [0xff, 0xda] => return None,
+            [0xff, _] => at += 2 + length,
+            _ => return None,
+        }
+    }
+}
+
 /// A buffer's time on the recording's own line; negative before an edit list's start.
 pub(crate) fn running_ns(segment: &gst::Segment, pts: Option<gst::ClockTime>) -> Option<i64> {
     let segment = segment.downcast_ref::<gst::ClockTime>()?;
@@ -383,6 +443,37 @@ mod tests {
         assert_eq!(at(&|i| (i * 1000 + 15) / 30), Some(30_000));
         assert_eq!(at(&|i| i * 40), Some(25_000));
         assert_eq!(at(&|i| i * 40 + i / 30 * 40), None);
+    }
+
+    #[test]
+    fn sizes_of_vp9_key_frames() {
+        let key = [0x82, 0x49, 0x83, 0x42, 0x20, 0x27, 0xf0, 0x1d, 0xf6];
+        assert_eq!(vp9_key_size(&key), Some((640, 480)));
+        assert_eq!(vp9_key_size(&key[..8]), None);
+        assert_eq!(vp9_key_size(&[0x86, 0x49, 0x83, 0x42, 0, 0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn sizes_of_jpegs() {
+        let jpeg = b"\xff\xd8\xff\xe0\0\x04JF\xff\xff\xc0\0\x11\x08\x01\xe0\x02\x80\x03";
+        assert_eq!(jpeg_size(jpeg), Some((640, 480)));
+        assert_eq!(jpeg_size(&jpeg[..14]), None);
+        assert_eq!(jpeg_size(b"\xff\xd8\xff\xda\0\x04JFxxxxxxxx"), None);
+    }
+
+    #[test]
+    fn no_stream_has_more_packets_than_come_in_its_time() {
+        let mut sound = Packets::default();
+        for i in 0..400_000 {
+            sound.add(Some(i * 5 * MS / 2), None, None);
+            sound.check().unwrap();
+        }
+        let mut nothing = Packets::default();
+        let mut frames = (0..400_000).map(|i| {
+            nothing.add(Some(i * MS), None, None);
+            nothing.check()
+        });
+        assert!(frames.any(|checked| checked.is_err()));
     }
 
     #[test]
