@@ -71,7 +71,10 @@ impl Node {
             put(&mut config, "vault.path", text(&self.vault()));
         }
         put(&mut config, "vault.free_bytes_min", (1 << 20).into());
-        put(&mut config, "transcode.program", text(&bin_dir().join("holdfast-transcode")));
+        // Where others run the transcoder, none is named.
+        if !self.settings.set.iter().any(|(key, _)| key == "transcode.socket") {
+            put(&mut config, "transcode.program", text(&bin_dir().join("holdfast-transcode")));
+        }
         let mut key = Table::new();
         key.insert("name".into(), "tests".into());
         key.insert("sha256".into(), sha256(self.key.as_bytes()).into());

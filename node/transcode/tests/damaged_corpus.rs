@@ -1,7 +1,7 @@
-//! A thousand damaged files through the real program, in its jail, by the contract: none crashes
+//! Hundreds of damaged files through the real program, in its jail, by the contract: none crashes
 //! it, none is over its limits, each ends in a typed answer.
 //!
-//! A file is made from its number alone. `HOLDFAST_TEST_DAMAGED` says how many there are (1,000
+//! A file is made from its number alone. `HOLDFAST_TEST_DAMAGED` says how many there are (400
 //! where it is not set); `HOLDFAST_TEST_DAMAGED_ONE` names one that failed: it is run alone and kept in
 //! the folder that is printed.
 #![allow(clippy::unwrap_used)] // a test that cannot set itself up has failed
@@ -18,7 +18,7 @@ use common::{ALL, ffmpeg, job, media, program, start_as, text};
 use holdfast_core::job::{FailureKind, Limits, Report};
 use nix::sys::resource::{UsageWho, getrusage};
 
-const COUNT: u64 = 1_000;
+const COUNT: u64 = 400;
 const MEMORY: u64 = 768 << 20;
 /// Tracks in each clip made here: a second of sound and picture.
 const PICTURE: [&str; 4] = ["-f", "lavfi", "-i", "testsrc2=s=160x120:r=10:d=1"];
