@@ -319,6 +319,24 @@ mod tests {
     }
 
     #[test]
+    fn transcoding_is_confined_as_the_profile_says_unless_told_otherwise() {
+        use holdfast_core::job::Jail;
+        let with = |transcode: &str| format!("{GOOD}\n[transcode]\n{transcode}");
+        let jail = |text: &str, profile| {
+            Config::parse(text, Path::new("node.toml")).unwrap().transcode.jail(profile)
+        };
+        assert_eq!(jail(GOOD, Profile::Appliance), Jail::Required);
+        assert_eq!(jail(GOOD, Profile::Development), Jail::BestEffort);
+        assert_eq!(jail(&with("jail = \"required\""), Profile::Development), Jail::Required);
+        let said = problem(&with("jail = \"besteffort\""));
+        assert!(said.contains("best_effort"), "{said}");
+        let said = problem(&with("socket = \"/run/t.socket\"\nprogram = \"/usr/bin/t\""));
+        assert!(said.contains("socket or program, not both"), "{said}");
+        assert!(problem(&with("socket = \"t.socket\"")).contains("the whole path"));
+        assert!(problem(&with("wall_factor = 0")).contains("1 to 10000"));
+    }
+
+    #[test]
     fn contradictions_are_refused_by_name() {
         let with = |from: &str, to: &str| problem(&GOOD.replace(from, to));
         assert!(
