@@ -16,6 +16,7 @@ mod container;
 mod encoders;
 mod error;
 mod filmstrip;
+mod frame_size;
 mod geometry;
 mod h264;
 mod limiter;

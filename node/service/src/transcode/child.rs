@@ -62,11 +62,7 @@ pub(super) struct Child {
 
 impl Start<'_> {
     /// Starts a child and hands it its job, the raw file, its output folder and its watermark.
-    pub(super) fn start(
-        &self,
-        job: &Job,
-        handed: Handed<'_>,
-    ) -> Result<Child, TranscodeError> {
+    pub(super) fn start(&self, job: &Job, handed: Handed<'_>) -> Result<Child, TranscodeError> {
         match self {
             Self::Spawn(spawn) => {
                 let failed =
