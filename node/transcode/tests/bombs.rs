@@ -194,7 +194,7 @@ fn millions_of_frames_of_nothing() {
     }
     // Its parser lets nothing of that through.
     let (kind, _) = outcome("V_VP9", &nothings(many, "V_VP9", 1)).unwrap_err();
-    assert_eq!(kind, FailureKind::NoMedia);
+    assert!(matches!(kind, FailureKind::NoMedia | FailureKind::Stalled), "{kind:?}");
     // As many as a long recording has are answered with what they are.
     let (kind, _) = outcome("slow", &nothings(30_000, "V_VP8", 33)).unwrap_err();
     assert_ne!(kind, FailureKind::Limit);
