@@ -186,7 +186,7 @@ fn run(path: &Path) -> Result<&'static str, String> {
             }
         }
         Some(Report::Failed(f)) => match f.kind {
-            FailureKind::Internal | FailureKind::Disk => {
+            FailureKind::Internal | FailureKind::Disk | FailureKind::Hardware => {
                 Err(format!("{:?}: {}", f.kind, f.message))
             }
             FailureKind::Damaged => Ok("damaged"),

@@ -126,8 +126,7 @@ fn is_allowed(plugin: &gst::Plugin) -> bool {
 pub fn start_gstreamer() -> Result<Loaded, gst::glib::Error> {
     gst::init()?;
     let registry = gst::Registry::get();
-    let (kept, gone): (Vec<_>, Vec<_>) =
-        registry.plugins().into_iter().partition(is_allowed);
+    let (kept, gone): (Vec<_>, Vec<_>) = registry.plugins().into_iter().partition(is_allowed);
     for plugin in &gone {
         registry.remove_plugin(plugin);
     }
