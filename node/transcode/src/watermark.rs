@@ -6,7 +6,8 @@
 //! multiplications for each pixel under the mark. Places are even, so that chroma stays in step.
 
 use std::fs::File;
-use std::io::{Cursor, Read as _};
+use std::io::Cursor;
+use std::os::unix::fs::FileExt as _;
 
 use gst_video::prelude::*;
 use gstreamer as gst;
@@ -30,9 +31,17 @@ pub(crate) struct Picture {
 
 /// Reads a watermark's PNG.
 pub(crate) fn read(file: &File) -> Result<Picture, Error> {
-    let mut bytes = Vec::new();
-    let limit = WATERMARK_BYTES_MAX as u64 + 1;
-    file.take(limit).read_to_end(&mut bytes).map_err(Error::disk("cannot read the watermark"))?;
+    // From its beginning, wherever the offset is that all who were handed this file share.
+    let mut bytes = vec![0; WATERMARK_BYTES_MAX + 1];
+    let mut length = 0;
+    while length < bytes.len() {
+        let read = file.read_at(&mut bytes[length..], length as u64);
+        match read.map_err(Error::disk("cannot read the watermark"))? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    bytes.truncate(length);
     if bytes.len() > WATERMARK_BYTES_MAX {
         return Err(Error::Limit(format!(
             "The watermark is larger than the {} KiB allowed.",
