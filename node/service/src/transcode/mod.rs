@@ -3,6 +3,7 @@
 //! The contract with the child is in [`holdfast_core::job`]. A crash costs one attempt of one
 //! recording; nothing of an attempt counts before its files are renamed into the recording's folder.
 
+pub mod by_hand;
 mod child;
 mod fallback;
 

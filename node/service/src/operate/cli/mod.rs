@@ -13,6 +13,7 @@ mod pushes;
 mod resources;
 mod show;
 mod table;
+mod transcode;
 mod words;
 
 use std::path::Path;
@@ -66,6 +67,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Policy(on) => resources::policy::act(&desk(&on.ask)?, &on.act),
         Command::Clock(on) => resources::clock::act(&desk(&on.ask)?, &on.act),
         Command::Volumes(on) => resources::volumes::act(&desk(&on.ask)?, &on.act),
+        Command::Transcode(asked) => transcode::act(asked),
         Command::Hardware(ask) => resources::hardware::show(&desk(ask)?),
         Command::Evidence(asked) => match &asked.check {
             Some(file) => resources::volumes::check(file, asked),

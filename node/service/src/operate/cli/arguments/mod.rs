@@ -9,6 +9,7 @@ mod destinations;
 mod environments;
 mod keys;
 mod recordings;
+mod transcode;
 mod volumes;
 mod webhooks;
 
@@ -23,6 +24,7 @@ pub use destinations::{DestinationFlags, Destinations};
 pub use environments::{EnvironmentFlags, Environments, LifecycleDays, PersonalSwitch};
 pub use keys::Keys;
 pub use recordings::{ListFilter, RECORDING_STATES, Recordings};
+pub use transcode::TranscodeFile;
 pub use volumes::Volumes;
 pub use webhooks::{WebhookFlags, Webhooks};
 
@@ -33,8 +35,8 @@ Exit status: 0 done; 1 failed, or refused by the node; 2 called wrongly; 3 there
 
 /// Takes in people's video recordings, has them transcoded, delivers them, deletes them by rule.
 ///
-/// Everything but `run`, `check-config`, `ledger rebuild`, `audit verify`, `evidence --check`, `completions` and `man`
-/// asks the running node over its Unix socket, which serves root and the node's own user.
+/// Everything but `run`, `check-config`, `ledger rebuild`, `audit verify`, `evidence --check`, `transcode`,
+/// `completions` and `man` asks the running node over its Unix socket, which serves root and the node's own user.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, propagate_version = true, after_help = AFTER)]
 pub struct Arguments {
@@ -81,6 +83,8 @@ pub enum Command {
     Clock(On<Clock>),
     /// Volumes: how they are, opening them
     Volumes(On<Volumes>),
+    /// Transcode one file by hand, as a node would; needs no node
+    Transcode(TranscodeFile),
     /// Show what encodes: hardware and software, each with its proof
     Hardware(Ask),
     /// Show how recordings are kept, signed, for an auditor
