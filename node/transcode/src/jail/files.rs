@@ -113,6 +113,11 @@ fn gstreamer_paths() -> impl Iterator<Item = PathBuf> {
     let places = ["GST_PLUGIN_PATH_1_0", "GST_PLUGIN_PATH", "GST_PLUGIN_SYSTEM_PATH_1_0"];
     let plugins = places.into_iter().filter_map(set);
     let plugins = plugins.flat_map(|p| std::env::split_paths(&p).collect::<Vec<_>>());
+    // What lies there may be links to elsewhere.
+    let plugins = plugins.flat_map(|place| {
+        let inside = std::fs::read_dir(&place).into_iter().flatten().flatten();
+        inside.map(|entry| entry.path()).chain([place]).collect::<Vec<_>>()
+    });
     registry.into_iter().chain(plugins).filter(|path| path.is_absolute())
 }
 

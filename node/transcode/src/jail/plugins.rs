@@ -113,10 +113,10 @@ pub fn list_plugins_without_help() {
 /// are: the service says nothing of the kind.
 fn is_allowed(plugin: &gst::Plugin) -> bool {
     let name = plugin.plugin_name();
+    let listed = PLUGINS.iter().any(|(_, names)| names.contains(&name.as_str()));
     let places = std::env::var_os("GST_PLUGIN_PATH").unwrap_or_default();
-    let file = plugin.filename();
-    PLUGINS.iter().any(|(_, names)| names.contains(&name.as_str()))
-        || file.is_some_and(|file| std::env::split_paths(&places).any(|p| file.starts_with(p)))
+    let mut places = std::env::split_paths(&places).filter(|place| place.is_absolute());
+    listed || plugin.filename().is_some_and(|file| places.any(|place| file.starts_with(place)))
 }
 
 /// Starts GStreamer, within the jail, and takes out what is not on the list.
