@@ -14,6 +14,10 @@ pub(crate) enum Error {
     /// Damaged beyond what can be read.
     #[error("{0}")]
     Damaged(String),
+    /// A film whose own streams are in order is not as long as its recording. What was decoded in
+    /// software is as it is: then it is the recording that is damaged.
+    #[error("The recording is damaged: in the film {0}.")]
+    Length(String),
     /// A codec or container that this node cannot read.
     #[error("{0}")]
     Unsupported(String),
@@ -69,7 +73,7 @@ impl Error {
     pub(crate) fn failure(&self) -> Failure {
         let kind = match self {
             Self::NoMedia(_) => FailureKind::NoMedia,
-            Self::Damaged(_) => FailureKind::Damaged,
+            Self::Damaged(_) | Self::Length(_) => FailureKind::Damaged,
             Self::Unsupported(_) => FailureKind::Unsupported,
             Self::Limit(_) => FailureKind::Limit,
             Self::Stalled(_) => FailureKind::Stalled,

@@ -46,9 +46,6 @@ pub(crate) fn verify(
     if audio.is_none_or(|t| t.codec != *b"mp4a") && plan.audio.is_some() && !cut {
         return Err(wrong("it has no AAC".into()));
     }
-    // Its own streams are as they should be, so it is the recording whose times or frames are not.
-    let differs =
-        |what: String| Error::Damaged(format!("The recording is damaged: in the film {what}."));
     let mut remarks = Vec::new();
     let base = source.base_ns();
     let wants = [
@@ -61,7 +58,7 @@ pub(crate) fn verify(
     ];
     for (track, want, what) in wants {
         if let (Some(track), Some(want)) = (track, want) {
-            remarks.extend(compare(track, want, what, cut).map_err(differs)?);
+            remarks.extend(compare(track, want, what, cut).map_err(Error::Length)?);
         }
     }
     let duration_ns = made.tracks.iter().map(|t| t.end_ns).max().unwrap_or(0);

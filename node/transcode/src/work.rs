@@ -59,10 +59,12 @@ fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
     let wish = Wish { hardware: job.hardware.clone(), quality: job.transform.video.quality };
     let task = Task { job, wish, input, scan, watermark, output: files.output };
     let made = match task.attempt(&plan, watch) {
-        Err(e @ (Error::Internal(_) | Error::Damaged(_))) => match plan.converting(&task.scan) {
-            Some(plan) => task.attempt(&plan, watch),
-            None => Err(e),
-        },
+        Err(e @ (Error::Internal(_) | Error::Damaged(_) | Error::Length(_))) => {
+            match plan.converting(&task.scan) {
+                Some(plan) => task.attempt(&plan, watch),
+                None => Err(e),
+            }
+        }
         other => other,
     }?;
     sync_folder(&task.output)?;
@@ -108,7 +110,7 @@ impl Task<'_> {
     fn attempt(&self, plan: &Plan, watch: &mut Watch<'_>) -> Result<Made, Error> {
         let converts = matches!(plan.video, Some(VideoPlan::Convert { .. }));
         self.try_once(plan, watch).map_err(|e| match e {
-            Error::Internal(what) | Error::Stalled(what)
+            Error::Internal(what) | Error::Stalled(what) | Error::Length(what)
                 if converts && self.wish.hardware.is_some() =>
             {
                 Error::Hardware(what)
