@@ -48,8 +48,16 @@ pub(super) fn act(asked: &TranscodeFile) -> anyhow::Result<()> {
     let mut bar = Bar { is_shown: !asked.json && std::io::stderr().is_terminal() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let show = |position, length| bar.show(position, length);
-    let made = runtime.block_on(by_hand::transcode(&program(&settings), job, &raw, &work.0, show));
+    let program = program(&settings);
+    let made = runtime.block_on(async {
+        // Whoever breaks it off is left with nothing half done.
+        tokio::select! {
+            made = by_hand::transcode(&program, job, &raw, &work.0, show) => Some(made),
+            _ = tokio::signal::ctrl_c() => None,
+        }
+    });
     bar.end();
+    let Some(made) = made else { bail!("broken off; nothing was made") };
     let made = made.with_context(|| asked.file.display().to_string())?;
     let mut files = Vec::new();
     for ((inside, _), outside) in MADE.iter().zip(there) {
