@@ -56,6 +56,17 @@ pub(crate) fn middles(parts: &[i64]) -> Vec<i64> {
     parts.windows(2).map(|w| w[0] + (w[1] - w[0]) / 2).collect()
 }
 
+/// A tile in a picture's own shape, as wide as wanted; narrower where it would be too high.
+fn tile_size(width: u32, (w, h): (u32, u32)) -> (u32, u32) {
+    let (w, h) = (u64::from(w.max(1)), u64::from(h.max(1)));
+    let height = (u64::from(width) * h + w / 2) / w;
+    if height <= u64::from(TILE_HEIGHT_MAX) {
+        return (width, (height as u32).max(2));
+    }
+    let narrow = (u64::from(TILE_HEIGHT_MAX) * w + h / 2) / h;
+    ((narrow as u32).clamp(2, width), TILE_HEIGHT_MAX)
+}
+
 /// Columns and rows for tiles of a size; a sentence for people where a wish cannot be kept.
 fn grid(tiles: u32, wanted: Option<u32>, (w, h): (u32, u32)) -> (u32, u32, Option<String>) {
     let most = (JPEG_SIDE_MAX / w).max(1);
@@ -158,8 +169,7 @@ impl Filmstrip {
         let tiles = self.times.len().max(1) as u32;
         let columns = self.columns;
         self.strip.get_or_insert_with(|| {
-            let height = (u64::from(width) * u64::from(h) + u64::from(w) / 2) / u64::from(w.max(1));
-            let tile = (width, (height as u32).clamp(2, TILE_HEIGHT_MAX));
+            let tile = tile_size(width, (w, h));
             let (columns, rows, remark) = grid(tiles, columns, tile);
             let picture = Rgb::black(columns * tile.0, rows * tile.1);
             Strip { tile, columns, picture, remark }
@@ -251,6 +261,15 @@ mod tests {
         let (p, said) = parts(&want(1), 0, 3600 * S);
         assert_eq!((p.len(), p[1]), (401, 9 * S));
         assert!(said.unwrap().contains("3600 tiles; the filmstrip has 400, one every 9.0 s"));
+    }
+
+    #[test]
+    fn tiles_have_the_pictures_shape() {
+        assert_eq!(tile_size(160, (1280, 720)), (160, 90));
+        assert_eq!(tile_size(160, (720, 1280)), (160, 284));
+        assert_eq!(tile_size(640, (720, 1280)), (360, 640));
+        assert_eq!(tile_size(640, (4, 16_000)), (2, 640));
+        assert_eq!(tile_size(160, (16_000, 4)), (160, 2));
     }
 
     #[test]

@@ -138,7 +138,8 @@ pub(crate) fn wanted_size(shown: Size, want: &VideoTransform) -> Size {
     }
 }
 
-/// What to cut off a stored frame: left, right, top and bottom, all even.
+/// What to cut off a stored frame: left, right, top and bottom. What is kept is even, as the film is;
+/// left and top are even, so that chroma stays in step.
 pub(crate) fn margins(
     stored: Size,
     par: (u32, u32),
@@ -150,19 +151,24 @@ pub(crate) fn margins(
     let kept = swapped_by(shown, turn);
     let cut = |stored: u32, whole: u32, kept: u32| {
         let kept = u64::from(kept) * u64::from(stored) / u64::from(whole.max(1));
-        let all = stored.saturating_sub((kept as u32).max(2));
+        let all = stored.saturating_sub((kept as u32 & !1).max(2));
         let first = (all / 2) & !1;
-        (first, (all - first) & !1)
+        (first, all - first)
     };
     let (left, right) = cut(stored.0, whole.0, kept.0);
     let (top, bottom) = cut(stored.1, whole.1, kept.1);
     [left, right, top, bottom]
 }
 
-/// Whether two shapes differ by no more than rounding to whole pixels does.
+/// Whether two shapes differ by no more than rounding to even numbers does: by two pixels of one side,
+/// at the size of either.
 pub(crate) fn same_shape(a: Size, b: Size) -> bool {
-    let (x, y) = (u64::from(a.0) * u64::from(b.1), u64::from(b.0) * u64::from(a.1));
-    x.abs_diff(y) * 50 <= x.max(y)
+    let near = |(w, h): Size, (other_w, other_h): Size| {
+        let (across, down) = (u64::from(w) * u64::from(other_h), u64::from(h) * u64::from(other_w));
+        let differs = across.abs_diff(down);
+        differs <= 2 * u64::from(other_h) || differs <= 2 * u64::from(other_w)
+    };
+    near(a, b) || near(b, a)
 }
 
 #[cfg(test)]
@@ -209,9 +215,48 @@ mod tests {
         assert_eq!(margins((1280, 720), (1, 1), turn, tall), [0, 0, 0, 0]);
         let wide = Aspect { width: 16, height: 9 };
         let [left, right, top, bottom] = margins((1280, 720), (1, 1), turn, wide);
-        assert_eq!((left, right, top, bottom), (436, 438, 0, 0));
+        assert_eq!((left, right, top, bottom), (438, 438, 0, 0));
         // Pixels that are not square: 720x576 at 16:15 is shown as 768x576.
         assert_eq!(margins((720, 576), (16, 15), Orientation::default(), square), [90, 90, 0, 0]);
+    }
+
+    #[test]
+    fn what_is_kept_is_as_even_as_the_film() {
+        let aspects = [(9, 16), (1, 1), (16, 9), (3, 4), (239, 100)];
+        let aspects = aspects.map(|(width, height)| Aspect { width, height });
+        for w in 30..90 {
+            for h in [33, 48, 61, 90] {
+                for aspect in aspects {
+                    let want = VideoTransform {
+                        size: SizePolicy::Crop,
+                        aspect: Some(aspect),
+                        ..Default::default()
+                    };
+                    let [left, right, top, bottom] =
+                        margins((w, h), (1, 1), Orientation::default(), aspect);
+                    let kept = (w - left - right, h - top - bottom);
+                    assert_eq!(kept, wanted_size((w, h), &want), "{w}x{h} {aspect:?}");
+                    assert!(left % 2 == 0 && top % 2 == 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn shapes_that_differ_by_rounding_only() {
+        for (a, b) in [
+            ((26, 48), (27, 48)),
+            ((404, 720), (100, 180)),
+            ((854, 480), (1280, 720)),
+            ((64, 114), (404, 720)),
+        ] {
+            assert!(same_shape(a, b) && same_shape(b, a), "{a:?} {b:?}");
+        }
+        for (a, b) in
+            [((640, 480), (1280, 720)), ((1280, 720), (1280, 740)), ((180, 320), (320, 180))]
+        {
+            assert!(!same_shape(a, b) && !same_shape(b, a), "{a:?} {b:?}");
+        }
     }
 
     #[test]

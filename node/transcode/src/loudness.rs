@@ -22,6 +22,8 @@ pub(crate) struct Measured {
     pub(crate) lufs: f64,
     /// True peak, in dBTP.
     pub(crate) peak_db: f64,
+    /// How much louder it has to be made than is missing, because cutting peaks takes loudness away.
+    pub(crate) more_db: f64,
 }
 
 /// What to do about it.
@@ -34,7 +36,8 @@ pub(crate) struct Gain {
 impl Gain {
     /// What to do about this loudness, if anything can be done.
     pub(crate) fn of(measured: Measured) -> Option<Self> {
-        (measured.lufs >= SILENCE_LUFS).then_some(Self { db: TARGET_LUFS - measured.lufs })
+        (measured.lufs >= SILENCE_LUFS)
+            .then_some(Self { db: TARGET_LUFS - measured.lufs + measured.more_db })
     }
 
     /// Whether peaks would be cut, so that the result is less loud than meant.
@@ -44,10 +47,10 @@ impl Gain {
 }
 
 impl Measured {
-    /// As if it had been quieter, by what was still missing when a gain had been tried: cutting peaks
-    /// takes loudness away.
+    /// With what was still missing when a gain had been tried. What was measured stays: it decides
+    /// whether anything is done at all.
     pub(crate) fn corrected(self, made: Self) -> Self {
-        Self { lufs: self.lufs - made.missing(), ..self }
+        Self { more_db: self.more_db + made.missing(), ..self }
     }
 
     /// What is missing to the target, in LU; more than this only the limiter would notice.
@@ -72,6 +75,30 @@ pub(crate) fn decide(measured: Option<Measured>) -> (Option<Gain>, Option<String
             "The sound is too short or too quiet to have a loudness, so it was left as it is.";
         return (None, Some(said.to_owned()));
     };
-    let fits = gain.db.abs() <= NEAR_LU && measured.peak_db <= CEILING_DB + 1.0;
+    let differs = (TARGET_LUFS - measured.lufs).abs();
+    let fits = differs <= NEAR_LU && measured.peak_db <= CEILING_DB + 1.0;
     ((!fits).then_some(gain), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(lufs: f64, peak_db: f64) -> Measured {
+        Measured { lufs, peak_db, more_db: 0.0 }
+    }
+
+    #[test]
+    fn what_a_try_showed_corrects_the_gain_alone() {
+        // Quiet with cracks: after two tries as if it were below what can be heard.
+        let first = heard(-57.0, -3.0);
+        let tried = first.corrected(heard(-18.0, -2.5)).corrected(heard(-17.0, -2.5));
+        let (gain, said) = decide(Some(tried));
+        assert_eq!((gain, said), (Some(Gain { db: 44.0 }), None));
+        let silent = heard(-61.0, -3.0);
+        assert!(decide(Some(silent)).1.is_some());
+        // What fits at first fits, however much the limiter took away.
+        let near = heard(-16.1, -1.6);
+        assert_eq!(decide(Some(near.corrected(heard(-17.0, -2.5)))), (None, None));
+    }
 }

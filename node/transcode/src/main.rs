@@ -15,6 +15,7 @@ mod codec;
 mod container;
 mod encoders;
 mod error;
+mod even;
 mod filmstrip;
 mod frame_size;
 mod geometry;

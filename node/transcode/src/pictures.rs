@@ -47,9 +47,18 @@ impl Frame {
 
     /// This frame as RGB of a size, fitted in with black borders where its shape differs.
     pub(crate) fn rgb(&self, width: u32, height: u32) -> Result<Rgb, Error> {
+        self.converted((width, height), fit(self.shown_size(), (width, height)))
+    }
+
+    /// This frame as RGB, filling a size that is its own shape but for rounding.
+    pub(crate) fn filling(&self, width: u32, height: u32) -> Result<Rgb, Error> {
+        self.converted((width, height), (width, height))
+    }
+
+    /// This frame at a size in the middle of a larger one.
+    fn converted(&self, (width, height): (u32, u32), (w, h): (u32, u32)) -> Result<Rgb, Error> {
         let fail =
             |e: gst::glib::BoolError| Error::Internal(format!("cannot convert a picture: {e}"));
-        let (w, h) = fit(self.shown_size(), (width, height));
         let out = gst_video::VideoInfo::builder(gst_video::VideoFormat::Rgb, width, height)
             .fps(self.info.fps())
             .interlace_mode(self.info.interlace_mode())

@@ -10,10 +10,15 @@
 use holdfast_core::job::{Outputs, Treatment};
 use holdfast_core::transform::{Aspect, Channels, Flip, Loudness, SizePolicy, Transform};
 
-use crate::error::Error;
+use crate::error::{Error, at};
 use crate::geometry::{Orientation, Size, even, largest, squared, swapped_by, wanted_size};
 use crate::loudness::{self, Gain, Measured};
 use crate::probe::{AudioScan, Scan, VideoScan};
+
+/// How many times as many frames even distances may take, where they take more than [`EVEN_FRAMES_MAX`].
+const EVEN_TIMES_MAX: i128 = 20;
+/// Frames that even distances may take however few there were.
+const EVEN_FRAMES_MAX: i128 = 100_000;
 
 /// What to do with the video.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,13 +171,17 @@ impl Plan {
 
     fn treat_audio(&mut self, a: &AudioScan, measured: Option<Measured>) {
         self.channels = channels(a, self.want.audio.channels);
+        // Loudness is measured as the film has it: mixed down, where there are more channels.
+        let mut as_heard = true;
         if self.want.audio.loudness == Loudness::R128 {
             let (gain, remark) = loudness::decide(measured);
             self.gain = gain;
+            as_heard = remark.is_some() || a.channels == self.channels;
             self.remarks.extend(remark);
         }
         let kept = self.want.audio.channels == Channels::Keep || a.channels == self.channels;
-        let takes_over = a.codec.name == "aac" && !a.pts_missing && kept && self.gain.is_none();
+        let right = self.gain.is_none() && as_heard;
+        let takes_over = a.codec.name == "aac" && !a.pts_missing && kept && right;
         self.audio = Some(if takes_over { Treatment::Remuxed } else { Treatment::Converted });
     }
 
@@ -186,15 +195,11 @@ impl Plan {
             return;
         }
         self.max_fps = self.want.video.max_fps.filter(|&fps| exceeds(v, fps));
-        self.even_mfps = self.want.video.constant_fps.then(|| match self.want.video.max_fps {
-            Some(fps) => fps * 1000,
-            None => v.even_mfps.unwrap_or_else(|| own_fps(v).clamp(1, 120) * 1000),
-        });
+        self.even_mfps = self.even_rate(v);
         let one_size = v.sizes.len() <= 1;
         let plain =
             v.codec.name == "h264" && one_size && v.plain_h264 && !v.pts_missing && !v.lost_sets;
-        let even =
-            self.even_mfps.is_none_or(|want| v.even_mfps.is_some_and(|have| near(have, want)));
+        let even = self.even_mfps.is_none_or(|want| v.even.is_some_and(|have| have.is_at(want)));
         if plain && even && self.max_fps.is_none() && !self.is_changed(v) {
             self.video = Some(VideoPlan::Remux);
             return;
@@ -213,6 +218,29 @@ impl Plan {
                 v.sizes.len() - 1
             ));
         }
+    }
+
+    /// The rate of a film with even distances, where one is wanted and does not take frames without
+    /// number to reach over a gap.
+    fn even_rate(&mut self, v: &VideoScan) -> Option<u32> {
+        if !self.want.video.constant_fps {
+            return None;
+        }
+        let mfps = match self.want.video.max_fps {
+            Some(fps) => fps.saturating_mul(1000),
+            None => v.even.map_or_else(|| own_fps(v).clamp(1, 120) * 1000, |even| even.mfps),
+        };
+        let frames = i128::from(v.end_ns - v.first_ns) * i128::from(mfps) / 1_000_000_000_000;
+        if frames <= EVEN_FRAMES_MAX || frames <= i128::from(v.packets) * EVEN_TIMES_MAX {
+            return Some(mfps);
+        }
+        self.remarks.push(format!(
+            "The recording has {} frames in {}; at even distances (video.constant_fps) they would be \
+             {frames}, so they kept their own.",
+            v.packets,
+            at(v.end_ns - v.first_ns)
+        ));
+        None
     }
 
     fn convert(&mut self, v: &VideoScan) {
@@ -259,7 +287,8 @@ impl Plan {
         let limited = (want.video.size != SizePolicy::Keep)
             && (want.video.max_width.is_some_and(|w| shown.0 > w)
                 || want.video.max_height.is_some_and(|h| shown.1 > h));
-        cut || limited || v.mirrored || want.video.flip != Flip::None || want.watermark.is_some()
+        let marked = want.watermark.as_ref().is_some_and(|mark| mark.opacity > 0.0);
+        cut || limited || v.mirrored || want.video.flip != Flip::None || marked
     }
 }
 
@@ -277,11 +306,6 @@ fn own_fps(v: &VideoScan) -> u32 {
 fn exceeds(v: &VideoScan, fps: u32) -> bool {
     let span = i128::from((v.end_ns - v.first_ns).max(1));
     i128::from(v.packets) * 1_000_000_000 * 100 > span * i128::from(fps) * 101
-}
-
-/// Whether two rates are the same but for their rounding.
-fn near(a: u32, b: u32) -> bool {
-    u64::from(a.abs_diff(b)) * 5000 <= u64::from(a.max(b))
 }
 
 #[cfg(test)]

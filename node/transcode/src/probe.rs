@@ -17,6 +17,7 @@ use gstreamer as gst;
 use crate::codec::{self, Codec, Kind};
 use crate::container::{self, Container};
 use crate::error::{Error, at};
+use crate::even::Even;
 use crate::geometry::Orientation;
 use crate::mp4::reader;
 use crate::nesting;
@@ -59,8 +60,8 @@ pub(crate) struct VideoScan {
     pub(crate) pts_missing: bool,
     /// Parameter sets come with the key frames (`avc3`, byte streams).
     pub(crate) sets_in_band: bool,
-    /// Frames in a thousand seconds, where their distances are all the same.
-    pub(crate) even_mfps: Option<u32>,
+    /// The rate, where the frames' distances are all the same.
+    pub(crate) even: Option<Even>,
     /// H.264 frames larger than the only parameter set says: the sets of a later size are lost.
     pub(crate) lost_sets: bool,
 }
@@ -345,7 +346,7 @@ fn video_scan(codec: &'static Codec, s: &Stream) -> VideoScan {
         plain_h264: s.config_profile.is_some_and(|p| [66, 77, 88, 100].contains(&p)),
         pts_missing: p.pts_missing,
         sets_in_band: s.sets_in_band,
-        even_mfps: p.even_mfps(),
+        even: p.even(),
         lost_sets: s.lost_sets,
     }
 }
@@ -391,7 +392,7 @@ pub(crate) mod tests {
             plain_h264: true,
             pts_missing: false,
             sets_in_band: false,
-            even_mfps: None,
+            even: None,
             lost_sets: false,
         }
     }

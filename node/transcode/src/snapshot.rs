@@ -19,7 +19,7 @@ const BLANK_BELOW: f64 = 8.0;
 pub(crate) fn time(at: Moment, first_ns: i64, end_ns: i64) -> Option<i64> {
     match at {
         Moment::First => None,
-        Moment::Seconds(s) => Some(((s * 1e9) as i64).clamp(first_ns, end_ns)),
+        Moment::Seconds(s) => Some(((s * 1e9) as i64).clamp(first_ns, end_ns.max(first_ns))),
         Moment::Percent(p) => {
             let way = (end_ns - first_ns) as f64 * f64::from(p) / 100.0;
             Some(first_ns + way as i64)
@@ -89,9 +89,9 @@ impl Snapshot {
         if across <= self.max_width {
             return frame.rgb(w, h);
         }
-        let scaled =
-            |side: u32| (u64::from(side) * u64::from(self.max_width) / u64::from(across)).max(1);
-        frame.rgb(scaled(w) as u32, scaled(h) as u32)
+        let (most, across) = (u64::from(self.max_width), u64::from(across));
+        let scaled = |side: u32| ((u64::from(side) * most + across / 2) / across).max(1) as u32;
+        frame.filling(scaled(w), scaled(h))
     }
 
     /// Writes the snapshot; `None` if there was no frame at all.
@@ -118,5 +118,7 @@ mod tests {
         assert_eq!(time(Moment::Seconds(0.0), S, 9 * S), Some(S));
         assert_eq!(time(Moment::Seconds(1e6), S, 9 * S), Some(9 * S));
         assert_eq!(time(Moment::Percent(50.0), S, 9 * S), Some(5 * S));
+        // Damaged times: an end before the beginning.
+        assert_eq!(time(Moment::Seconds(2.0), S, 0), Some(S));
     }
 }

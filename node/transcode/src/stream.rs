@@ -9,6 +9,7 @@ use gstreamer as gst;
 use crate::aac;
 use crate::codec::{Codec, Kind};
 use crate::error::{Error, at};
+use crate::even::{Even, Steps};
 use crate::frame_size::{jpeg_size, vp8_key_size, vp9_key_size};
 use crate::h264::{self, AvcConfig};
 use crate::watch::Activity;
@@ -19,29 +20,6 @@ const MS: i64 = 1_000_000;
 const PACKETS_PER_SECOND: u64 = 500;
 /// And so many beside that, whenever they come.
 const PACKETS_AT_ONCE: u64 = 50_000;
-
-/// Distances of a stream's packets in the order they are decoded.
-#[derive(Debug, Clone, Copy, Default)]
-struct Steps {
-    first_ns: i64,
-    last_ns: i64,
-    count: u32,
-    least_ns: i64,
-    most_ns: i64,
-}
-
-impl Steps {
-    fn add(&mut self, at_ns: i64) {
-        let step = at_ns - self.last_ns;
-        match self.count {
-            0 => self.first_ns = at_ns,
-            1 => (self.least_ns, self.most_ns) = (step, step),
-            _ => (self.least_ns, self.most_ns) = (self.least_ns.min(step), self.most_ns.max(step)),
-        }
-        self.last_ns = at_ns;
-        self.count = self.count.saturating_add(1);
-    }
-}
 
 /// Times of a stream's packets.
 #[derive(Debug, Clone, Default)]
@@ -64,9 +42,6 @@ pub(crate) struct Packets {
 impl Packets {
     fn add(&mut self, pts: Option<i64>, dts: Option<i64>, duration: Option<i64>) {
         self.count += 1;
-        if let Some(at) = dts.or(pts) {
-            self.steps.add(at);
-        }
         if let Some(dts) = dts {
             self.last_dts_ns = dts;
             if let Some(delay) = pts.map(|pts| pts - dts) {
@@ -77,6 +52,7 @@ impl Packets {
             self.pts_missing = true;
             return;
         };
+        self.steps.add(pts);
         if self.recent.is_empty() {
             (self.first_ns, self.last_ns) = (pts, pts);
         }
@@ -116,14 +92,10 @@ impl Packets {
         last + self.last_frame_ns()
     }
 
-    /// Packets in a thousand seconds, where their distances are all the same but for a container's
-    /// rounding (Matroska: whole milliseconds).
-    pub(crate) fn even_mfps(&self) -> Option<u32> {
-        let steps = self.steps;
-        let even = steps.count > 1 && steps.least_ns > 0 && steps.most_ns - steps.least_ns <= MS;
-        let span = i128::from(steps.last_ns - steps.first_ns);
-        let count = i128::from(steps.count) - 1;
-        even.then(|| u32::try_from((count * 1_000_000_000_000 + span / 2) / span).ok()).flatten()
+    /// The rate of the packets, where their distances are all the same but for a container's rounding
+    /// (Matroska: whole milliseconds).
+    pub(crate) fn even(&self) -> Option<Even> {
+        self.steps.even().filter(|_| !self.pts_missing)
     }
 
     /// How long the last packet lasts: as declared where that is credible (recorders write 1 ms
@@ -389,18 +361,6 @@ mod tests {
             p.add((i < 8).then_some(pts), Some(i * 40 * MS), Some(40 * MS));
         }
         assert_eq!((p.last_ns, p.end_ns()), (320 * MS, 440 * MS));
-    }
-
-    #[test]
-    fn even_distances_are_known_behind_rounding() {
-        let at = |ms: &dyn Fn(i64) -> i64| {
-            let mut p = Packets::default();
-            (0..31).for_each(|i| p.add(Some(ms(i) * MS), None, None));
-            p.even_mfps()
-        };
-        assert_eq!(at(&|i| (i * 1000 + 15) / 30), Some(30_000));
-        assert_eq!(at(&|i| i * 40), Some(25_000));
-        assert_eq!(at(&|i| i * 40 + i / 30 * 40), None);
     }
 
     #[test]

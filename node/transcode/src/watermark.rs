@@ -53,7 +53,11 @@ pub(crate) fn read(file: &File) -> Result<Picture, Error> {
 
 fn decode(bytes: &[u8]) -> Result<Picture, Error> {
     let unreadable = |e: png::DecodingError| {
-        Error::Unsupported(format!("The watermark is no readable PNG: {e}."))
+        // Not the recording's fault.
+        Error::Internal(format!(
+            "The environment's watermark is no readable PNG ({e}); the recording is not at fault. \
+             Give the environment another watermark."
+        ))
     };
     // Palettes, grey and 16 bits become 8-bit RGB or grey, with alpha where there is one.
     let mut decoder = png::Decoder::new(Cursor::new(bytes));
@@ -82,7 +86,11 @@ fn decode(bytes: &[u8]) -> Result<Picture, Error> {
         _ => data.iter().flat_map(|&p| [p, p, p, 255]).collect(),
     };
     if rgba.len() as u64 != u64::from(size.0) * u64::from(size.1) * 4 {
-        return Err(Error::Unsupported("The watermark is no readable PNG: cut off.".into()));
+        return Err(Error::Internal(
+            "The environment's watermark is no readable PNG (cut off); the recording is not at \
+             fault. Give the environment another watermark."
+                .into(),
+        ));
     }
     Ok(Picture { size, rgba })
 }
@@ -274,17 +282,11 @@ fn mark_size(own: Size, width: Length, frame: Size) -> Size {
 
 /// Where copies of a mark lie: even numbers from the top left.
 fn places(size: Size, want: &Watermark, frame: Size) -> Vec<Size> {
-    let margin = want.margin.of(frame.0.min(frame.1));
+    let shorter = frame.0.min(frame.1);
+    // Beyond half a side there would be no place for the first.
+    let margin = want.margin.of(shorter).min(shorter / 2);
     if want.tiled {
-        let starts = |size: u32, of: u32| {
-            let step = ((size + margin) & !1).max(2) as usize;
-            ((margin / 2) & !1..of).step_by(step)
-        };
-        let rows = starts(size.1, frame.1);
-        return rows
-            .flat_map(|y| starts(size.0, frame.0).map(move |x| (x, y)))
-            .take(TILES_MAX)
-            .collect();
+        return tiles(size, margin, frame);
     }
     let room = (frame.0.saturating_sub(size.0), frame.1.saturating_sub(size.1));
     let side = |which: i8, room: u32| match which {
@@ -304,6 +306,17 @@ fn places(size: Size, want: &Watermark, frame: Size) -> Vec<Size> {
         Position::BottomRight => (1, 1),
     };
     vec![(side(x, room.0) & !1, side(y, room.1) & !1)]
+}
+
+/// Copies all over a frame; farther apart than wanted where they would be too many.
+fn tiles(size: Size, margin: u32, frame: Size) -> Vec<Size> {
+    let mut step = (size.0 + margin, size.1 + margin);
+    let starts = |step: u32, of: u32| ((margin / 2) & !1..of).step_by((step & !1).max(2) as usize);
+    while starts(step.0, frame.0).len() * starts(step.1, frame.1).len() > TILES_MAX {
+        step = (step.0 + step.0 / 8 + 2, step.1 + step.1 / 8 + 2);
+    }
+    let rows = starts(step.1, frame.1);
+    rows.flat_map(|y| starts(step.0, frame.0).map(move |x| (x, y))).collect()
 }
 
 #[cfg(test)]
@@ -328,8 +341,8 @@ mod tests {
     fn what_is_no_png_or_too_large_is_refused() {
         let good = png_of(2, 1, &[255, 0, 0, 255, 0, 255, 0, 128]);
         assert_eq!(decode(&good).unwrap().size, (2, 1));
-        assert!(matches!(decode(b"no picture"), Err(Error::Unsupported(_))));
-        assert!(matches!(decode(&good[..good.len() / 2]), Err(Error::Unsupported(_))));
+        assert!(matches!(decode(b"no picture"), Err(Error::Internal(_))));
+        assert!(matches!(decode(&good[..good.len() / 2]), Err(Error::Internal(_))));
         // A header alone is enough to be refused by: nothing of the picture is read.
         let mut huge = good[..33].to_vec();
         huge[16..20].copy_from_slice(&5000u32.to_be_bytes());
@@ -379,5 +392,25 @@ mod tests {
             (640, 360),
         );
         assert_eq!((tiled.len(), tiled[0], tiled[1]), (6 * 5, (10, 10), (130, 10)));
+    }
+
+    #[test]
+    fn tiles_cover_the_whole_frame_however_small_they_are() {
+        for frame in [(3840, 2160), (640, 360), (16, 2160), (2, 2)] {
+            for margin in ["0px", "1px", "3px", "100%", "4000px"] {
+                let want = want(serde_json::json!({"tiled": true, "margin": margin}));
+                let all = places((1, 1), &want, frame);
+                assert!((1..=TILES_MAX).contains(&all.len()), "{frame:?} {margin} {}", all.len());
+                let last = (all.iter().map(|p| p.0).max(), all.iter().map(|p| p.1).max());
+                let (x, y) = (last.0.unwrap(), last.1.unwrap());
+                assert!(x < frame.0 && y < frame.1, "{frame:?} {margin}");
+                if margin != "100%" && margin != "4000px" {
+                    assert!(
+                        frame.0 - x <= frame.0 / 8 + 8 && frame.1 - y <= frame.1 / 8 + 8,
+                        "{frame:?} {margin} {x} {y}"
+                    );
+                }
+            }
+        }
     }
 }

@@ -52,12 +52,17 @@ fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
     let watermark = watermark(job, files.watermark)?;
     let input = Input::new(File::from(files.input))?;
     watch.expect(input.bytes, 0);
-    let scan = probe(&input, watch)?;
+    let mut scan = probe(&input, watch)?;
+    let source = facts(&scan);
+    if job.transform.audio.mute && scan.video.is_some() {
+        // As if there had been none: a film begins and ends with its picture.
+        scan.audio = None;
+    }
     watch.expect(input.bytes, scan.duration_ns());
     let measured = measured(job, &input, &scan, watch)?;
     let plan = plan(&scan, job.outputs, &job.transform, measured)?;
     let wish = Wish { hardware: job.hardware.clone(), quality: job.transform.video.quality };
-    let task = Task { job, wish, input, scan, watermark, output: files.output };
+    let task = Task { job, wish, input, source, scan, watermark, output: files.output };
     let made = match task.attempt(&plan, watch) {
         Err(e @ (Error::Internal(_) | Error::Damaged(_) | Error::Length(_))) => {
             match plan.converting(&task.scan) {
@@ -100,6 +105,7 @@ struct Task<'a> {
     job: &'a Job,
     wish: Wish,
     input: Arc<Input>,
+    source: SourceFacts,
     scan: Scan,
     watermark: Option<Arc<Picture>>,
     output: OwnedFd,
@@ -149,7 +155,8 @@ impl Task<'_> {
             None => None,
         };
         remarks.truncate(REMARKS_MAX);
-        Ok(Made { source: facts(scan), mp4, snapshot, filmstrip, filmstrip_vtt, remarks })
+        let source = self.source.clone();
+        Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks })
     }
 }
 

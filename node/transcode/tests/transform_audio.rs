@@ -98,6 +98,23 @@ fn one_channel_and_two() {
 }
 
 #[test]
+fn one_channel_becomes_two_that_are_the_same() {
+    let scratch = tempfile::tempdir().unwrap();
+    let source = input(&scratch, "s.wav", "sine=f=500:d=3,volume=4", &["-ac", "1"]);
+    for (wanted, count) in [("stereo", 2), ("keep", 1)] {
+        let (_, folder) = transformed(&source, json!({"audio": {"channels": wanted}}));
+        let film = check_film(folder.path(), false, true);
+        assert_eq!(channels(&film), count as u64);
+        let (before, after) = (samples(&source, 1), samples(&film, count));
+        let own = tone(&before, 0, 500.0);
+        for channel in 0..count {
+            let made = tone(&after, channel, 500.0);
+            assert!(own > 0.1 && (made / own - 1.0).abs() < 0.05, "{wanted} {made} {own}");
+        }
+    }
+}
+
+#[test]
 fn six_channels_become_two() {
     let scratch = tempfile::tempdir().unwrap();
     // Front left, front right, centre, low, rear left, rear right.
@@ -152,6 +169,21 @@ fn no_sound_at_all() {
     assert_eq!((mp4.video, mp4.audio), (Treatment::Remuxed, Treatment::Absent));
     assert_eq!(packet_hashes(&source, "0:v"), packet_hashes(&film, "0:v"));
     assert!(made.remarks.is_empty(), "{:?}", made.remarks);
+    // Sound that begins a second before the picture leaves no empty second behind.
+    let late = scratch.path().join("late.mkv");
+    let filters = ["-itsoffset", "1", "-f", "lavfi", "-i", "testsrc=s=64x64:r=10:d=1"];
+    let sound = ["-f", "lavfi", "-i", "sine=d=4", "-c:v", "libvpx", "-c:a", "libopus", text(&late)];
+    ffmpeg(&[&filters[..], &sound].concat());
+    let (made, folder) =
+        transformed(&late, json!({"audio": {"mute": true}, "filmstrip": {"vtt": true}}));
+    let film = check_film(folder.path(), true, false);
+    let (start, end) = shown(&film, "v");
+    assert!(start.abs() < 0.01 && (end - 1.0).abs() < 0.05, "{start} {end}");
+    assert!(made.mp4.unwrap().duration_ms <= 1050);
+    assert_eq!(made.source.audio.unwrap().codec, "opus");
+    let cues = std::fs::read_to_string(folder.path().join("filmstrip.vtt")).unwrap();
+    let last = cues.lines().rfind(|l| l.contains("-->")).unwrap();
+    assert!(last.contains("--> 00:00:01.0") || last.contains("--> 00:00:00.9"), "{last}");
     // Of sound alone nothing would be left, and a film with sound is not what was asked for.
     let alone = input(&scratch, "a.ogg", "sine=d=1", &["-c:a", "libopus"]);
     let out = tempfile::tempdir().unwrap();

@@ -182,7 +182,7 @@ fn a_watermark_that_cannot_be_used_is_named() {
     let want = json!({"watermark": {}});
     for (file, kind, word) in [
         (Some(&huge), FailureKind::Limit, "4200x8"),
-        (Some(&noise), FailureKind::Unsupported, "no readable PNG"),
+        (Some(&noise), FailureKind::Internal, "environment's watermark is no readable PNG"),
         (Some(&large), FailureKind::Limit, "256 KiB"),
         (None, FailureKind::Internal, "descriptors"),
     ] {
@@ -202,6 +202,22 @@ fn a_watermark_that_cannot_be_used_is_named() {
             }
             other => panic!("{other:?}"),
         }
+    }
+}
+
+#[test]
+fn tiny_tiles_reach_the_bottom() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mark = input(&scratch, "m.png", "color=red:s=2x2,format=rgba", &["-frames:v", "1"]);
+    let source = input(&scratch, "s.webm", "color=gray:s=320x240:r=10:d=0.2", VP8);
+    for margin in ["0px", "4000px"] {
+        let want = json!({"watermark": {"tiled": true, "margin": margin, "width": "2px"}});
+        let (_, folder) = marked(&source, &want, Some(&mark));
+        let film = check_film(folder.path(), true, false);
+        let (data, _) = first_frame(&film, 320);
+        let lower = &data[320 * 120 * 3..];
+        let red = lower.chunks_exact(3).filter(|p| p[0] > p[2].saturating_add(20)).count();
+        assert!(red > 0, "{margin}: nothing in the lower half");
     }
 }
 
@@ -259,6 +275,25 @@ fn a_snapshot_of_any_moment() {
         made.snapshot.unwrap().bytes
     };
     assert!(bytes(20) * 2 < bytes(95));
+}
+
+#[test]
+fn small_pictures_have_no_borders() {
+    let scratch = tempfile::tempdir().unwrap();
+    let wide = input(&scratch, "w.webm", "color=white:s=320x180:r=10:d=0.2", VP8);
+    let tall = input(&scratch, "t.webm", "color=white:s=90x160:r=10:d=0.2", VP8);
+    let dark = |file: &Path| pixels(file, "null", "gray").iter().filter(|&&p| p < 200).count();
+    for (width, size) in [(161, (161, 91)), (99, (99, 56)), (33, (33, 19))] {
+        let (made, folder) = transformed(&wide, json!({"snapshot": {"max_width": width}}));
+        let snapshot = made.snapshot.unwrap();
+        assert_eq!((snapshot.width, snapshot.height), size);
+        assert_eq!(dark(&folder.path().join("snapshot.jpg")), 0, "{width}");
+    }
+    let want = json!({"filmstrip": {"tiles": 2, "tile_width": 640}});
+    let (made, folder) = transformed(&tall, want);
+    let strip = made.filmstrip.unwrap();
+    assert_eq!((strip.width, strip.height), (2 * 360, 640));
+    assert_eq!(dark(&folder.path().join("filmstrip.jpg")), 0);
 }
 
 #[test]

@@ -135,7 +135,7 @@ fn cut_about_the_middle() {
     let source = input(&scratch, "s.webm", "testsrc=s=320x180:r=10:d=0.6", VP8);
     for (aspect, max, want, filter) in [
         ("1:1", json!(null), (180, 180), "crop=180:180:70:0"),
-        ("9:16", json!(64), (64, 114), "format=yuv444p,crop=102:180:108:0,scale=64:114"),
+        ("9:16", json!(64), (64, 114), "format=yuv444p,crop=100:180:110:0,scale=64:114"),
         ("100:10", json!(null), (320, 32), "crop=320:32:0:74"),
     ] {
         let video = json!({"size": "crop", "aspect": aspect, "max_width": max});
@@ -181,6 +181,46 @@ fn sizes_that_change_in_the_middle() {
         };
         let d = difference(&last(&film, "null"), &last(&short, &filter));
         assert!(d < 6.0, "{video}: {d}");
+    }
+}
+
+#[test]
+fn a_size_smaller_than_what_was_cut_off() {
+    let scratch = tempfile::tempdir().unwrap();
+    let part = |name: &str, size: &str, start: &str| {
+        let source = format!("testsrc=s={size}:r=10:d=0.5");
+        let more = [H264, &["-bf", "0", "-muxdelay", "0", "-output_ts_offset", start]].concat();
+        std::fs::read(input(&scratch, name, &source, &more)).unwrap()
+    };
+    // 875 columns are cut off the first, more than the second has.
+    let both = [part("a.ts", "1280x720", "0"), part("b.ts", "320x180", "0.5")].concat();
+    let source = scratch.path().join("s.ts");
+    std::fs::write(&source, both).unwrap();
+    let crop = json!({"size": "crop", "aspect": "9:16"});
+    let (made, folder) = transformed(&source, json!({"video": crop}));
+    let film = check_film(folder.path(), true, false);
+    assert_eq!(size(&film), (404, 720));
+    assert_eq!(times(&film).len(), 10, "{:?}", made.remarks);
+    let last = pixels(&film, "select=eq(n\\,9)", "rgb24");
+    let want = pixels(
+        &scratch.path().join("b.ts"),
+        "select=eq(n\\,4),crop=100:180:110:0,scale=404:720:flags=bilinear",
+        "rgb24",
+    );
+    let d = difference(&last, &want);
+    assert!(d < 8.0, "{d}");
+}
+
+#[test]
+fn a_small_film_is_cut_without_borders() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (from, aspect) in [("64x48", "9:16"), ("62x48", "1:1"), ("90x61", "4:3"), ("61x90", "9:16")]
+    {
+        let source = input(&scratch, "s.webm", &format!("color=white:s={from}:r=10:d=0.2"), VP8);
+        let video = json!({"size": "crop", "aspect": aspect});
+        let (_, folder) = transformed(&source, json!({"video": video}));
+        let film = pixels(&check_film(folder.path(), true, false), "null", "gray");
+        assert!(film.iter().all(|&p| p > 200), "{from} {aspect}");
     }
 }
 
@@ -287,6 +327,70 @@ fn even_h264_is_taken_over() {
     let (made, folder) = transformed(&source, json!({"video": video}));
     assert_eq!(made.mp4.unwrap().video, Treatment::Converted);
     assert_eq!(times(&folder.path().join("main.mp4")).len(), 40);
+}
+
+/// Times and brightness of frames, in showing order.
+fn seen(file: &Path) -> Vec<(f64, u8)> {
+    let grey = pixels(file, "scale=1:1:flags=area", "gray");
+    let at = times(file);
+    assert_eq!(at.len(), grey.len());
+    at.into_iter().zip(grey).collect()
+}
+
+#[test]
+fn steps_that_change_a_little_are_not_taken_for_even_ones() {
+    let scratch = tempfile::tempdir().unwrap();
+    // 16 ms from frame to frame, then 17: counted at their average, those in the middle would be 150 ms
+    // late. The brightness tells a frame's number.
+    let source = "color=black:s=32x32:r=60:d=10,geq=lum='16+mod(N*4,208)':cb=128:cr=128,\
+        settb=1/1000,setpts='if(lt(N,300),N*16,4800+(N-300)*17)'";
+    let more = ["-vsync", "passthrough", "-video_track_timescale", "1000", "-g", "1", "-qp", "4"];
+    let more = [&more[..], H264].concat();
+    let source = input(&scratch, "s.mp4", source, &more);
+    let (made, folder) = transformed(&source, json!({"video": {"constant_fps": true}}));
+    let film = check_film(folder.path(), true, false);
+    assert_eq!(made.mp4.unwrap().video, Treatment::Converted);
+    let steps = distances(&film);
+    assert!(steps.iter().all(|&s| s == steps[0]), "{steps:?}");
+    let (before, after) = (seen(&source), seen(&film));
+    for (t, grey) in after {
+        // The frame that shows then or a step before or after.
+        let near = before.iter().filter(|(at, _)| (at - t).abs() < 0.04);
+        assert!(near.clone().any(|(_, g)| g.abs_diff(grey) <= 2), "{t} {grey} {near:?}");
+    }
+}
+
+#[test]
+fn slow_recordings_at_even_distances() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (step, count) in [("3", 12), ("30", 120), ("1500", 6000)] {
+        let source = format!("testsrc=s=32x32:r=1/{step}:d={count}");
+        let name = format!("{step}.mp4");
+        let source = input(&scratch, &name, &source, &[H264, &["-bf", "0"]].concat());
+        assert_eq!(times(&source).len(), 4);
+        let (made, folder) = transformed(&source, json!({"video": {"constant_fps": true}}));
+        let film = check_film(folder.path(), true, false);
+        assert_eq!(made.mp4.unwrap().video, Treatment::Converted);
+        let steps = distances(&film);
+        assert!(steps.iter().all(|&s| s == steps[0]), "{step} {steps:?}");
+        let (start, end) = shown(&film, "v");
+        let want = span(&source, "v").unwrap();
+        let after = end - want.last;
+        assert!(start.abs() < 0.1 && (0.0..=1.01).contains(&after), "{step}: {end} {want:?}");
+    }
+}
+
+#[test]
+fn even_h264_in_matroska_is_taken_over() {
+    let scratch = tempfile::tempdir().unwrap();
+    let more = [H264, &["-bf", "3"]].concat();
+    let source = input(&scratch, "s.mkv", "testsrc=s=160x120:r=30:d=2", &more);
+    let (made, folder) = transformed(&source, json!({"video": {"constant_fps": true}}));
+    assert_eq!(made.mp4.unwrap().video, Treatment::Remuxed);
+    let film = check_film(folder.path(), true, false);
+    assert_eq!(packet_hashes(&source, "0:v"), packet_hashes(&film, "0:v"));
+    let steps = distances(&film);
+    assert!(steps.iter().all(|&s| s == steps[0]), "{steps:?}");
 }
 
 #[test]

@@ -239,13 +239,15 @@ fn tables(t: &Track) -> Result<Tables, Error> {
         format.ok_or_else(|| Error::Internal("a track of the .mp4 has no format".into()))?;
     let (timescale, step) = match &format {
         // Any rate that has a whole number of frames in a thousand seconds is exact in its own scale.
-        Format::Avc { .. } => (t.even_mfps.unwrap_or(VIDEO_TIMESCALE), None),
+        Format::Avc { .. } => {
+            (t.even_mfps.filter(|&mfps| mfps >= EVEN_TICKS as u32).unwrap_or(VIDEO_TIMESCALE), None)
+        }
         Format::Aac { config, rate_hz, .. } => {
             (*rate_hz, Some(aac::config(config).map_or(1024, |c| c.frame)))
         }
     };
     let (shown, decoded) = match step {
-        None if t.even_mfps.is_some() => even_times(&t.samples, timescale),
+        None if t.even_mfps == Some(timescale) => even_times(&t.samples, timescale),
         None => video_times(&t.samples, timescale),
         Some(step) => audio_times(&t.samples, timescale, step),
     };
@@ -297,7 +299,8 @@ fn video_times(samples: &[Sample], timescale: u32) -> (Vec<i64>, Vec<i64>) {
     (shown, decoded)
 }
 
-/// Showing and decoding times that are a thousand ticks apart, or a number of times that.
+/// Showing and decoding times that are a thousand ticks apart, or a number of times that; their own
+/// where that would move one by more than half of it.
 fn even_times(samples: &[Sample], timescale: u32) -> (Vec<i64>, Vec<i64>) {
     let first = samples.iter().map(|s| s.pts_ns).min().unwrap_or(0);
     let at = |s: &Sample| {
@@ -310,6 +313,12 @@ fn even_times(samples: &[Sample], timescale: u32) -> (Vec<i64>, Vec<i64>) {
     let start = ticks(first, timescale);
     for t in shown.iter_mut().chain(&mut decoded) {
         *t = start + *t * EVEN_TICKS;
+    }
+    // One tick is what rounding both of them can differ by.
+    let moved =
+        |(s, &t): (&Sample, &i64)| (t - ticks(s.pts_ns, timescale)).abs() > EVEN_TICKS / 2 + 1;
+    if samples.iter().zip(&shown).any(moved) {
+        return video_times(samples, timescale);
     }
     (shown, decoded)
 }
@@ -350,6 +359,17 @@ mod tests {
         let (shown, decoded) = even_times(&at(&[7, 107, 40, 74, 140]), 30_000);
         assert_eq!(shown, [210, 3210, 1210, 2210, 4210]);
         assert_eq!(decoded, [210, 1210, 2210, 3210, 4210]);
+    }
+
+    #[test]
+    fn nothing_is_moved_by_more_than_half_a_step() {
+        // Steps of 16 and then of 17 ms: on average even, but counted they would be late.
+        let ms: Vec<i64> = (0..400i64).map(|i| i * 16 + (i - 200).max(0)).collect();
+        let (shown, decoded) = even_times(&at(&ms), 60_606);
+        for (&t, ms) in shown.iter().zip(&ms) {
+            assert!((t as f64 / 60.606 - *ms as f64).abs() <= 8.3, "{t} {ms}");
+        }
+        assert!(decoded.windows(2).all(|w| w[0] < w[1]));
     }
 
     #[test]

@@ -30,12 +30,12 @@ pub(super) fn elements(v: &VideoScan, changes: &Changes) -> Result<Vec<gst::Elem
     let (convert, crop, scale) = (make("videoconvert")?, make("videocrop")?, make("videoscale")?);
     let filter = make("capsfilter")?;
     filter.set_property("caps", video::film_caps(v, stored.0, stored.1));
-    fit_each_size(&crop, &scale, *changes)?;
     let mut row = Vec::new();
     if let Some(curve) = v.curve() {
         row.extend([make("videoconvert")?, tonemap::element(curve)]);
     }
-    row.extend([convert, crop, scale, filter]);
+    row.extend([convert, crop.clone(), scale.clone(), filter]);
+    fit_each_size(&row[0], &crop, &scale, *changes)?;
     if !changes.turn.is_upright() {
         let flip = make("videoflip")?;
         flip.set_property_from_str("video-direction", changes.turn.direction());
@@ -44,9 +44,15 @@ pub(super) fn elements(v: &VideoScan, changes: &Changes) -> Result<Vec<gst::Elem
     Ok(row)
 }
 
-/// Sets what is cut off, and whether there are borders, before a new size gets through.
-fn fit_each_size(crop: &gst::Element, scale: &gst::Element, changes: Changes) -> Result<(), Error> {
-    let pad = video::pad(crop, "sink")?;
+/// Sets what is cut off, and whether there are borders, before a new size comes to the first element:
+/// it asks those behind it what they take, and with the old margins a smaller size is refused.
+fn fit_each_size(
+    first: &gst::Element,
+    crop: &gst::Element,
+    scale: &gst::Element,
+    changes: Changes,
+) -> Result<(), Error> {
+    let pad = video::pad(first, "sink")?;
     let (crop, scale) = (crop.downgrade(), scale.downgrade());
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
         if let (Some(event), Some(crop), Some(scale)) =

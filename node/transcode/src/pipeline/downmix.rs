@@ -25,8 +25,14 @@ fn sides(place: u32) -> (f32, f32) {
     }
 }
 
-/// Rows of weights, one for each channel that comes out; `None` where nothing is to be mixed.
+/// Rows of weights, one for each channel that comes out; `None` where it is not known what comes in.
 fn weights(channels: u32, places: u64, out: u32) -> Option<Vec<Vec<f32>>> {
+    match (channels, out) {
+        (1, out) => return Some(vec![vec![1.0]; out as usize]),
+        (2, 1) => return Some(vec![vec![0.5, 0.5]]),
+        (2, 2) => return Some(vec![vec![1.0, 0.0], vec![0.0, 1.0]]),
+        _ => {}
+    }
     let named: Vec<u32> = (0..64).filter(|bit| places >> bit & 1 == 1).collect();
     if channels <= 2 || named.len() != channels as usize {
         return None;
@@ -54,9 +60,12 @@ pub(super) fn set(convert: &gst::Element, out: u32) {
         {
             let channels = s.get::<i32>("channels").ok().and_then(|n| u32::try_from(n).ok());
             let places = s.get::<gst::Bitmask>("channel-mask").map_or(0, |mask| mask.0);
-            let rows = weights(channels.unwrap_or(0), places, out).unwrap_or_default();
-            let rows = rows.into_iter().map(|row| gst::Array::new(row).to_send_value());
-            convert.set_property("mix-matrix", gst::Array::from_values(rows));
+            // Never empty rows: from GStreamer 1.26 on they mean that channels stay as they are, up to
+            // then that nothing was set.
+            if let Some(rows) = weights(channels.unwrap_or(0), places, out) {
+                let rows = rows.into_iter().map(|row| gst::Array::new(row).to_send_value());
+                convert.set_property("mix-matrix", gst::Array::from_values(rows));
+            }
         }
         gst::PadProbeReturn::Ok
     });
@@ -74,8 +83,19 @@ mod tests {
         assert!(rows[0][1] == 0.0 && rows[0][3] == 0.0 && rows[1][0] == 0.0);
         assert!(near(rows.iter().flatten().sum(), 2.0));
         assert_eq!(weights(6, 0x3f, 1).unwrap().len(), 1);
-        // One, two, or without places: nothing of ours.
-        assert_eq!(weights(2, 3, 2), None);
+        // Without places: nothing of ours.
         assert_eq!(weights(6, 0, 2), None);
+        assert_eq!(weights(0, 0, 2), None);
+    }
+
+    #[test]
+    fn one_and_two() {
+        // Whatever their places are called.
+        for places in [0, 3, 4] {
+            assert_eq!(weights(1, places, 1).unwrap(), [[1.0]]);
+            assert_eq!(weights(1, places, 2).unwrap(), [[1.0], [1.0]]);
+            assert_eq!(weights(2, places, 1).unwrap(), [[0.5, 0.5]]);
+            assert_eq!(weights(2, places, 2).unwrap(), [[1.0, 0.0], [0.0, 1.0]]);
+        }
     }
 }

@@ -45,6 +45,7 @@ impl Meter {
         Some(Measured {
             lufs: self.ebur128.loudness_global().ok()?,
             peak_db: 20.0 * peaks.fold(0f64, f64::max).log10(),
+            more_db: 0.0,
         })
     }
 }

@@ -21,6 +21,7 @@
 mod audio;
 mod changes;
 mod downmix;
+mod hold;
 mod measure;
 mod pace;
 mod pictures;

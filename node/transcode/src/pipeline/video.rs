@@ -7,7 +7,7 @@ use gstreamer as gst;
 use gstreamer_app as gst_app;
 
 use super::pictures::{count, gate, look_at};
-use super::{Shared, changes, pace, queue, rate};
+use super::{Shared, changes, hold, pace, queue, rate};
 use crate::encoders::Choice;
 use crate::encoders::chains::{self, Size};
 use crate::error::Error;
@@ -124,6 +124,9 @@ pub(super) fn convert(
         let size = make("capsfilter")?;
         size.set_property("caps", film_caps(v, target.size.width, target.size.height));
         elements.extend([make("videoconvert")?, scale, size]);
+    }
+    if let Some(mfps) = plan.even_mfps {
+        hold::hold(&pad(&elements[elements.len() - 1], "src")?, mfps, v.end_ns, shared);
     }
     elements.extend(frame_rate(target, plan)?);
     elements.extend(target.choice.encode(target.size)?);

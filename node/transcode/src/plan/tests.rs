@@ -1,6 +1,7 @@
 use holdfast_core::transform::{AudioTransform, VideoTransform, Watermark};
 
 use super::*;
+use crate::even::tests::exactly;
 use crate::probe::tests::{audio, video};
 
 const ALL: Outputs = Outputs { mp4: true, snapshot: true, filmstrip: true };
@@ -133,7 +134,7 @@ fn rates_that_are_kept_convert_nothing() {
     );
     assert_eq!(treatments(&rate(None, true)).0, converted(640, 480));
     let mut s = scan(Some(H264), None);
-    s.video.as_mut().unwrap().even_mfps = Some(29_970);
+    s.video.as_mut().unwrap().even = Some(exactly(29_970));
     let p = plan(&s, ALL, &rate(None, true), None).unwrap();
     assert_eq!((p.video, p.even_mfps), (Some(VideoPlan::Remux), Some(29_970)));
     let p = plan(&s, ALL, &rate(Some(30), true), None).unwrap();
@@ -156,9 +157,16 @@ fn sound_alone_is_touched_by_what_changes_sound() {
     ));
     let loud = sound(AudioTransform { loudness: Loudness::R128, ..Default::default() });
     let with = |lufs| {
-        let measured = Some(Measured { lufs, peak_db: -20.0 });
+        let measured = Some(Measured { lufs, peak_db: -20.0, more_db: 0.0 });
         plan(&scan(Some(H264), Some(AAC)), ALL, &loud, measured).unwrap()
     };
+    // Six channels that are loud enough once they are two are too loud for players as they are.
+    let mut six = scan(None, Some(AAC));
+    six.audio.as_mut().unwrap().channels = 6;
+    let measured = Measured { lufs: -16.0, peak_db: -20.0, more_db: 0.0 };
+    let p = plan(&six, ALL, &loud, Some(measured)).unwrap();
+    assert_eq!((p.audio, p.channels, p.gain), (Some(Treatment::Converted), 2, None));
+    assert_eq!(plan(&six, ALL, &loud, None).unwrap().audio, Some(Treatment::Remuxed));
     assert_eq!(with(-30.0).audio, Some(Treatment::Converted));
     assert_eq!((with(-16.1).audio, with(-16.1).gain), (Some(Treatment::Remuxed), None));
     // Silence stays what it is, and that is said.
@@ -171,4 +179,37 @@ fn a_watermark_converts_the_picture_only() {
     let mark: Watermark = serde_json::from_str("{}").unwrap();
     let want = Transform { watermark: Some(mark), ..Transform::default() };
     assert_eq!(treatments(&want), (converted(640, 480), Some(Treatment::Remuxed)));
+    // One that is not seen converts nothing.
+    let mark: Watermark = serde_json::from_str(r#"{"opacity": 0.0}"#).unwrap();
+    let want = Transform { watermark: Some(mark), ..Transform::default() };
+    assert_eq!(treatments(&want), TAKEN_OVER);
+}
+
+#[test]
+fn even_distances_do_not_fill_a_gap_of_hours() {
+    let even =
+        of_video(VideoTransform { constant_fps: true, max_fps: Some(60), ..Default::default() });
+    let with = |packets, seconds: i64| {
+        let mut s = scan(Some("video/x-vp8"), None);
+        let v = s.video.as_mut().unwrap();
+        (v.packets, v.end_ns) = (packets, seconds * 1_000_000_000);
+        plan(&s, ALL, &even, None).unwrap()
+    };
+    let p = with(600, 36_010);
+    assert_eq!(p.even_mfps, None);
+    assert!(p.remarks.iter().any(|r| r.contains("600 frames in 10:00:10.0")), "{:?}", p.remarks);
+    // Slow for long, and with a gap of half an hour.
+    assert_eq!(with(36_010 * 4, 36_010).even_mfps, Some(60_000));
+    assert_eq!(with(600, 1600).even_mfps, Some(60_000));
+}
+
+#[test]
+fn slow_recordings_get_one_frame_a_second() {
+    let even = of_video(VideoTransform { constant_fps: true, ..Default::default() });
+    let mut s = scan(Some(H264), None);
+    let v = s.video.as_mut().unwrap();
+    (v.packets, v.end_ns) = (20, 600_000_000_000);
+    let p = plan(&s, ALL, &even, None).unwrap();
+    assert_eq!(p.even_mfps, Some(1000));
+    assert!(matches!(p.video, Some(VideoPlan::Convert { .. })));
 }
