@@ -10,6 +10,7 @@ pub mod config;
 pub mod deliver;
 pub mod digest;
 pub mod hardware;
+mod held;
 pub mod ingest;
 pub mod keys;
 pub mod ledger;

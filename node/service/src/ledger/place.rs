@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::writer::{self, Op};
 use super::{LedgerError, Shared};
+use crate::held::once_let_go;
 #[cfg(test)]
 use crate::simulation::disk::LedgerFile;
 
@@ -45,7 +46,8 @@ impl Place {
         match self {
             Self::File(path) => {
                 let is_new = !path.exists();
-                let database = builder.create(path)?;
+                let is_held = |error: &_| matches!(error, DatabaseError::DatabaseAlreadyOpen);
+                let database = once_let_go(|| builder.create(path), is_held)?;
                 if let Some(folder) = path.parent().filter(|_| is_new) {
                     // Or a power cut takes its name, and the node finds a vault without a ledger.
                     std::fs::File::open(folder).and_then(|folder| folder.sync_all())?;

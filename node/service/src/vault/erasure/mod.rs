@@ -45,6 +45,8 @@ pub use of_vault::{Lent, Standing};
 pub use store::{ErasedKeys, Rotated};
 use store::{Found, Store};
 
+use crate::held::once_let_go;
+
 const KEYS: &str = "keys";
 const STATE: &str = "erasure";
 
@@ -157,9 +159,12 @@ fn alone(state: &Path) -> Result<Flock<File>, ErasureError> {
         std::fs::create_dir_all(state)?;
         File::options().create(true).append(true).open(&path)
     };
-    let file = opened().map_err(ErasureError::io("open", &path))?;
-    let locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
-    locked.map_err(|_| ErasureError::InUse { path: path.clone() })
+    let lock = || {
+        let file = opened().map_err(ErasureError::io("open", &path))?;
+        let locked = Flock::lock(file, FlockArg::LockExclusiveNonblock);
+        locked.map_err(|_| ErasureError::InUse { path: path.clone() })
+    };
+    once_let_go(lock, |error| matches!(error, ErasureError::InUse { .. }))
 }
 
 /// A file system that cannot encrypt has plain folders.
