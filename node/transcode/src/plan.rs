@@ -236,7 +236,7 @@ impl Plan {
         }
         self.remarks.push(format!(
             "The recording has {} frames in {}; at even distances (video.constant_fps) they would be \
-             {frames}, so they kept their own.",
+             {frames}, so they kept their own times.",
             v.packets,
             at(v.end_ns - v.first_ns)
         ));

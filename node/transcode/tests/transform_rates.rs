@@ -142,9 +142,12 @@ fn steps_that_change_a_little_are_not_taken_for_even_ones() {
     // late. The brightness tells a frame's number.
     let source = "color=black:s=32x32:r=60:d=10,geq=lum='16+mod(N*4,208)':cb=128:cr=128,\
         settb=1/1000,setpts='if(lt(N,300),N*16,4800+(N-300)*17)'";
-    let more = ["-vsync", "passthrough", "-video_track_timescale", "1000", "-g", "1", "-qp", "4"];
+    let more =
+        ["-vsync", "passthrough", "-enc_time_base", "1/1000", "-video_track_timescale", "1000"];
     let more = [&more[..], H264].concat();
     let source = input(&scratch, "s.mp4", source, &more);
+    let counts = |ms: i64| distances(&source).iter().filter(|&&s| s == ms).count();
+    assert_eq!((counts(16), counts(17)), (300, 299));
     let (made, folder) = transformed(&source, json!({"video": {"constant_fps": true}}));
     let film = check_film(folder.path(), true, false);
     assert_eq!(made.mp4.unwrap().video, Treatment::Converted);
@@ -199,4 +202,26 @@ fn even_h264_in_matroska_is_taken_over() {
     assert_eq!(packet_hashes(&source, "0:v"), packet_hashes(&film, "0:v"));
     let steps = distances(&film);
     assert!(steps.iter().all(|&s| s == steps[0]), "{steps:?}");
+}
+
+#[test]
+fn a_frame_shows_until_the_next_one_comes() {
+    let scratch = tempfile::tempdir().unwrap();
+    // Screens that hardly change: one frame a second, among sixty.
+    let slow = "color=black:s=32x32:r=1:d=3,geq=lum='40+N*70':cb=128:cr=128";
+    for (name, codec) in [("s.webm", VP8), ("s.mp4", H264)] {
+        let source = input(&scratch, name, slow, codec);
+        let even = json!({"constant_fps": true, "max_fps": 60});
+        let (_, folder) = transformed(&source, json!({"video": even}));
+        let film = check_film(folder.path(), true, false);
+        let steps = distances(&film);
+        assert!(steps.iter().all(|&s| s == steps[0]), "{steps:?}");
+        let (before, frames) = (seen(&source), seen(&film));
+        assert_eq!(frames.len(), 180, "{name}");
+        for (t, grey) in frames {
+            let shows = |at: f64| before[at.floor().clamp(0.0, 2.0) as usize].1;
+            let near = [shows(t - 0.017), shows(t + 0.017)];
+            assert!(near.iter().any(|want| want.abs_diff(grey) <= 4), "{name} {t}: {grey}");
+        }
+    }
 }

@@ -10,18 +10,14 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use super::Shared;
+use crate::probe::VideoScan;
 use crate::stream::running_ns;
 
-#[derive(Default)]
-struct State {
-    last: Option<gst::Buffer>,
-    pushing: bool,
-}
-
-/// Tells frames once more on the source pad in front of `videorate`; `end_ns`: when the last one ends.
-pub(super) fn hold(pad: &gst::Pad, mfps: u32, end_ns: i64, shared: &Arc<Shared>) {
+/// Tells frames once more on the source pad in front of `videorate`.
+pub(super) fn hold(pad: &gst::Pad, v: &VideoScan, mfps: u32, shared: &Arc<Shared>) {
+    let (end_ns, last_frame_ns) = (v.end_ns, v.last_frame_ns);
     let step = 1_000_000_000_000 / u64::from(mfps.max(1));
-    let state = Mutex::new(State::default());
+    let held: Mutex<Option<gst::Buffer>> = Mutex::new(None);
     let shared = Arc::clone(shared);
     let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
     pad.add_probe(kinds, move |pad, info| {
@@ -30,17 +26,12 @@ pub(super) fn hold(pad: &gst::Pad, mfps: u32, end_ns: i64, shared: &Arc<Shared>)
             Some(gst::PadProbeData::Event(event)) if event.type_() == gst::EventType::Eos => None,
             _ => return gst::PadProbeReturn::Ok,
         };
-        let Ok(mut held) = state.lock() else { return gst::PadProbeReturn::Ok };
-        if held.pushing {
-            return gst::PadProbeReturn::Ok;
-        }
-        let last = std::mem::replace(&mut held.last, next.clone());
-        held.pushing = true;
-        drop(held);
+        let last = held.lock().ok().and_then(|mut held| std::mem::replace(&mut held, next.clone()));
         if let Some(last) = last {
             let until = match &next {
                 Some(next) => next.pts().map(gst::ClockTime::nseconds),
-                None => end(pad, &last, end_ns),
+                // Only behind the recording's own last frame: what could not be decoded is missing.
+                None => end(pad, &last, end_ns, last_frame_ns + 2 * step as i64),
             };
             // At the end one more, which is the last that is shown.
             let copies = if next.is_some() { 1..=1 } else { 1..=2 };
@@ -49,17 +40,17 @@ pub(super) fn hold(pad: &gst::Pad, mfps: u32, end_ns: i64, shared: &Arc<Shared>)
                 push_again(pad, &last, until, number * step, step);
             }
         }
-        if let Ok(mut held) = state.lock() {
-            held.pushing = false;
-        }
         gst::PadProbeReturn::Ok
     });
 }
 
-/// A time on the recording's line as one of a buffer's.
-fn end(pad: &gst::Pad, last: &gst::Buffer, end_ns: i64) -> Option<u64> {
+/// The recording's end as one of a buffer's times, where a frame is at most so far from it.
+fn end(pad: &gst::Pad, last: &gst::Buffer, end_ns: i64, most_ns: i64) -> Option<u64> {
     let segment = pad.sticky_event::<gst::event::Segment>(0)?;
     let left = end_ns - running_ns(segment.segment(), last.pts())?;
+    if left > most_ns {
+        return None;
+    }
     Some(last.pts()?.nseconds() + u64::try_from(left).ok()?)
 }
 
@@ -76,6 +67,9 @@ fn push_again(pad: &gst::Pad, last: &gst::Buffer, until: Option<u64>, before: u6
         again.set_pts(gst::ClockTime::from_nseconds(until - before));
         again.set_duration(gst::ClockTime::from_nseconds(step));
     }
-    // Whatever comes of it comes of the next frame as well.
-    let _ = pad.push(again);
+    // To the pad behind, because this one takes nothing more once the end is there. Whatever comes of
+    // it comes of the next frame as well.
+    if let Some(behind) = pad.peer() {
+        let _ = behind.chain(again);
+    }
 }

@@ -126,7 +126,7 @@ pub(super) fn convert(
         elements.extend([make("videoconvert")?, scale, size]);
     }
     if let Some(mfps) = plan.even_mfps {
-        hold::hold(&pad(&elements[elements.len() - 1], "src")?, mfps, v.end_ns, shared);
+        hold::hold(&pad(&elements[elements.len() - 1], "src")?, v, mfps, shared);
     }
     elements.extend(frame_rate(target, plan)?);
     elements.extend(target.choice.encode(target.size)?);

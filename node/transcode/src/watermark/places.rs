@@ -22,10 +22,10 @@ pub(super) fn mark_size(own: Size, width: Length, frame: Size) -> Size {
 /// Where copies of a mark lie: even numbers from the top left.
 pub(super) fn places(size: Size, want: &Watermark, frame: Size) -> Vec<Size> {
     let shorter = frame.0.min(frame.1);
-    // Beyond half a side there would be no place for the first.
-    let margin = want.margin.of(shorter).min(shorter / 2);
+    let margin = want.margin.of(shorter);
     if want.tiled {
-        return tiles(size, margin, frame);
+        // Beyond half a side there would be no place for the first.
+        return tiles(size, margin.min(shorter / 2), frame);
     }
     let room = (frame.0.saturating_sub(size.0), frame.1.saturating_sub(size.1));
     let side = |which: i8, room: u32| match which {
