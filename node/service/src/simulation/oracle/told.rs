@@ -242,11 +242,14 @@ impl Webhooks {
         }
         let of = body["data"]["id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
         let queue = self.queues.get(&(hook.clone(), of)).map(Vec::as_slice).unwrap_or_default();
-        let mut entries = queue.iter().copied();
-        let found = entries.find(|which| {
+        let may_be = |which: &usize| {
             let entry = &self.entries[*which];
             entry.id.is_none() && !entry.is_lost && entry.what.is_told_by(body)
-        });
+        };
+        // The same can happen twice, the first time to a webhook that had gone away.
+        let is_it = |which: &usize| body["timestamp"] == self.entries[*which].made.to_string();
+        let all: Vec<usize> = queue.iter().copied().filter(may_be).collect();
+        let found = all.iter().copied().find(is_it).or_else(|| all.first().copied());
         let which = found.unwrap_or_else(|| panic!("{hook}: told of what did not happen: {body}"));
         self.entries[which].id = Some(id.clone());
         self.by_id.insert(id.clone(), which);
