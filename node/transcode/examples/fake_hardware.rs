@@ -2,9 +2,10 @@
 //!
 //! `HOLDFAST_FAKE_HARDWARE` says which are registered and how each behaves:
 //! `vah264enc=good varenderD129h264enc=fail:40 vapostproc=good`. A behaviour begins at the frame after
-//! its colon, or at once: `good`, `fail` (an element error), `hang`, `garbage` (noise in place of the
-//! picture), `drop` (the frame is left out) or `crash`. Frames are in the machine's memory, but their caps say the device's, as
-//! those of real hardware do: what links here links there.
+//! its colon, or at once: `good`, `fail` (an element error), `mute` (an error without a word), `hang`,
+//! `garbage` (noise in place of the picture), `drop` (the frame is left out) or `crash`. Frames are in
+//! the machine's memory, but their caps say the device's, as those of real hardware do: what links here
+//! links there.
 //!
 //! It is no part of the node and is never installed.
 #![allow(clippy::unwrap_used, missing_docs)] // test support: what cannot be set up has failed
@@ -113,6 +114,7 @@ mod stage {
                     gst::element_error!(parent, gst::StreamError::Encode, ("the device is lost"));
                     return Err(gst::FlowError::Error);
                 }
+                "mute" => return Err(gst::FlowError::Error),
                 "hang" => loop {
                     std::thread::sleep(std::time::Duration::from_secs(3600));
                 },

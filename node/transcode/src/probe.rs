@@ -312,7 +312,7 @@ fn nothing_found(input: &Input, streams: &[Stream], unknown: &[String], ended: &
         return Error::Unsupported(format!("This node cannot read streams of the kind {name}."));
     }
     match ended {
-        Ended::Error { element, message } if streams.is_empty() => Error::Damaged(format!(
+        Ended::Error { element, message, .. } if streams.is_empty() => Error::Damaged(format!(
             "The recording's header cannot be read ({} bytes, {element}: {message}).",
             input.bytes
         )),

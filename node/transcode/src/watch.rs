@@ -86,6 +86,8 @@ pub(crate) enum Ended {
         element: String,
         /// What it said.
         message: String,
+        /// It only passes on that something after it failed and did not say why.
+        is_passed_on: bool,
     },
 }
 
@@ -172,8 +174,11 @@ impl<'a> Watch<'a> {
             match message.as_ref().map(|m| m.view()) {
                 Some(gst::MessageView::Eos(_)) => return Ok(ended.unwrap_or(Ended::Eos)),
                 Some(gst::MessageView::Error(e)) if ended.is_none() => {
-                    let end =
-                        Ended::Error { element: source_name(e), message: e.error().to_string() };
+                    let end = Ended::Error {
+                        element: source_name(e),
+                        message: e.error().to_string(),
+                        is_passed_on: e.details().is_some_and(|d| d.has_field("flow-return")),
+                    };
                     if let Some(m) = &message
                         && !on_error(&end, m)
                     {

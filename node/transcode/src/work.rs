@@ -116,7 +116,10 @@ impl Task<'_> {
     fn attempt(&self, plan: &Plan, watch: &mut Watch<'_>) -> Result<Made, Error> {
         let converts = matches!(plan.video, Some(VideoPlan::Convert { .. }));
         self.try_once(plan, watch).map_err(|e| match e {
-            Error::Internal(what) | Error::Stalled(what) | Error::Length(what)
+            Error::Internal(what)
+            | Error::Stalled(what)
+            | Error::Length(what)
+            | Error::Limit(what)
                 if converts && self.wish.hardware.is_some() =>
             {
                 Error::Hardware(what)

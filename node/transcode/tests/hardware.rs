@@ -62,13 +62,17 @@ impl Machine {
 
     /// Runs a job with a chain.
     fn job(&self, input: &Path, chain: Option<Chain>, stall_ms_max: u64) -> (Report, PathBuf) {
+        self.job_within(input, chain, Limits { stall_ms_max, ..Limits::default() })
+    }
+
+    fn job_within(&self, input: &Path, chain: Option<Chain>, limits: Limits) -> (Report, PathBuf) {
         let folder = self.folder.path().join("out");
         std::fs::create_dir_all(&folder).unwrap();
         let job = Job {
             outputs: ALL,
             transform: Transform::default(),
             filmstrip_link: String::new(),
-            limits: Limits { stall_ms_max, ..Limits::default() },
+            limits,
             hardware: chain,
         };
         (start_among(&self.env, input, &folder, &job).finish(), folder)
@@ -235,6 +239,32 @@ fn what_else_hardware_does_wrong_is_called_so() {
         ("vah264enc=good vapostproc=good vavp8dec=drop:9", FailureKind::Damaged, "9 of the"),
         ("x=good", FailureKind::Hardware, "no va here any more"),
     ]);
+}
+
+#[test]
+fn an_encoder_that_fails_without_a_word_is_called_so() {
+    // A queue or the demuxer tells of it then; nothing but the encoder is hardware here.
+    for how in ["mute", "mute:9", "mute:59"] {
+        let machine = Machine::with(&format!("vah264enc={how} vapostproc=good"));
+        let input = recording(&machine.folder, "libvpx");
+        let (is, message) = machine.failed(&input, chain("va", &[], &[]), 60_000);
+        let said = message.starts_with("va failed at") && message.contains("data stream error");
+        assert!(is == FailureKind::Hardware && said, "{how}: {is:?} {message}");
+    }
+}
+
+#[test]
+fn a_limit_that_is_reached_on_hardware_is_for_software_to_try() {
+    let machine = Machine::with(GOOD);
+    let input = recording(&machine.folder, "libvpx");
+    let limits = Limits { output_bytes_max: 10_000, ..Limits::default() };
+    let hardware = Some(chain("va", &["vp8"], &["vp8"]));
+    for (chain, wanted) in [(hardware, FailureKind::Hardware), (None, FailureKind::Limit)] {
+        let Report::Failed(failure) = machine.job_within(&input, chain, limits).0 else {
+            panic!("10000 bytes were enough")
+        };
+        assert_eq!(failure.kind, wanted, "{}", failure.message);
+    }
 }
 
 fn called_so(cases: &[(&str, FailureKind, &str)]) {

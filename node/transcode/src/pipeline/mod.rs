@@ -157,7 +157,7 @@ pub(crate) fn run(
     let demuxer =
         build(&pipeline, input, scan, plan, choice.as_ref(), video_track, audio_track, &shared)?;
     let on_error = |ended: &Ended, message: &gst::Message| {
-        !blames(ended, choice.as_ref()) && drain(ended, message, &demuxer)
+        blamed(ended, scan, choice.as_ref()).is_none() && drain(ended, message, &demuxer)
     };
     let ended = match watch.play(&pipeline, &activity, input, Some(scan.duration_ns()), on_error) {
         Ok(ended) => ended,
@@ -281,18 +281,30 @@ fn drain(ended: &Ended, message: &gst::Message, demuxer: &gst::Element) -> bool 
     true
 }
 
-/// Whether it was hardware that failed.
-fn blames(ended: &Ended, choice: Option<&Choice>) -> bool {
-    let Ended::Error { element, .. } = ended else { return false };
-    choice.is_some_and(|choice| choice.owns(element))
+/// What of the hardware failed, where it was hardware. Some drivers' elements fail without a word: then
+/// a queue or the demuxer tells of it, although the probe read the same recording to its end.
+fn blamed<'a>(ended: &'a Ended, scan: &Scan, choice: Option<&'a Choice>) -> Option<&'a str> {
+    let Ended::Error { element, is_passed_on, .. } = ended else { return None };
+    let choice = choice.filter(|choice| choice.is_hardware())?;
+    if choice.owns(element) {
+        return Some(element);
+    }
+    (*is_passed_on && scan.remarks.is_empty()).then(|| choice.name())
 }
 
-/// A device's decoder bridges damage in ways of its own, or leaves frames out: whatever is not whole is
-/// for software to do again.
+/// A device's decoder bridges damage in ways of its own, or leaves frames out, and a device's encoder may
+/// be why a film is cut: whatever is not whole is for software to do again.
 fn check_whole(made: u64, cut: bool, v: &VideoScan, choice: Option<&Choice>) -> Result<(), Error> {
-    let Some(choice) = choice.filter(|c| c.decoder_used(v).is_some()) else { return Ok(()) };
-    if !cut && made >= v.packets {
+    let Some(choice) = choice.filter(|choice| choice.is_hardware()) else { return Ok(()) };
+    let decodes = choice.decoder_used(v).is_some();
+    if !cut && (!decodes || made >= v.packets) {
         return Ok(());
+    }
+    if !decodes {
+        return Err(Error::Damaged(format!(
+            "the film that {} encoded is not whole.",
+            choice.name()
+        )));
     }
     Err(Error::Damaged(format!(
         "{} decoded {made} of the recording's {} frames whole.",
@@ -317,12 +329,9 @@ fn finish(
 ) -> Result<Outcome, Error> {
     let mut remarks = Vec::new();
     let position = shared.activity.position_ns.load(std::sync::atomic::Ordering::Relaxed);
-    if let Ended::Error { element, message } = ended {
-        if blames(ended, choice) {
-            return Err(Error::Hardware(format!(
-                "{element} failed at {}: {message}",
-                at(position)
-            )));
+    if let Ended::Error { element, message, .. } = ended {
+        if let Some(failed) = blamed(ended, scan, choice) {
+            return Err(Error::Hardware(format!("{failed} failed at {}: {message}", at(position))));
         }
         if is_ours(element) {
             return Err(Error::Internal(format!(
