@@ -127,7 +127,10 @@ impl Hardware {
         let inner = self.lock();
         let due = inner.devices.iter().filter(|(_, device)| device.standing.is_due(now));
         due.filter_map(|(name, _)| {
-            let known = inner.known.iter().find(|known| known.device() == name)?;
+            let known = {
+                let mut all = inner.known.iter().filter(|known| known.device() == name);
+                all.find(|known| known.chain().is_some())
+            }?;
             Some((name.clone(), known.proof.candidate.clone()))
         })
         .collect()

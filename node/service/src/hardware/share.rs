@@ -74,7 +74,10 @@ impl Inner {
 
     fn jobs_max(&self) -> usize {
         let on_hardware: usize = self.best().iter().map(|known| known.jobs_max()).sum();
-        let all = self.software_jobs_max + on_hardware.min(JOBS_ON_HARDWARE_MAX);
+        // Jobs that run on a device that was set aside take no place of software's.
+        let aside = self.devices.values().filter(|device| device.standing.aside().is_some());
+        let ending: usize = aside.map(|device| device.running).sum();
+        let all = self.software_jobs_max + on_hardware.min(JOBS_ON_HARDWARE_MAX) + ending;
         self.jobs_max.map_or(all, |most| all.min(most)).max(1)
     }
 }

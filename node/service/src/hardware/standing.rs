@@ -66,6 +66,8 @@ impl Standing {
     /// A new proof went well.
     pub fn readmit(&mut self) {
         self.aside = None;
+        // What ended meanwhile had begun before.
+        self.failed.clear();
     }
 
     /// Why it gets no jobs, if it gets none. It stays so after its time until a proof readmits it.

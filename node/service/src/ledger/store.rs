@@ -220,6 +220,9 @@ pub(super) fn claim(
     let mut events = vec![Event::Due(lane)];
     if entry.slots[usize::from(lane_key(lane))].claimed {
         events.insert(0, Event::Interrupted(lane));
+        if lane == Lane::Process {
+            turns::give_back(rounds, &entry.recording);
+        }
     }
     let (before, effects) = advance(&mut entry, &events, now);
     note_instant(write, now)?;

@@ -11,8 +11,8 @@ use super::LedgerError;
 use super::schema::{Id, Slot, TURN_OF, TURNS};
 use crate::queue::fair::{Rounds, cost_ms, customer, order};
 
-/// Most customers that are looked at for one claim, after the one that was served last.
-const CUSTOMERS_MAX: usize = 512;
+/// Most customers that are looked at for one claim; few in tests, where it is to be reached.
+const CUSTOMERS_MAX: usize = if cfg!(test) { 16 } else { 512 };
 /// Most rows of a customer that are looked at: retries that are not due yet may stand before others.
 const ROWS_MAX: usize = 64;
 
@@ -45,20 +45,40 @@ pub(super) fn serve(rounds: &mut Rounds, recording: &Recording) {
     rounds.serve(&customer(recording), cost_ms(recording));
 }
 
+/// Notes that the turn it was given came to nothing, through no fault of its own.
+pub(super) fn give_back(rounds: &mut Rounds, recording: &Recording) {
+    rounds.give_back(&customer(recording), cost_ms(recording));
+}
+
 type Turns<'t> = Table<'t, (&'static str, i64, Id), i64>;
 
 /// Whose turn it is: the recording that is due of the customer who was given least.
+///
+/// Where there are more customers than are looked at, the next look begins behind them, and comes round.
 pub(super) fn next(
     write: &WriteTransaction,
-    rounds: &Rounds,
+    rounds: &mut Rounds,
     now: Timestamp,
 ) -> Result<Option<Id>, LedgerError> {
     let turns = write.open_table(TURNS)?;
     let now_ms = now.as_millisecond();
     let mut best: Option<(u64, i64, Id)> = None;
-    let mut from = String::new();
-    for _ in 0..CUSTOMERS_MAX {
-        let Some(customer) = first_customer(&turns, &from)? else { break };
+    let begin = rounds.take_look();
+    let (mut from, mut is_round) = (begin.clone(), begin.is_empty());
+    for looked in 0.. {
+        let customer = match first_customer(&turns, &from)? {
+            None if !is_round => {
+                (from, is_round) = (String::new(), true);
+                continue;
+            }
+            Some(customer) if !is_round || begin.is_empty() || customer < begin => customer,
+            // All of them.
+            _ => break,
+        };
+        if looked >= CUSTOMERS_MAX {
+            rounds.look_on_from(from);
+            break;
+        }
         let begins = rounds.begins(&customer);
         // Without work that is due it cannot be its turn, and with a later one it need not be looked at.
         if best.is_none_or(|(least, ..)| begins <= least)

@@ -9,7 +9,7 @@ use redb::WriteTransaction;
 use tokio::sync::{mpsc, oneshot};
 
 use super::schema::{Entry, OFFSETS};
-use super::{Change, LedgerError, Shared, Stepped, store};
+use super::{Change, LedgerError, Shared, Stepped, store, turns};
 
 /// Most operations in one transaction.
 const BATCH_MAX: usize = 512;
@@ -283,6 +283,13 @@ fn apply(
     let mut entry = store::entry(write, id.to_bytes())?.ok_or(LedgerError::NoSuchRecording(id))?;
     let (before, effects) = store::advance(&mut entry, events, now);
     let recording = entry.recording.clone();
+    let came_to_nothing = |event: &Event| {
+        matches!(event, Event::TranscodePutOff { .. } | Event::Interrupted(Lane::Process))
+    };
+    if release == Some(Lane::Process) && events.iter().any(came_to_nothing) {
+        let mut rounds = shared.rounds.lock().unwrap_or_else(PoisonError::into_inner);
+        turns::give_back(&mut rounds, &before);
+    }
     store::note_instant(write, now)?;
     let change = Change { before: Some(&before), after: &recording, events, now };
     store::observe(write, &shared.observers, &change)?;

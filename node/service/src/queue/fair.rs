@@ -50,6 +50,8 @@ pub(crate) struct Rounds {
     now: u64,
     /// Where each customer's next turn begins, if that is later.
     next: BTreeMap<String, u64>,
+    /// From where customers are looked at, where there were too many to look at all.
+    look_from: String,
 }
 
 impl Rounds {
@@ -66,6 +68,23 @@ impl Rounds {
         // Who is not ahead of the others any more need not be remembered.
         let now = self.now;
         self.next.retain(|_, next| *next > now);
+    }
+
+    /// Takes back that a customer was served: nothing was done.
+    pub(crate) fn give_back(&mut self, customer: &str, cost_ms: u64) {
+        if let Some(next) = self.next.get_mut(customer) {
+            *next = next.saturating_sub(cost_ms);
+        }
+    }
+
+    /// From where customers are looked at this time: from the first, unless it was said otherwise.
+    pub(crate) fn take_look(&mut self) -> String {
+        std::mem::take(&mut self.look_from)
+    }
+
+    /// The next look begins there.
+    pub(crate) fn look_on_from(&mut self, customer: String) {
+        self.look_from = customer;
     }
 }
 

@@ -107,6 +107,8 @@ impl Places {
         let mut config =
             Config::parse(&text, &PathBuf::from("node.toml")).expect("a configuration");
         config.notify.simulated = Some(receivers.clone());
+        // Whatever machine it is lived on.
+        config.transcode.jobs_max = Some(2);
         config.destinations = stores.iter().cloned().map(Destination::Simulated).collect();
         config
     }

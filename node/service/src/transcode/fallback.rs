@@ -23,6 +23,7 @@ impl TranscodeError {
                 failure.kind,
                 FailureKind::Hardware
                     | FailureKind::Internal
+                    | FailureKind::Limit
                     | FailureKind::Stalled
                     | FailureKind::Damaged
             ),
@@ -40,13 +41,14 @@ impl Transcoder {
     /// Does a job on a device with room, and in software where there is none or it fails.
     pub(super) async fn make(
         &self,
-        id: RecordingId,
-        home: Home,
+        (id, home, is_first): (RecordingId, Home, bool),
         mut job: Job,
         given: Given<'_>,
         cancel: &CancellationToken,
     ) -> Result<Made, TranscodeError> {
-        let Some(taken) = self.node.hardware.take() else {
+        // What did not come out once is left to software: a retry must not depend on finding out why.
+        let taken = if is_first { self.node.hardware.take() } else { None };
+        let Some(taken) = taken else {
             return self.run(id, &job, given, cancel).await;
         };
         job.hardware = Some(taken.chain.clone());
@@ -61,6 +63,9 @@ impl Transcoder {
         let (chain, device) = (&taken.chain.name, taken.device());
         tracing::warn!(recording = %id, chain, device, %error, "failed on hardware; done again in software");
         job.hardware = None;
+        if cancel.is_cancelled() {
+            return Err(TranscodeError::Cancelled);
+        }
         // What the first child left is worthless.
         let (raw, _, watermark) = given;
         let work = self.node.with_vault(move |vault| vault.work_folder(home)).await?;

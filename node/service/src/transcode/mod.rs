@@ -300,7 +300,8 @@ impl Transcoder {
             },
             hardware: None,
         };
-        let made = self.make(id, home, job, (&raw, &work, watermark.as_ref()), cancel).await?;
+        let whose = (id, home, recording.transcode.made <= 1);
+        let made = self.make(whose, job, (&raw, &work, watermark.as_ref()), cancel).await?;
         let kinds = kinds_made(&made);
         // A deletion waits until the files have their names, or has happened.
         let _lock = self.node.locks.lock(id).await;

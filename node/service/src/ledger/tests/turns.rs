@@ -106,6 +106,53 @@ async fn everything_has_its_turn_however_much_comes_after_it() {
 }
 
 #[tokio::test]
+async fn nobody_is_overlooked_however_many_customers_come_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = at("2026-01-01T00:00:00Z");
+    let ledger = open(&folder, now);
+    // Sixteen are looked at each time in tests; each of these has enough to do for many rounds.
+    let mut all = Vec::new();
+    for i in 0..40 {
+        all.extend((0..9).map(|n| due(10 * i + n, &format!("c{i:02}"), 250_000, now)));
+    }
+    all.push(due(4_000, "zz", 250_000, now));
+    insert_all(&ledger, all).await;
+    let mut served = Vec::new();
+    for _ in 0..120 {
+        served.push(claim(&ledger, now).await.unwrap().env_id);
+    }
+    assert!(served.iter().any(|env_id| env_id == "zz"), "{served:?}");
+    let count = |i: u32| served.iter().filter(|env_id| **env_id == format!("c{i:02}")).count();
+    assert!((0..40).all(|i| (1..=6).contains(&count(i))), "{served:?}");
+}
+
+#[tokio::test]
+async fn a_turn_that_comes_to_nothing_costs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let now = at("2026-01-01T00:00:00Z");
+    let ledger = open(&folder, now);
+    let mut all: Vec<_> = (0..4).map(|i| due(i, "away", HOUR_BYTES, now)).collect();
+    all.extend((10..14).map(|i| due(i, "there", HOUR_BYTES, now)));
+    insert_all(&ledger, all).await;
+    for _ in 0..30 {
+        let claimed = claim(&ledger, now).await.unwrap();
+        if claimed.env_id == "there" {
+            break;
+        }
+        // Its volume is away: it waits, and nobody worked.
+        let until = now + SignedDuration::from_mins(5);
+        let put_off = Event::TranscodePutOff { until, waits_for: "a volume".into() };
+        ledger.settle(claimed.id, Lane::Process, put_off, now).await.unwrap();
+    }
+    let later = now + SignedDuration::from_mins(5);
+    let next: Vec<_> = [claim(&ledger, later).await, claim(&ledger, later).await]
+        .into_iter()
+        .map(|claimed| claimed.unwrap().env_id)
+        .collect();
+    assert!(next.contains(&"away".to_owned()), "it owes for what was not done: {next:?}");
+}
+
+#[tokio::test]
 async fn rows_go_with_what_they_follow_from() {
     let folder = tempfile::tempdir().unwrap();
     let now = at("2026-01-01T00:00:00Z");
