@@ -22,10 +22,9 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 /// Calls that are allowed whatever their arguments, each group with its reason.
 const ALLOWED: &[(&str, &[i64])] = &[
     (
-        "the recording, the outputs, plugins: read, write, look at, make durable. What can be \
-         opened is landlock's matter",
+        "the recording, the outputs, plugins: read, write, look at, make durable. Opening is \
+         below; what can be opened is landlock's matter",
         &[
-            libc::SYS_openat,
             libc::SYS_read,
             libc::SYS_readv,
             libc::SYS_pread64,
@@ -71,7 +70,9 @@ const ALLOWED: &[(&str, &[i64])] = &[
         ],
     ),
     (
-        "threads of this process: locks, priorities, ends. Starting one is `clone`, below",
+        "threads of this process: locks, ends. Starting one is `clone`, below. Without \
+         `sched_getattr` glib does not try to set its pools' threads by `sched_setattr`, which \
+         names any process",
         &[
             libc::SYS_futex,
             libc::SYS_set_robust_list,
@@ -81,9 +82,6 @@ const ALLOWED: &[(&str, &[i64])] = &[
             libc::SYS_getppid,
             libc::SYS_sched_yield,
             libc::SYS_sched_getaffinity,
-            libc::SYS_sched_setaffinity,
-            libc::SYS_sched_getattr,
-            libc::SYS_sched_setattr,
             libc::SYS_sched_getparam,
             libc::SYS_sched_getscheduler,
             libc::SYS_sched_get_priority_max,
@@ -150,7 +148,6 @@ const ALLOWED: &[(&str, &[i64])] = &[
 /// The same on processors whose kernels still have the calls of old.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_HERE: &[i64] = &[
-    libc::SYS_open,
     libc::SYS_stat,
     libc::SYS_lstat,
     libc::SYS_newfstatat,
@@ -290,6 +287,17 @@ const REFUSED_HERE: &[i64] = &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_iopl, 
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[i64] = &[];
 
+/// Commands to devices and descriptors that are refused: typing into a terminal, and the other
+/// forms of `F_SETOWN` and `O_ASYNC`, by which a descriptor sends signals to another process.
+/// Linux has them under these numbers on every processor that this program is built for.
+const REFUSED_COMMANDS: &[i64] = &[
+    libc::TIOCSTI as i64,
+    libc::TIOCLINUX as i64,
+    0x5452, // FIOASYNC
+    0x8901, // FIOSETOWN
+    0x8902, // SIOCSPGRP
+];
+
 /// Installs both filters. An error where the kernel has none, or the processor is not known.
 pub(super) fn confine() -> Result<(), Error> {
     let arch = std::env::consts::ARCH.try_into()?;
@@ -352,8 +360,8 @@ fn checked() -> Result<Rules, Error> {
     let send = vec![SeccompRule::new(vec![word(0, Op::Eq, 0)?, no_address])?];
     // GStreamer wakes its own threads through a pair of sockets that know only each other.
     let pair = one_of(0, &[i64::from(libc::AF_UNIX)])?;
-    // Descriptors' flags and copies. Not F_SETOWN, F_SETSIG: signals to others.
-    let fcntl = one_of(
+    // Descriptors' flags and copies. Not F_SETOWN, F_SETSIG, O_ASYNC: signals to others.
+    let mut fcntl = one_of(
         1,
         &[
             i64::from(libc::F_DUPFD),
@@ -361,11 +369,12 @@ fn checked() -> Result<Rules, Error> {
             i64::from(libc::F_GETFD),
             i64::from(libc::F_SETFD),
             i64::from(libc::F_GETFL),
-            i64::from(libc::F_SETFL),
             i64::from(libc::F_ADD_SEALS),
             i64::from(libc::F_GET_SEALS),
         ],
     )?;
+    let quiet = word(2, Op::MaskedEq(libc::O_ASYNC as u64), 0)?;
+    fcntl.push(SeccompRule::new(vec![word(1, Op::Eq, i64::from(libc::F_SETFL))?, quiet])?);
     // Names of threads and of memory, and the first step of installing the second filter.
     let prctl = one_of(
         0,
@@ -377,13 +386,15 @@ fn checked() -> Result<Rules, Error> {
             i64::from(libc::PR_SET_NO_NEW_PRIVS),
         ],
     )?;
-    // Commands to codecs' devices, of which there are hundreds; not typing into a terminal.
-    let typing = [libc::TIOCSTI as i64, libc::TIOCLINUX as i64];
-    let ioctl: Result<Vec<_>, Error> = typing.iter().map(|&c| word(1, Op::Ne, c)).collect();
+    // Commands to codecs' devices, of which there are hundreds; none of those below.
+    let ioctl: Result<Vec<_>, Error> =
+        REFUSED_COMMANDS.iter().map(|&c| word(1, Op::Ne, c)).collect();
     // Limits of this process, which can only be lowered: its capabilities are gone.
     let limits = one_of(0, &[0, own])?;
     let to_itself = one_of(0, &[own])?;
-    Ok(BTreeMap::from([
+    // Its own thread; not that of another process.
+    let affinity = one_of(0, &[0])?;
+    let mut rules = BTreeMap::from([
         (libc::SYS_clone, clone),
         (libc::SYS_sendto, send),
         (libc::SYS_socketpair, pair),
@@ -392,5 +403,23 @@ fn checked() -> Result<Rules, Error> {
         (libc::SYS_ioctl, vec![SeccompRule::new(ioctl?)?]),
         (libc::SYS_prlimit64, limits),
         (libc::SYS_tgkill, to_itself),
-    ]))
+        (libc::SYS_sched_setaffinity, affinity),
+        (libc::SYS_openat, opening(2)?),
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_open, opening(1)?);
+    Ok(rules)
+}
+
+/// Opening, with its flags in this argument. Landlock before version 3 takes no notice of a file
+/// that is emptied by opening it to read, so emptying is for those who open to write, which
+/// every version notices.
+fn opening(flags: u8) -> Result<Vec<SeccompRule>, Error> {
+    let masked = |mask: i32, value: i32| word(flags, Op::MaskedEq(mask as u64), value.into());
+    let cases = [
+        masked(libc::O_TRUNC, 0)?,
+        masked(libc::O_ACCMODE, libc::O_WRONLY)?,
+        masked(libc::O_ACCMODE, libc::O_RDWR)?,
+    ];
+    cases.into_iter().map(|case| Ok(SeccompRule::new(vec![case])?)).collect()
 }

@@ -158,6 +158,7 @@ fn every_call() {
     let own = i64::from(std::process::id());
     let child = i64::from(libc::SIGCHLD);
     let thread_elsewhere = i64::from(libc::CLONE_THREAD | libc::CLONE_NEWUSER);
+    let empty = i64::from(libc::O_TRUNC);
     let refused = [
         ("clone of a process", libc::SYS_clone, [child, 0, 0, 0, 0], Errno::ENOSYS),
         ("clone elsewhere", libc::SYS_clone, [thread_elsewhere, 0, 0, 0, 0], Errno::ENOSYS),
@@ -193,6 +194,14 @@ fn every_call() {
         ("landlock", libc::SYS_landlock_create_ruleset, [0, 0, 1, 0, 0], Errno::ENOSYS),
         ("a limit of its parent", libc::SYS_prlimit64, [parent, 0, 0, 0, 0], Errno::ENOSYS),
         ("F_SETOWN", libc::SYS_fcntl, [0, 8, parent, 0, 0], Errno::ENOSYS),
+        ("O_ASYNC", libc::SYS_fcntl, [0, 4, i64::from(libc::O_ASYNC), 0, 0], Errno::ENOSYS),
+        ("FIOASYNC", libc::SYS_ioctl, [0, 0x5452, 0, 0, 0], Errno::ENOSYS),
+        ("FIOSETOWN", libc::SYS_ioctl, [0, 0x8901, 0, 0, 0], Errno::ENOSYS),
+        ("SIOCSPGRP", libc::SYS_ioctl, [0, 0x8902, 0, 0, 0], Errno::ENOSYS),
+        ("its parent's cores", libc::SYS_sched_setaffinity, [parent, 0, 0, 0, 0], Errno::ENOSYS),
+        ("its parent's turn", libc::SYS_sched_setattr, [parent, 0, 0, 0, 0], Errno::ENOSYS),
+        ("emptying to read", libc::SYS_openat, [-1, 0, empty, 0, 0], Errno::ENOSYS),
+        ("emptying for nothing", libc::SYS_openat, [-1, 0, empty | 3, 0, 0], Errno::ENOSYS),
         ("TIOCSTI", libc::SYS_ioctl, [0, 0x5412, 0, 0, 0], Errno::ENOSYS),
         ("PR_SET_DUMPABLE", libc::SYS_prctl, [4, 1, 0, 0, 0], Errno::ENOSYS),
         ("PR_SET_PDEATHSIG", libc::SYS_prctl, [1, 0, 0, 0, 0], Errno::ENOSYS),
@@ -200,8 +209,11 @@ fn every_call() {
     for (what, number, arguments, errno) in refused {
         assert_eq!(call(number, arguments), Some(errno), "{what}");
     }
-    // A signal of none to itself: the call is there.
+    // A signal of none to itself: the call is there. So are flags, and cores, of its own.
     assert_eq!(call(libc::SYS_tgkill, [own, own, 0, 0, 0]), None);
+    let flags = i64::from(libc::O_NONBLOCK);
+    assert_eq!(call(libc::SYS_fcntl, [0, 4, flags, 0, 0]), None);
+    assert_eq!(call(libc::SYS_sched_setaffinity, [0, 0, 0, 0, 0]), Some(Errno::EINVAL));
 }
 
 pub(super) fn limits(_: &Inside) {
