@@ -4,6 +4,11 @@
 //! kilobytes of boxes within boxes end it, and the process with it. So they are counted before.
 //! What is a box is taken widely (anything that looks like one where a demuxer would look), which
 //! real tables and settings do not: none of them is a box in a box in a box, thirty times over.
+//!
+//! Side by side in the file, not within another, boxes may have any name; one of size 0 goes on to
+//! the file's end, and so does one that claims to go on beyond it: qtdemux takes them for that. Within
+//! a box it goes by sizes that fit only, and ends at any other. (To take text there for a box that
+//! goes on to the end would find a long enough sentence too deep.)
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -12,11 +17,27 @@ use crate::error::Error;
 
 /// Real files have some ten.
 const DEPTH_MAX: usize = 32;
-const STEPS_MAX: usize = 4_000_000;
+/// Most boxes. A day in fragments of a tenth of a second has some ten million.
+const STEPS_MAX: usize = 20_000_000;
 const WINDOW_BYTES: usize = 64 * 1024;
 /// Where in a box another may begin: boxes with a version, tables of sample entries, sound and
 /// picture entries, and QuickTime's older ones of sound.
 const CHILDREN_AT: [u64; 7] = [8, 12, 16, 36, 52, 72, 86];
+
+/// The first bytes of a box.
+struct Head {
+    /// As it says itself. 0: to the end of what it lies in.
+    size: u64,
+    /// Of these bytes, 8 or 16.
+    length: u64,
+    name: [u8; 4],
+}
+
+/// A box and where it ends.
+struct Found {
+    ends: u64,
+    head: Head,
+}
 
 /// Part of a file, kept for the next look.
 struct Window<'a> {
@@ -26,13 +47,11 @@ struct Window<'a> {
 }
 
 impl Window<'_> {
-    /// Size and name at a place, where there are any.
-    fn head(&mut self, at: u64) -> Option<(u64, [u8; 4])> {
+    /// Bytes at a place, where the file has so many.
+    fn bytes<const N: usize>(&mut self, at: u64) -> Option<[u8; N]> {
         let inside = |w: &Self| {
             let from = usize::try_from(at.checked_sub(w.start)?).ok()?;
-            let head: [u8; 8] = w.bytes.get(from..from + 8)?.try_into().ok()?;
-            let [a, b, c, d, name @ ..] = head;
-            Some((u64::from(u32::from_be_bytes([a, b, c, d])), name))
+            w.bytes.get(from..from.checked_add(N)?)?.try_into().ok()
         };
         inside(self).or_else(|| {
             self.bytes.resize(WINDOW_BYTES, 0);
@@ -43,31 +62,56 @@ impl Window<'_> {
         })
     }
 
-    /// The end of the box at a place, if it is one that ends by `end`.
-    fn box_end(&mut self, at: u64, end: u64) -> Option<(u64, [u8; 4])> {
-        let (size, name) = self.head(at)?;
-        let is_name = name.iter().all(|&c| (0x20..0x7f).contains(&c) || c == 0xa9);
-        let ends = at + size;
-        (is_name && size >= 8 && ends <= end).then_some((ends, name))
+    fn head(&mut self, at: u64) -> Option<Head> {
+        let [a, b, c, d, name @ ..] = self.bytes::<8>(at)?;
+        let size = u64::from(u32::from_be_bytes([a, b, c, d]));
+        if size != 1 {
+            return Some(Head { size, length: 8, name });
+        }
+        let size = u64::from_be_bytes(self.bytes::<8>(at + 8)?);
+        Some(Head { size, length: 16, name })
+    }
+
+    /// The box at a place within one that ends at `end`.
+    fn inner(&mut self, at: u64, end: u64) -> Option<Found> {
+        let head = self.head(at)?;
+        let is_name = head.name.iter().all(|&c| (0x20..0x7f).contains(&c) || c == 0xa9);
+        let ends = at.checked_add(head.size)?;
+        (is_name && head.size >= head.length && ends <= end).then_some(Found { ends, head })
+    }
+
+    /// The box at a place in the file.
+    fn outer(&mut self, at: u64, end: u64) -> Option<Found> {
+        let head = self.head(at)?;
+        let ends = match head.size {
+            0 => end,
+            size => at.saturating_add(size).min(end),
+        };
+        (head.size == 0 || head.size >= head.length).then_some(Found { ends, head })
     }
 }
 
-/// Refuses an .mp4 whose boxes lie too deep in each other.
+/// Refuses an .mp4 whose boxes lie too deep in each other, or are too many to tell.
 pub(crate) fn check(file: &File, bytes: u64) -> Result<(), Error> {
     let mut window = Window { file, start: 0, bytes: Vec::new() };
     let mut ends = vec![bytes];
     let mut at = 0;
     for _ in 0..STEPS_MAX {
-        let Some(&end) = ends.last() else { break };
-        let Some((box_end, name)) = window.box_end(at, end).filter(|_| at < end) else {
+        let Some(&end) = ends.last() else { return Ok(()) };
+        let found = match ends.len() {
+            _ if at >= end => None,
+            1 => window.outer(at, end),
+            _ => window.inner(at, end),
+        };
+        let Some(Found { ends: box_end, head }) = found else {
             // No further box in here.
             ends.pop();
             at = end;
             continue;
         };
-        let leaf = matches!(&name, b"mdat" | b"free" | b"skip" | b"wide");
-        let mut starts = CHILDREN_AT.iter().map(|offset| at + offset);
-        let child = starts.find(|&s| !leaf && window.box_end(s, box_end).is_some());
+        let leaf = matches!(&head.name, b"mdat" | b"free" | b"skip" | b"wide");
+        let mut starts = CHILDREN_AT.iter().map(|offset| at + head.length - 8 + offset);
+        let child = starts.find(|&s| !leaf && window.inner(s, box_end).is_some());
         let Some(child) = child else {
             at = box_end;
             continue;
@@ -80,7 +124,7 @@ pub(crate) fn check(file: &File, bytes: u64) -> Result<(), Error> {
         ends.push(box_end);
         at = child;
     }
-    Ok(())
+    Err(Error::Damaged(format!("The recording has more than {STEPS_MAX} boxes.")))
 }
 
 #[cfg(test)]
@@ -113,5 +157,32 @@ mod tests {
             .concat()
             .repeat(99))
         .unwrap();
+    }
+
+    #[test]
+    fn boxes_of_any_size_are_passed_over_and_gone_into() {
+        let deep = nested(40, &[]);
+        let long = |name: &[u8; 4], size: u64| {
+            [&1u32.to_be_bytes()[..], name, &size.to_be_bytes()].concat()
+        };
+        let short = |name: &[u8; 4], size: u32| [&size.to_be_bytes()[..], name].concat();
+        let inside = 16 + deep.len() as u64;
+        for before in [
+            long(b"free", 16),
+            // Gone into: by its own size, to the file's end, and beyond it.
+            long(b"moov", inside),
+            long(b"moov", u64::MAX),
+            short(b"moov", 0),
+            short(b"moov", u32::MAX),
+            short(b"\0\x01\x02\xff", 8),
+        ] {
+            let ftyp = short(b"ftyp", 8);
+            assert!(of(&[&ftyp[..], &before, &deep].concat()).is_err(), "{before:?}");
+            of(&[&ftyp[..], &before, &nested(20, &[])].concat()).unwrap();
+        }
+        // Media to the end of the file is not looked into, and a sentence is no pile of boxes.
+        of(&[short(b"mdat", 0), deep].concat()).unwrap();
+        let text = b"It was a bright cold day in April, and the clocks. ".repeat(99);
+        of(&[short(b"udta", 8 + text.len() as u32), text].concat()).unwrap();
     }
 }

@@ -19,7 +19,8 @@ fn outcome(name: &str, bytes: &[u8]) -> Result<Vec<String>, (FailureKind, String
     let out = tempfile::tempdir().unwrap();
     let limits = Limits {
         wall_ms_max: 60_000,
-        stall_ms_max: 3_000,
+        // A busy machine makes pauses of its own.
+        stall_ms_max: 20_000,
         memory_bytes_max: MEMORY,
         output_bytes_max: 256 << 20,
         ..Limits::default()
@@ -44,6 +45,13 @@ fn limit(name: &str, bytes: &[u8], why: &str) {
         Err((FailureKind::Limit, message)) if message.contains(why) => {}
         other => panic!("{name}: {other:?}"),
     }
+}
+
+/// What can be read of it becomes a film, or nothing can: no table that lies costs time or memory.
+#[track_caller]
+fn film_or_damaged(name: &str, bytes: &[u8]) {
+    let end = outcome(name, bytes);
+    assert!(matches!(end, Ok(_) | Err((FailureKind::Damaged, _))), "{name}: {end:?}");
 }
 
 /// A second of 160x120, made by ffmpeg.
@@ -194,7 +202,7 @@ fn millions_of_frames_of_nothing() {
     }
     // Its parser lets nothing of that through.
     let (kind, _) = outcome("V_VP9", &nothings(many, "V_VP9", 1)).unwrap_err();
-    assert!(matches!(kind, FailureKind::NoMedia | FailureKind::Stalled), "{kind:?}");
+    assert_eq!(kind, FailureKind::NoMedia);
     // As many as a long recording has are answered with what they are.
     let (kind, _) = outcome("slow", &nothings(30_000, "V_VP8", 33)).unwrap_err();
     assert_ne!(kind, FailureKind::Limit);
@@ -228,7 +236,9 @@ fn deeply_nested_elements() {
     let tags =
         element(&[0x12, 0x54, 0xc3, 0x67], &element(&[0x73, 0x73], &nest(&[0x67, 0xc8], depth)));
     let bytes = [&webm[..content], &tags, &webm[content..200_000]].concat();
-    let _ = outcome("nested tags", &bytes);
+    // Tags say nothing of pictures: the film is made without them.
+    let remarks = outcome("nested tags", &bytes).unwrap();
+    assert!(remarks.iter().any(|r| r.contains("cut off")), "{remarks:?}");
 }
 
 #[test]
@@ -238,16 +248,34 @@ fn deeply_nested_boxes() {
         let boxes = (1..=depth).rev().map(|i| [&(i * 8).to_be_bytes()[..], name].concat());
         boxes.collect::<Vec<_>>().concat()
     };
+    let damaged = |what: &str, bytes: &[u8]| match outcome(what, bytes) {
+        Err((FailureKind::Damaged, message)) if message.contains("deep in each other") => {}
+        other => panic!("{what}: {other:?}"),
+    };
     for name in [b"moov", b"trak", b"udta", b"meta", b"moof", b"edts"] {
         let nested = nest(name, 200_000);
-        let _ = outcome("nested first", &[&film[..32], &nested, &film[32..]].concat());
+        damaged("nested first", &[&film[..32], &nested, &film[32..]].concat());
         // Inside the index.
         let at = find(&film, b"moov") - 4;
         let mut inside = film.clone();
         let moov = u32::from_be_bytes(film[at..at + 4].try_into().unwrap()) + nested.len() as u32;
         inside[at..at + 4].copy_from_slice(&moov.to_be_bytes());
         inside.splice(at + 8..at + 8, nested);
-        let _ = outcome("nested inside", &inside);
+        damaged("nested inside", &inside);
+    }
+    // Behind, and within, boxes of sizes that have a meaning of their own: 64 bits, to the end of
+    // the file, beyond it.
+    let nested = nest(b"moov", 200_000);
+    let media = b"\0\0\0\x10mdatmdatmdat";
+    for before in [
+        &b"\0\0\0\x01free\0\0\0\0\0\0\0\x10"[..],
+        b"\0\0\0\x08\0\x01\x02\x03",
+        b"\0\0\0\x01moov\0\0\0\0\x7f\0\0\0",
+        b"\0\0\0\0moov",
+        b"\x7f\0\0\0moov",
+    ] {
+        let bytes = [&film[..32], media, before, &nested].concat();
+        damaged(&format!("nested behind {before:?}"), &bytes);
     }
 }
 
@@ -266,13 +294,13 @@ fn tables_that_claim_billions_of_entries() {
         for (name, skip) in
             [(b"stts", 0), (b"ctts", 0), (b"stsz", 4), (b"stsc", 0), (b"stco", 0), (b"stss", 0)]
         {
-            let _ = outcome("a count", &with_count(&film, name, skip, count));
+            film_or_damaged("a count", &with_count(&film, name, skip, count));
         }
-        let _ = outcome("an edit list", &with_count(&film, b"elst", 0, count));
+        film_or_damaged("an edit list", &with_count(&film, b"elst", 0, count));
         // One entry of the table of times for all of them, and one size for all of them.
-        let _ = outcome("a run", &with_count(&film, b"stts", 4, count));
+        film_or_damaged("a run", &with_count(&film, b"stts", 4, count));
         let sized = with_count(&with_count(&film, b"stsz", 0, 1), b"stsz", 4, count);
-        let _ = outcome("one size", &with_count(&sized, b"stts", 4, count));
+        film_or_damaged("one size", &with_count(&sized, b"stts", 4, count));
     }
 }
 
@@ -291,7 +319,7 @@ fn edit_lists_by_the_million() {
     }
     bytes[list + 8..list + 12].copy_from_slice(&(edits + 1).to_be_bytes());
     bytes.splice(list + 24..list + 24, edit.repeat(edits as usize));
-    let _ = outcome("edits", &bytes);
+    film_or_damaged("edits", &bytes);
 }
 
 #[test]
@@ -308,7 +336,8 @@ fn ogg_pages_without_anything() {
     let pages: Vec<u8> = (3..500_000).flat_map(page).collect();
     let second = 1 + find(&sound[1..], b"OggS");
     let third = second + 1 + find(&sound[second + 1..], b"OggS");
-    let _ = outcome("pages", &[&sound[..third], &pages].concat());
+    // A film of the sound before them; or, where a demuxer comes to no sound, damaged.
+    film_or_damaged("pages", &[&sound[..third], &pages].concat());
     // Each page begins a stream of its own.
     let begins = |n: u32| {
         let mut page = sound[..second].to_vec();
@@ -319,7 +348,7 @@ fn ogg_pages_without_anything() {
         page
     };
     let streams: Vec<u8> = (0..50_000).flat_map(begins).collect();
-    let _ = outcome("streams", &streams);
+    limit("streams", &streams, "memory");
 }
 
 /// The checksum of an Ogg page (RFC 3533).
@@ -352,5 +381,7 @@ fn a_film_of_a_thousand_tracks() {
             &[element(&[0xe7], &[0]), element(&[0xa3], &[0x81, 0, 0, 0x80, 1])].concat(),
         ),
     ];
-    let _ = outcome("tracks", &[ebml(), element(SEGMENT, &content.concat())].concat());
+    let bytes = [ebml(), element(SEGMENT, &content.concat())].concat();
+    // The first track's only frame is none.
+    assert_eq!(outcome("tracks", &bytes).unwrap_err().0, FailureKind::Unsupported);
 }
