@@ -5,9 +5,9 @@
 //! `holdfast-transcode --input FILE --output DIR [--transform FILE.json] [--watermark PNG] [--no-mp4]
 //! [--no-snapshot] [--no-filmstrip]`, which takes the same way through the code and prints the
 //! reports as lines of JSON, `holdfast-transcode --warm`, which builds GStreamer's registry and
-//! ends, and `holdfast-transcode --jail`, which says what would confine a job here. `--candidates`
-//! and `--prove NAME` say what there is to encode with and whether it works
-//! (`holdfast_core::hardware`).
+//! ends, and `holdfast-transcode --jail`, which says what would confine a job here (with
+//! `--jail=required` it fails where anything is missing). `--candidates` and `--prove NAME` say what
+//! there is to encode with and whether it works (`holdfast_core::hardware`).
 
 mod aac;
 mod clock;
@@ -46,7 +46,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use gstreamer as gst;
-use holdfast_core::job::{FILMSTRIP_NAME, Job, Limits, Outputs, Report};
+use holdfast_core::job::{FILMSTRIP_NAME, Jail, Job, Limits, Outputs, Report};
 use holdfast_core::transform::Transform;
 
 use holdfast_transcode::jail::{self, plugins::Loaded};
@@ -58,7 +58,7 @@ use work::Files;
 
 const USAGE: &str = "usage: holdfast-transcode --input FILE --output DIR [--no-mp4] \
     [--no-snapshot] [--no-filmstrip]\n           [--transform FILE.json] [--watermark PNG]\n       \
-    holdfast-transcode --warm | --jail | --candidates | --prove NAME\n\
+    holdfast-transcode --warm | --jail[=required] | --candidates | --prove NAME\n\
     Without arguments a job is expected on the socket that is standard input.";
 
 enum Asked {
@@ -66,7 +66,7 @@ enum Asked {
     Warm,
     Candidates,
     Prove(String),
-    Jail,
+    Jail(Jail),
     Files(Named),
 }
 
@@ -103,7 +103,8 @@ fn arguments(mut args: impl Iterator<Item = String>) -> Result<Asked, Error> {
             "--warm" => return Ok(Asked::Warm),
             "--candidates" => return Ok(Asked::Candidates),
             "--prove" => return args.next().map(Asked::Prove).ok_or_else(usage),
-            "--jail" => return Ok(Asked::Jail),
+            "--jail" => return Ok(Asked::Jail(Jail::BestEffort)),
+            "--jail=required" => return Ok(Asked::Jail(Jail::Required)),
             "--input" => input = args.next(),
             "--output" => output = args.next(),
             "--transform" => transform = Some(args.next().ok_or_else(usage)?),
@@ -129,7 +130,7 @@ fn run(asked: Asked) -> Result<(), Error> {
     match asked {
         // From all plugins installed and outside the jail, which could not write it.
         Asked::Warm => gst::init().map_err(Error::internal("cannot start GStreamer")),
-        Asked::Jail => try_jail(),
+        Asked::Jail(how) => try_jail(how),
         Asked::Candidates => {
             start_gstreamer()?;
             print(&encoders::candidates::listing())
@@ -191,8 +192,8 @@ fn confine(job: &Job, output: &impl AsFd, watch: &mut Watch<'_>) -> Result<(), E
 }
 
 /// Enters the jail as for a job, starts GStreamer in it, and says what is in force.
-fn try_jail() -> Result<(), Error> {
-    let confinement = jail::confine(None, &Limits::default())?;
+fn try_jail(how: Jail) -> Result<(), Error> {
+    let confinement = jail::confine(None, &Limits { jail: how, ..Limits::default() })?;
     let plugins = start_gstreamer()?;
     let line = serde_json::json!({
         "landlock": confinement.landlock,

@@ -11,8 +11,8 @@ use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 use super::{JailError, step};
 
 /// Most tasks of a job: some for each core and codec. Counted within the process's own user
-/// namespace, where it has one; as root of the whole system it is no limit, and without a
-/// namespace of its own it would count the service too, so it is not set then.
+/// namespace, where it has one, since Linux 5.14; as root of the whole system it is no limit, and
+/// otherwise it would count the service too, so it is not set then.
 const TASKS_MAX: u64 = 1024;
 /// Most open descriptors.
 const DESCRIPTORS_MAX: u64 = 512;
@@ -48,13 +48,28 @@ fn leave_network() -> Result<(), JailError> {
     if unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).is_err() {
         return Ok(());
     }
-    // The same user inside: files keep their owner. The order is the kernel's.
+    // The same user inside, to whoever asks: to the kernel it stays the same in any case. The order
+    // is the kernel's. Some systems give a namespace but no power in it (AppArmor's restriction of
+    // unprivileged user namespaces); nothing that a job does needs the maps.
     let map = |file: &str, line: String| std::fs::write(format!("/proc/self/{file}"), line);
-    map("setgroups", "deny".to_owned())
+    let mapped = map("setgroups", "deny".to_owned())
         .and_then(|()| map("uid_map", format!("{user} {user} 1")))
-        .and_then(|()| map("gid_map", format!("{group} {group} 1")))
-        .map_err(step("keep this process's user in a namespace of its own"))?;
+        .and_then(|()| map("gid_map", format!("{group} {group} 1")));
+    if mapped.is_err() || !counts_tasks_by_namespace() {
+        return Ok(());
+    }
     setrlimit(Resource::RLIMIT_NPROC, TASKS_MAX, TASKS_MAX).map_err(step("limit threads"))
+}
+
+fn counts_tasks_by_namespace() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    version(&release).is_some_and(|version| version >= (5, 14))
+}
+
+/// Major and minor number of a kernel's release, such as `6.1.0-13-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Whether there is any network interface besides loopback. Asked before files are out of reach.
@@ -81,4 +96,17 @@ pub(super) fn limit(limits: &Limits) -> Result<(), JailError> {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     let seconds = (limits.wall_ms_max / 1000 + 60).saturating_mul(cores);
     setrlimit(Resource::RLIMIT_CPU, seconds, seconds).map_err(step("limit processor time"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn kernels_are_told_apart_by_their_numbers() {
+        assert_eq!(version("6.1.0-13-amd64\n"), Some((6, 1)));
+        assert_eq!(version("5.4\n"), Some((5, 4)));
+        assert!(version("5.14-rc1") >= Some((5, 14)) && version("5.9.16") < Some((5, 14)));
+        assert_eq!(version("unknown"), None);
+    }
 }

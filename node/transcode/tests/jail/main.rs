@@ -49,6 +49,8 @@ const TESTS: &[(&str, Test)] = &[
     ("the_kernel_says_what_is_in_force", Test::Outside(outside::status)),
     ("the_program_says_what_is_in_force", Test::Outside(outside::said)),
     ("a_kernel_without_landlock_is_refused_where_it_is_required", Test::Outside(outside::required)),
+    ("a_unit_is_told_before_the_first_job", Test::Outside(outside::asked_before)),
+    ("a_namespace_that_gives_no_power_costs_nothing_else", Test::Outside(outside::powerless)),
     ("a_kernel_without_landlock_is_told_of_where_it_may_be", Test::Outside(outside::best_effort)),
 ];
 
@@ -57,6 +59,9 @@ fn main() -> ExitCode {
     let has = |flag: &str| args.iter().any(|a| a == flag);
     if env::var_os(outside::WITHOUT).is_some() {
         return outside::become_the_program_without_landlock();
+    }
+    if let Some(folder) = env::var_os(outside::POWERLESS) {
+        return outside::become_the_program_without_power(&folder);
     }
     if has("--list") {
         if !has("--ignored") {

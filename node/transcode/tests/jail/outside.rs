@@ -1,10 +1,11 @@
 //! The program as it is, looked at from outside.
 
+use std::ffi::OsStr;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs};
 
-use holdfast_core::job::{Confinement, FailureKind, Jail, Limits, Report};
+use holdfast_core::job::{Confinement, FailureKind, Jail, Limits, Outputs, Report};
 use nix::libc;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
@@ -60,6 +61,38 @@ pub(super) fn said() {
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "it wrote its list");
 }
 
+/// Set in the copy of this program that becomes the transcoder where a namespace gives no power: the
+/// only folder in which files can be written.
+pub(super) const POWERLESS: &str = "HOLDFAST_TEST_POWERLESS";
+
+/// To be called in the copy. Stands in for AppArmor's restriction of user namespaces: whoever makes one
+/// cannot write its maps.
+pub(super) fn become_the_program_without_power(folder: &OsStr) -> ExitCode {
+    use landlock::{
+        AccessFs, PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _,
+    };
+    let rules = Ruleset::default().handle_access(AccessFs::WriteFile).unwrap().create().unwrap();
+    let rule = PathBeneath::new(PathFd::new(folder).unwrap(), AccessFs::WriteFile);
+    rules.add_rule(rule).unwrap().restrict_self().unwrap();
+    let denied = fs::OpenOptions::new().write(true).open("/proc/self/setgroups");
+    assert_eq!(denied.unwrap_err().kind(), std::io::ErrorKind::PermissionDenied);
+    let error = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode")).exec();
+    panic!("{error}");
+}
+
+pub(super) fn powerless() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut program = Command::new(env::current_exe().unwrap());
+    program.env(POWERLESS, folder.path()).env("GST_REGISTRY", registry());
+    let limits = Limits { jail: Jail::Required, ..Limits::default() };
+    let job = job(Outputs { mp4: false, filmstrip: false, ..ALL }, limits);
+    let running = start_as(program, &media("h264.mkv"), folder.path(), &job, None);
+    let Some(Report::Started(confinement)) = running.next() else { panic!("no start") };
+    assert!(confinement.landlock > 0 && confinement.seccomp, "{confinement:?}");
+    let last = running.finish();
+    assert!(matches!(last, Report::Done(_)), "{last:?}");
+}
+
 /// To be called in the copy. The filter stays over the change of programs.
 pub(super) fn become_the_program_without_landlock() -> ExitCode {
     let rules = [(libc::SYS_landlock_create_ruleset, Vec::new())].into_iter().collect();
@@ -68,7 +101,10 @@ pub(super) fn become_the_program_without_landlock() -> ExitCode {
     let filter: BpfProgram =
         SeccompFilter::new(rules, here, gone, arch).unwrap().try_into().unwrap();
     apply_filter(&filter).unwrap();
-    let error = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode")).exec();
+    // A job, or what else it is asked.
+    let asked = env::var(WITHOUT).unwrap();
+    let asked = asked.starts_with("--").then_some(asked);
+    let error = Command::new(env!("CARGO_BIN_EXE_holdfast-transcode")).args(asked).exec();
     panic!("{error}");
 }
 
@@ -96,6 +132,29 @@ pub(super) fn required() {
     assert_eq!(failure.kind, FailureKind::Internal);
     assert!(failure.message.contains("landlock"), "{}", failure.message);
     assert!(said.contains("no landlock"), "{said}");
+}
+
+/// As the unit asks before the first job.
+pub(super) fn asked_before() {
+    let ask = |how: &str, without: bool| {
+        let mut program = if without {
+            let mut copy = Command::new(env::current_exe().unwrap());
+            copy.env(WITHOUT, how).env("GST_REGISTRY", registry());
+            copy
+        } else {
+            let mut program = program();
+            program.arg(how);
+            program
+        };
+        let said = program.output().unwrap();
+        (said.status.success(), String::from_utf8(said.stderr).unwrap())
+    };
+    assert_eq!(ask("--jail=required", false), (true, String::new()));
+    assert_eq!(ask("--jail", true), (true, String::new()));
+    let (well, said) = ask("--jail=required", true);
+    assert!(!well && said.contains("landlock"), "{said}");
+    let (well, said) = ask("--jail=requird", false);
+    assert!(!well && said.contains("usage"), "{said}");
 }
 
 pub(super) fn best_effort() {
