@@ -40,6 +40,7 @@ const READ: &[&str] = &[
     "/proc/devices",
     "/proc/modules",
     "/proc/driver/nvidia",
+    "/proc/driver/nvidia-uvm",
     "/sys/devices",
     "/sys/dev/char",
     "/sys/bus",
@@ -52,7 +53,13 @@ const READ: &[&str] = &[
 ];
 
 /// Read, write and command.
-const DEVICES: &[&str] = &["/dev/null", "/dev/dri"];
+const DEVICES: &[&str] = &["/dev/null"];
+/// Where cards are. Only their render nodes are opened: `card0` would give mastery of the screen
+/// to whoever opens it first.
+const CARDS: &str = "/dev/dri";
+/// Present where NVIDIA's driver is. Since version 570 it names its threads by their files.
+const NVIDIA: &str = "/dev/nvidiactl";
+const THREADS: &str = "/proc/self/task";
 /// Beginnings of names in `/dev` of devices that encode and decode.
 const DEVICE_NAMES: &[&str] = &["nvidia", "video", "media"];
 
@@ -84,6 +91,11 @@ fn restrict(output: Option<BorrowedFd<'_>>) -> Result<landlock::RestrictionStatu
     }
     for path in DEVICES.iter().map(PathBuf::from).chain(codec_devices()) {
         rules = allow(rules, &path, device)?;
+    }
+    rules = allow(rules, Path::new(CARDS), AccessFs::ReadDir.into())?;
+    if Path::new(NVIDIA).exists() {
+        // No other process is in there, and to this one its own memory is open anyway.
+        rules = allow(rules, Path::new(THREADS), AccessFs::ReadFile | AccessFs::WriteFile)?;
     }
     rules.restrict_self()
 }
@@ -122,11 +134,16 @@ fn gstreamer_paths() -> impl Iterator<Item = PathBuf> {
 }
 
 fn codec_devices() -> impl Iterator<Item = PathBuf> {
-    let entries = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    entries.filter_map(|entry| {
+    let codec = |name: &str| DEVICE_NAMES.iter().any(|b| name.starts_with(b)) && !is_camera(name);
+    let render = |name: &str| name.starts_with("renderD");
+    named("/dev", codec).chain(named(CARDS, render))
+}
+
+fn named(folder: &str, wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(move |entry| {
         let name = entry.file_name().into_string().ok()?;
-        let codec = DEVICE_NAMES.iter().any(|begin| name.starts_with(begin)) && !is_camera(&name);
-        codec.then(|| entry.path())
+        wanted(&name).then(|| entry.path())
     })
 }
 
