@@ -72,7 +72,8 @@ pub struct Outputs {
 pub struct Limits {
     /// Longest any job may take, in milliseconds of wall time.
     pub wall_ms_max: u64,
-    /// How many times its own length a recording may take, once that is known.
+    /// How many times its own length a recording of up to 1920x1080 at 30 frames a second may take,
+    /// once that is known; see [`Limits::wall_ms`].
     pub wall_factor: u32,
     /// Longest a job may go without getting on in the recording, in the file or in its output, in
     /// milliseconds. Reading the same part again and again is not getting on.
@@ -101,12 +102,17 @@ pub enum Jail {
 impl Limits {
     /// Longest that a recording may take, in milliseconds of wall time: ten minutes or
     /// `wall_factor` times its length, whichever is more, a second for each 10 MiB of it, and never
-    /// more than `wall_ms_max`. `length_ms` is 0 while it is not known.
+    /// more than `wall_ms_max`. Larger or more pictures than those of 1920x1080 at 30 frames a second
+    /// may take longer in the same measure. `length_ms` and `pixels_per_s` are 0 while they are not
+    /// known.
     #[must_use]
-    pub fn wall_ms(&self, bytes: u64, length_ms: u64) -> u64 {
+    pub fn wall_ms(&self, bytes: u64, length_ms: u64, pixels_per_s: u64) -> u64 {
         const LEAST_MS: u64 = 600_000;
         const BYTES_PER_MS: u64 = (10 << 20) / 1000;
-        let by_length = length_ms.saturating_mul(self.wall_factor.into()).max(LEAST_MS);
+        const FULL_HD: u64 = 1920 * 1080 * 30;
+        let factor = u128::from(self.wall_factor) * u128::from(pixels_per_s.max(FULL_HD));
+        let by_length = u128::from(length_ms).saturating_mul(factor) / u128::from(FULL_HD);
+        let by_length = u64::try_from(by_length).unwrap_or(u64::MAX).max(LEAST_MS);
         by_length.saturating_add(bytes / BYTES_PER_MS).min(self.wall_ms_max)
     }
 }
@@ -296,9 +302,22 @@ mod tests {
     fn a_recording_may_take_as_long_as_its_length_and_its_size_say() {
         let limits = Limits::default();
         let minute = 60_000;
-        assert_eq!(limits.wall_ms(1 << 20, 0), 10 * minute + 100);
-        assert_eq!(limits.wall_ms(0, 19 * 1000), 10 * minute);
-        assert_eq!(limits.wall_ms(0, 2 * minute), 60 * minute);
-        assert_eq!(limits.wall_ms(u64::MAX, u64::MAX), limits.wall_ms_max);
+        assert_eq!(limits.wall_ms(1 << 20, 0, 0), 10 * minute + 100);
+        assert_eq!(limits.wall_ms(0, 19 * 1000, 0), 10 * minute);
+        assert_eq!(limits.wall_ms(0, 2 * minute, 0), 60 * minute);
+        assert_eq!(limits.wall_ms(u64::MAX, u64::MAX, u64::MAX), limits.wall_ms_max);
+    }
+
+    #[test]
+    fn a_recording_may_take_as_long_as_its_pictures_say() {
+        let limits = Limits::default();
+        let (minute, full_hd) = (60_000, 1920 * 1080 * 30);
+        // A small one takes what any may.
+        assert_eq!(limits.wall_ms(0, 2 * minute, 640 * 480 * 15), 60 * minute);
+        assert_eq!(limits.wall_ms(0, 2 * minute, full_hd), 60 * minute);
+        // 2160p at 30 and at 60 frames.
+        assert_eq!(limits.wall_ms(0, minute, 4 * full_hd), 120 * minute);
+        assert_eq!(limits.wall_ms(0, minute, 8 * full_hd), 240 * minute);
+        assert_eq!(limits.wall_ms(0, 2 * minute, 8 * full_hd), limits.wall_ms_max);
     }
 }

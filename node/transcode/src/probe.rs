@@ -133,6 +133,15 @@ impl Scan {
         let ends = [self.video.as_ref().map(|v| v.end_ns), self.audio.as_ref().map(|a| a.end_ns)];
         ends.into_iter().flatten().max().unwrap_or(0) - self.base_ns()
     }
+
+    /// Pixels in an average second, were all frames of the largest size; 0 without video.
+    pub(crate) fn pixels_per_s(&self) -> u64 {
+        let Some(v) = &self.video else { return 0 };
+        let pixels = v.sizes.iter().map(|&(w, h)| u64::from(w) * u64::from(h)).max().unwrap_or(0);
+        let length_ns = self.duration_ns().max(1_000_000_000).unsigned_abs();
+        let all = u128::from(pixels) * u128::from(v.packets) * 1_000_000_000;
+        u64::try_from(all / u128::from(length_ns)).unwrap_or(u64::MAX)
+    }
 }
 
 /// Reads a recording to its end.
@@ -418,6 +427,7 @@ pub(crate) mod tests {
             audio: Some(audio("audio/x-opus")),
             ..Scan::default()
         };
+        assert_eq!(scan.pixels_per_s(), 640 * 480 * 30);
         scan.video.as_mut().unwrap().first_ns = 300;
         scan.audio.as_mut().unwrap().first_ns = 200;
         assert_eq!(scan.base_ns(), 200);

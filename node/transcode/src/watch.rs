@@ -20,8 +20,6 @@ use crate::error::{Error, at};
 use crate::source::Input;
 
 const TICK: Duration = Duration::from_millis(200);
-/// In which the kernel counts memory on every processor that this program is built for.
-const PAGE_BYTES: u64 = 4096;
 const PROGRESS_EVERY: Duration = Duration::from_millis(1000);
 
 /// Signs of life that streaming threads leave.
@@ -72,6 +70,8 @@ pub(crate) struct Watch<'a> {
     reported: Stopwatch,
     wall_ms: u64,
     memory: File,
+    /// In which the kernel counts memory; more than 4 KiB on some ARM systems.
+    page_bytes: u64,
     reporter: &'a mut dyn Reporter,
 }
 
@@ -97,12 +97,16 @@ impl<'a> Watch<'a> {
         let memory = File::open("/proc/self/statm")
             .map_err(Error::internal("cannot watch this process's memory"))?;
         let (started, reported) = (Stopwatch::start(), Stopwatch::start());
-        Ok(Self { limits, started, reported, wall_ms: limits.wall_ms_max, memory, reporter })
+        // Asked now: the answer is in a file.
+        let page_bytes = rustix::param::page_size() as u64;
+        let wall_ms = limits.wall_ms_max;
+        Ok(Self { limits, started, reported, wall_ms, memory, page_bytes, reporter })
     }
 
-    /// From now on the job may take as long as a recording of this size and length may.
-    pub(crate) fn expect(&mut self, bytes: u64, length_ns: i64) {
-        self.wall_ms = self.limits.wall_ms(bytes, ms(length_ns));
+    /// From now on the job may take as long as a recording of this size and length, with so many
+    /// pixels in a second of it, may.
+    pub(crate) fn expect(&mut self, bytes: u64, length_ns: i64, pixels_per_s: u64) {
+        self.wall_ms = self.limits.wall_ms(bytes, ms(length_ns), pixels_per_s);
     }
 
     /// Whether another process listens.
@@ -127,7 +131,7 @@ impl<'a> Watch<'a> {
                 at(position_ns)
             )));
         }
-        if let Some(resident) = resident_bytes(&self.memory)
+        if let Some(resident) = resident_bytes(&self.memory, self.page_bytes)
             && resident > self.limits.memory_bytes_max
         {
             return Err(Error::Limit(format!(
@@ -227,9 +231,9 @@ fn clock_time(d: Duration) -> gst::ClockTime {
     gst::ClockTime::from_mseconds(d.as_millis() as u64)
 }
 
-fn resident_bytes(statm: &File) -> Option<u64> {
+fn resident_bytes(statm: &File, page: u64) -> Option<u64> {
     let mut text = [0; 128];
     let n = statm.read_at(&mut text, 0).ok()?;
     let text = std::str::from_utf8(&text[..n]).ok()?;
-    text.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE_BYTES)
+    text.split(' ').nth(1)?.parse::<u64>().ok().map(|pages| pages.saturating_mul(page))
 }

@@ -51,14 +51,14 @@ fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
     job.transform.check().map_err(|e| Error::Internal(format!("the job's transform: {e}")))?;
     let watermark = watermark(job, files.watermark)?;
     let input = Input::new(File::from(files.input))?;
-    watch.expect(input.bytes, 0);
+    watch.expect(input.bytes, 0, 0);
     let mut scan = probe(&input, watch)?;
     let source = facts(&scan);
     if job.transform.audio.mute && scan.video.is_some() {
         // As if there had been none: a film begins and ends with its picture.
         scan.audio = None;
     }
-    watch.expect(input.bytes, scan.duration_ns());
+    watch.expect(input.bytes, scan.duration_ns(), scan.pixels_per_s());
     let measured = measured(job, &input, &scan, watch)?;
     let plan = plan(&scan, job.outputs, &job.transform, measured)?;
     let wish = Wish { hardware: job.hardware.clone(), quality: job.transform.video.quality };
