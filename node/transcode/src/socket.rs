@@ -7,6 +7,7 @@ use std::time::Duration;
 use holdfast_core::job::{Job, PACKET_BYTES_MAX, Report};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
+use rustix::event;
 
 use crate::error::Error;
 use crate::watch::Reporter;
@@ -75,9 +76,9 @@ pub(crate) fn receive() -> Result<Received, Error> {
 pub(crate) fn end_with_the_service() -> Result<(), Error> {
     let wait = || {
         let stdin = io::stdin();
-        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
+        let mut fds = [event::PollFd::new(&stdin, event::PollFlags::RDHUP)];
         // The other end says nothing after the job; only its going ends this.
-        while poll(&mut fds, PollTimeout::NONE).is_err() {
+        while event::poll(&mut fds, None).is_err() {
             std::thread::sleep(Duration::from_millis(100));
         }
         std::thread::sleep(END_WAIT);
@@ -102,10 +103,11 @@ impl Reporter for SocketReporter {
 
     fn is_open(&self) -> bool {
         let stdin = io::stdin();
-        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::empty())];
-        let gone = PollFlags::POLLHUP | PollFlags::POLLERR;
-        match poll(&mut fds, PollTimeout::ZERO) {
-            Ok(_) => !fds[0].revents().is_some_and(|r| r.intersects(gone)),
+        // The service ends a job by saying that it will say no more, and waits for the end.
+        let mut fds = [event::PollFd::new(&stdin, event::PollFlags::RDHUP)];
+        let gone = event::PollFlags::HUP | event::PollFlags::RDHUP | event::PollFlags::ERR;
+        match event::poll(&mut fds, Some(&event::Timespec::default())) {
+            Ok(_) => !fds[0].revents().intersects(gone),
             Err(_) => true,
         }
     }

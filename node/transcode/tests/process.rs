@@ -3,12 +3,14 @@
 
 mod common;
 
+use std::os::fd::AsRawFd as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use common::{ALL, media, start};
+use common::{ALL, job, media, start};
 use holdfast_core::job::{Job, Limits, Report};
 use holdfast_core::transform::Transform;
+use nix::sys::socket::{Shutdown, shutdown};
 
 fn is_alive(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -66,6 +68,20 @@ fn a_closed_socket_ends_the_child() {
         std::thread::sleep(Duration::from_millis(100));
     }
     panic!("the child goes on without a listener");
+}
+
+#[test]
+fn a_service_that_will_say_no_more_ends_the_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let running = start(&media("av1.webm"), folder.path(), &job(ALL, Limits::default()));
+    assert!(matches!(running.next(), Some(Report::Started(_))));
+    shutdown(running.socket.as_raw_fd(), Shutdown::Write).unwrap();
+    // Its end is the connection's.
+    while let Some(report) = running.next() {
+        assert!(matches!(report, Report::Progress { .. }), "{report:?}");
+    }
+    let mut child = running.child;
+    assert!(!child.wait().unwrap().success());
 }
 
 #[test]

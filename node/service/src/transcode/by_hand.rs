@@ -6,7 +6,7 @@ use std::path::Path;
 
 use holdfast_core::job::{Job, Made, Report};
 
-use super::child::{Spawn, Start};
+use super::child::{Child, Spawn, Start, check};
 use super::{TranscodeError, in_memory};
 
 /// Transcodes `raw` into `work`, an empty folder, which then has the files by the names that
@@ -26,9 +26,19 @@ pub async fn transcode(
     let watermark = watermark.map_err(TranscodeError::Watermark)?;
     let start = Start::Spawn(Spawn { program, state_path: work });
     let mut child = start.start(&job, (raw, work, watermark.as_ref()))?;
+    let made = listen(&mut child, &job, &mut on_progress).await;
+    let ended = child.end().await;
+    made.and_then(|made| ended.map(|()| made))
+}
+
+async fn listen(
+    child: &mut Child,
+    job: &Job,
+    on_progress: &mut impl FnMut(u64, Option<u64>),
+) -> Result<Made, TranscodeError> {
     loop {
         match child.next().await? {
-            Report::Started(_) => {}
+            Report::Started(confinement) => check(&confinement, job.limits.jail)?,
             Report::Progress { position_ms, duration_ms } => on_progress(position_ms, duration_ms),
             Report::Done(made) => return Ok(made),
             Report::Failed(failure) => return Err(TranscodeError::Failed(failure)),

@@ -3,9 +3,13 @@
 //! In development the node starts it and kills it. On an appliance systemd starts one for each
 //! connection, in a unit of its own ([`Start::Connect`]): the node can only close the connection,
 //! which the child answers by ending, and the unit ends what does not.
+//!
+//! A child may make files for as long as it lives, so a job is over when its child has ended
+//! ([`Child::end`]), whatever it said.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::net::Shutdown;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 use std::process::Stdio;
@@ -31,6 +35,8 @@ const SILENCE_FACTOR: u64 = 30;
 const STDERR_BYTES_MAX: u64 = 64 * 1024;
 /// Longest that listing GStreamer's plugins may take.
 const WARM_MAX: Duration = Duration::from_secs(120);
+/// How long a child may take to end once it is to. It ends itself within ten seconds.
+const END_WAIT: Duration = Duration::from_secs(15);
 /// How long a child that closed its socket may take to be gone.
 const EXIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -87,6 +93,13 @@ impl Start<'_> {
             Self::Connect(_) => Ok(()),
         }
     }
+}
+
+/// Whether a child that is confined like this may read a recording. An honest one that may not ends by
+/// itself; here it is held to what this node says.
+pub(super) fn check(confinement: &Confinement, jail: Jail) -> Result<(), TranscodeError> {
+    let whole = confinement.landlock > 0 && confinement.seccomp;
+    if whole || jail == Jail::BestEffort { Ok(()) } else { Err(TranscodeError::Unconfined) }
 }
 
 fn connected(path: &Path) -> io::Result<OwnedFd> {
@@ -156,13 +169,14 @@ impl Spawn<'_> {
     async fn warm(&self, jail: Jail) -> Result<(), TranscodeError> {
         self.once("--warm").await?;
         let said = self.once("--jail").await?;
-        let Ok(Confinement { landlock, seccomp, network }) = serde_json::from_slice(&said) else {
+        let Ok(confinement) = serde_json::from_slice::<Confinement>(&said) else {
             let how = format!("it said nonsense: {}", String::from_utf8_lossy(&said));
             return Err(TranscodeError::Crashed { how });
         };
+        let Confinement { landlock, seccomp, network } = confinement;
         if landlock > 0 && seccomp {
             tracing::info!(landlock, seccomp, network, "transcoding is confined");
-        } else if jail == Jail::BestEffort {
+        } else if check(&confinement, jail).is_ok() {
             tracing::warn!(
                 landlock,
                 seccomp,
@@ -181,13 +195,17 @@ impl Spawn<'_> {
         let failed = |source| TranscodeError::Start { program: self.program.into(), source };
         let mut command = self.bare();
         command.env("GST_REGISTRY_UPDATE", if what == "--warm" { "yes" } else { "no" });
-        command.arg(what).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.arg(what).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = tokio::time::timeout(WARM_MAX, command.output()).await;
         let output = output.map_err(|_| failed(io::ErrorKind::TimedOut.into()))?.map_err(failed)?;
         if output.status.success() {
             Ok(output.stdout)
         } else {
-            Err(TranscodeError::Crashed { how: output.status.to_string() })
+            let how = match last_line(&output.stderr) {
+                Some(line) => format!("{}: {line}", output.status),
+                None => output.status.to_string(),
+            };
+            Err(TranscodeError::Crashed { how })
         }
     }
 
@@ -237,6 +255,34 @@ impl Child {
         Ok(packet)
     }
 
+    /// Has the child end and waits until it has: one of our own is killed; another's is told by the
+    /// end of the connection, and closes it by ending. To be called before anyone else uses its
+    /// folder.
+    ///
+    /// # Errors
+    /// [`TranscodeError::Overdue`] where it goes on. What is in the folder may still change then.
+    pub(super) async fn end(mut self) -> Result<(), TranscodeError> {
+        let ended = tokio::time::timeout(END_WAIT, async {
+            if let Some(process) = &mut self.process {
+                // One that has ended cannot be killed, and is waited for all the same.
+                let _ = process.start_kill();
+                return process.wait().await.map(drop);
+            }
+            // Refused where the connection is gone.
+            let _ = self.socket.shutdown(Shutdown::Write);
+            // What it still says goes nowhere.
+            while self.receive().await.is_ok_and(|packet| !packet.is_empty()) {}
+            Ok(())
+        });
+        match ended.await {
+            Ok(Ok(())) => Ok(()),
+            _ => {
+                let what = format!("did not end within {} s of its job", END_WAIT.as_secs());
+                Err(TranscodeError::Overdue { what })
+            }
+        }
+    }
+
     async fn exit(&mut self) -> String {
         let Some(process) = &mut self.process else {
             return "it closed its connection; the journal of holdfast-transcode@… says why".into();
@@ -249,6 +295,14 @@ impl Child {
     }
 }
 
+/// The last thing that a child complained of.
+fn last_line(stderr: &[u8]) -> Option<String> {
+    const CHARS_MAX: usize = 500;
+    let text = String::from_utf8_lossy(stderr);
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(line.chars().take(CHARS_MAX).collect())
+}
+
 /// A child's complaints go to the log, as far as there is reason to read them.
 async fn log(stderr: ChildStderr, pid: Option<u32>) {
     let mut lines = BufReader::new(stderr.take(STDERR_BYTES_MAX)).lines();
@@ -258,4 +312,66 @@ async fn log(stderr: ChildStderr, pid: Option<u32>) {
     // Read on, or the child would hang on a full pipe.
     let mut rest = lines.into_inner().into_inner().into_inner();
     drop(tokio::io::copy(&mut rest, &mut tokio::io::sink()).await);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// Another's child, and the other end of its connection.
+    fn connected() -> (Child, OwnedFd) {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+        let socket = UnixDatagram::from_std(ours.into()).unwrap();
+        let wall = Duration::from_secs(60);
+        (Child { process: None, socket, deadline: Instant::now() + wall, wall }, theirs)
+    }
+
+    #[tokio::test]
+    async fn a_job_is_over_when_its_child_has_ended() {
+        let (child, theirs) = connected();
+        let gone = std::sync::Arc::new(AtomicBool::new(false));
+        let told = std::sync::Arc::clone(&gone);
+        let other = tokio::spawn(async move {
+            let socket = UnixDatagram::from_std(theirs.into()).unwrap();
+            socket.send(b"a report that nobody waits for").await.unwrap();
+            // The end of the connection, which it notices late.
+            assert_eq!(socket.recv(&mut [0; 8]).await.unwrap(), 0);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            told.store(true, Ordering::SeqCst);
+        });
+        child.end().await.unwrap();
+        assert!(gone.load(Ordering::SeqCst), "it was not waited for");
+        other.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_child_that_goes_on_is_told_of() {
+        let (child, _theirs) = connected();
+        let error = child.end().await.unwrap_err();
+        assert!(matches!(error, TranscodeError::Overdue { .. }), "{error}");
+    }
+
+    #[test]
+    fn only_a_child_that_is_confined_goes_on_where_that_is_required() {
+        let confinement = |landlock, seccomp| Confinement { landlock, seccomp, network: true };
+        for (it, whole) in [
+            (confinement(1, true), true),
+            (confinement(0, true), false),
+            (confinement(6, false), false),
+        ] {
+            assert_eq!(check(&it, Jail::Required).is_ok(), whole, "{it:?}");
+            check(&it, Jail::BestEffort).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_the_reason() {
+        assert_eq!(last_line(b"a warning\nno landlock \n\n").as_deref(), Some("no landlock"));
+        assert_eq!(last_line(b" \n"), None);
+        assert_eq!(last_line(&[b'x'; 9999]).unwrap().len(), 500);
+    }
 }

@@ -66,6 +66,15 @@ impl Running {
             Self::Simulated(job) => job.next().await,
         }
     }
+
+    /// Waits until nothing makes files any more.
+    async fn end(self) -> Result<(), TranscodeError> {
+        match self {
+            Self::Child(child) => child.end().await,
+            #[cfg(test)]
+            Self::Simulated(_) => Ok(()),
+        }
+    }
 }
 
 /// What a job is given: the raw file, its folder, and the PNG of a watermark.
@@ -245,6 +254,24 @@ impl Transcoder {
         cancel: &CancellationToken,
     ) -> Result<Made, TranscodeError> {
         let mut child = self.start(job, raw, work, watermark)?;
+        let said = self.listen(id, &mut child, job.limits.jail, cancel).await;
+        // Whoever called holds the folder until then.
+        let ended = child.end().await;
+        if let Err(error) = &ended {
+            tracing::error!(recording = %id, %error, "a transcoder goes on");
+        }
+        // Files that somebody may still write to are not taken over.
+        said.and_then(|made| ended.map(|()| made))
+    }
+
+    async fn listen(
+        &self,
+        id: RecordingId,
+        child: &mut Running,
+        jail: Jail,
+        cancel: &CancellationToken,
+    ) -> Result<Made, TranscodeError> {
+        let mut confined = false;
         loop {
             let report = tokio::select! {
                 biased;
@@ -252,8 +279,10 @@ impl Transcoder {
                 report = child.next() => report?,
             };
             match report {
-                Report::Started(confined) => {
-                    tracing::debug!(recording = %id, ?confined, "the transcoder began");
+                Report::Started(confinement) => {
+                    tracing::debug!(recording = %id, ?confinement, "the transcoder began");
+                    child::check(&confinement, jail)?;
+                    confined = true;
                 }
                 Report::Progress { position_ms, duration_ms } => {
                     let done = duration_ms.filter(|all| *all > 0).map_or(0.0, |all| {
@@ -265,6 +294,9 @@ impl Transcoder {
                         share
                     });
                     self.node.progress.set(id, Some(done));
+                }
+                Report::Done(_) if !confined && jail == Jail::Required => {
+                    return Err(TranscodeError::Unconfined);
                 }
                 Report::Done(made) => return Ok(made),
                 Report::Failed(failure) => return Err(TranscodeError::Failed(failure)),
