@@ -14,8 +14,8 @@ pub(crate) enum Error {
     /// Damaged beyond what can be read.
     #[error("{0}")]
     Damaged(String),
-    /// A film whose own streams are in order is not as long as its recording. What was decoded in
-    /// software is as it is: then it is the recording that is damaged.
+    /// A film whose own streams are in order is not as long as its recording, and something speaks for
+    /// damage. What was decoded in software is as it is: then it is the recording that is damaged.
     #[error("The recording is damaged: in the film {0}.")]
     Length(String),
     /// A codec or container that this node cannot read.

@@ -115,6 +115,8 @@ pub(crate) struct Scan {
     pub(crate) video: Option<VideoScan>,
     /// The first audio stream with data.
     pub(crate) audio: Option<AudioScan>,
+    /// It is cut off, or cannot be read to its end.
+    pub(crate) cut: bool,
     /// Sentences for people.
     pub(crate) remarks: Vec<String>,
 }
@@ -132,6 +134,13 @@ impl Scan {
     pub(crate) fn duration_ns(&self) -> i64 {
         let ends = [self.video.as_ref().map(|v| v.end_ns), self.audio.as_ref().map(|a| a.end_ns)];
         ends.into_iter().flatten().max().unwrap_or(0) - self.base_ns()
+    }
+
+    /// Whether the recording itself says that its times cannot be relied upon.
+    pub(crate) fn is_in_doubt(&self) -> bool {
+        self.cut
+            || self.video.as_ref().is_some_and(|v| v.pts_missing || v.lost_sets)
+            || self.audio.as_ref().is_some_and(|a| a.pts_missing)
     }
 
     /// Pixels in an average second, were all frames of the largest size; 0 without video.
@@ -165,6 +174,7 @@ pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, E
     {
         (v.rotation, v.mirrored) = (own.degrees, true);
     }
+    scan.cut = shape.meant_end.is_some() || matches!(ended, Ended::Error { .. });
     if shape.meant_end.is_some() && matches!(ended, Ended::Eos) {
         scan.remarks.push(format!(
             "The recording is cut off at {}, in the middle of a frame; all whole frames were kept.",

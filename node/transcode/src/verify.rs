@@ -26,16 +26,34 @@ pub(crate) struct Verified {
     pub(crate) remarks: Vec<String>,
 }
 
-/// Checks a finished .mp4. `with`: the encoder, and the decoder where it was hardware. `cut`: the recording could not be read or decoded to its end, so that
-/// a shorter film is expected.
+/// What is known of how the film was made.
+pub(crate) struct MadeWith {
+    /// The encoder.
+    pub(crate) encoder: Option<String>,
+    /// The decoder, where it was hardware.
+    pub(crate) decoder: Option<String>,
+    /// The recording could not be read or decoded to its end, so that a shorter film is expected.
+    pub(crate) cut: bool,
+    /// Not every frame or sample came out as the recording says.
+    pub(crate) lost: bool,
+}
+
+/// Checks a finished .mp4.
+///
+/// # Errors
+/// A film of another length is a damaged recording's ([`Error::Length`]) only where something speaks for
+/// that: frames that did not come out, times that are missing, an end that is. Else it is ours.
 pub(crate) fn verify(
     file: &File,
     source: &Scan,
     plan: &Plan,
-    with: (Option<String>, Option<String>),
-    cut: bool,
+    with: MadeWith,
 ) -> Result<Verified, Error> {
     let wrong = |what: String| Error::Internal(format!("The finished .mp4 is wrong: {what}."));
+    let MadeWith { encoder, decoder, cut, lost } = with;
+    let another_length = |what: String| {
+        if lost || source.is_in_doubt() { Error::Length(what) } else { wrong(what) }
+    };
     let bytes = file.metadata().map_err(Error::disk("cannot look at the .mp4"))?.len();
     let made = reader::read(file, bytes).map_err(wrong)?;
     let track = |handler: &[u8; 4]| made.tracks.iter().find(|t| t.handler == *handler);
@@ -58,7 +76,7 @@ pub(crate) fn verify(
     ];
     for (track, want, what) in wants {
         if let (Some(track), Some(want)) = (track, want) {
-            remarks.extend(compare(track, want, what, cut).map_err(Error::Length)?);
+            remarks.extend(compare(track, want, what, cut).map_err(another_length)?);
         }
     }
     let duration_ns = made.tracks.iter().map(|t| t.end_ns).max().unwrap_or(0);
@@ -73,8 +91,8 @@ pub(crate) fn verify(
             None => Treatment::Absent,
         },
         audio: audio.and(plan.audio).unwrap_or(Treatment::Absent),
-        encoder: with.0,
-        decoder: with.1,
+        encoder,
+        decoder,
         width,
         height,
     };

@@ -18,7 +18,7 @@ use crate::pipeline::Written;
 use crate::plan::{Plan, VideoPlan, plan};
 use crate::probe::{Scan, probe};
 use crate::source::Input;
-use crate::verify::{Verified, verify};
+use crate::verify::{MadeWith, Verified, verify};
 use crate::watch::{Watch, ms};
 use crate::watermark::Picture;
 use crate::{pipeline, plan, watermark};
@@ -150,8 +150,13 @@ impl Task<'_> {
         remarks.extend(about_pictures);
         let mp4 = match read_back {
             Some(file) => {
-                let Verified { mp4, remarks: more } =
-                    verify(&file, scan, plan, (outcome.encoder, outcome.decoder), outcome.cut)?;
+                let with = MadeWith {
+                    encoder: outcome.encoder,
+                    decoder: outcome.decoder,
+                    cut: outcome.cut,
+                    lost: outcome.lost,
+                };
+                let Verified { mp4, remarks: more } = verify(&file, scan, plan, with)?;
                 remarks.extend(more);
                 Some(mp4)
             }

@@ -60,6 +60,8 @@ pub(crate) struct Outcome {
     pub(crate) remarks: Vec<String>,
     /// The recording could not be read or decoded to its end.
     pub(crate) cut: bool,
+    /// Frames did not come out of their packets, or sound had holes or overlapped.
+    pub(crate) lost: bool,
 }
 
 /// What all branches share.
@@ -120,6 +122,7 @@ pub(crate) fn run(
             decoder: None,
             remarks: Vec::new(),
             cut: false,
+            lost: false,
         });
     }
     let mut writer = main.map(|file| {
@@ -347,6 +350,7 @@ fn finish(
     let writer = shared.writer.lock().map_err(|e| lock(e.to_string()))?.take();
     let pictures = std::mem::take(&mut *shared.pictures.lock().map_err(|e| lock(e.to_string()))?);
     let mut cut = matches!(ended, Ended::Error { .. });
+    let mut lost = false;
     if let Some(v) = &scan.video {
         let made = match (&writer, video_track, plan.video) {
             (Some(w), Some(t), _) => Some(w.samples(t) as u64),
@@ -362,6 +366,11 @@ fn finish(
         cut |= pictures.damaged() > 0;
         let all = if video::keeps_all_frames(plan) { made.unwrap_or(0) } else { v.packets };
         check_whole(all, cut, v, choice)?;
+        // Where all frames are decoded, the pictures have seen each.
+        let converts = matches!(plan.video, Some(VideoPlan::Convert { .. }));
+        let seen = pictures.frames();
+        lost |= video_track.is_some() && all != v.packets;
+        lost |= converts && seen > 0 && seen != v.packets;
         remarks.extend(pictures.damage_remark());
     }
     if let Some(w) = writer {
@@ -379,7 +388,8 @@ fn finish(
     remarks.extend(audio::remark(mended));
     let encoder = choice.map(|c| c.encoder().to_owned());
     let decoder = choice.zip(scan.video.as_ref()).and_then(|(c, v)| c.decoder_used(v));
-    Ok(Outcome { pictures, encoder, decoder, remarks, cut })
+    lost |= mended != Mended::default();
+    Ok(Outcome { pictures, encoder, decoder, remarks, cut, lost })
 }
 
 /// A queue of this many bytes and seconds.
