@@ -118,3 +118,58 @@ fn compare(track: &TrackFacts, want: i64, what: &str, cut: bool) -> Result<Optio
         Err(sentence)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use holdfast_core::job::{FailureKind, Outputs};
+    use holdfast_core::transform::Transform;
+
+    use super::*;
+    use crate::mp4::{Format, Writer};
+    use crate::plan::plan;
+    use crate::probe::tests::audio;
+    use crate::watch::Activity;
+
+    /// Half a second of sound, of a recording that has a second.
+    fn half(scan: &Scan) -> File {
+        let file = tempfile::tempfile().unwrap();
+        let activity = Arc::new(Activity::default());
+        let mut writer =
+            Writer::new(file.try_clone().unwrap(), 64, scan.duration_ns(), 1 << 20, activity);
+        let track = writer.track();
+        writer
+            .format(track, Format::Aac { config: vec![0x11, 0x88], channels: 1, rate_hz: 48_000 });
+        for i in 0..24 {
+            writer.push(track, &[&[0x21; 16]], i * 1024 * 1_000_000 / 48, true).unwrap();
+        }
+        writer.finish().unwrap();
+        file
+    }
+
+    #[test]
+    fn another_length_is_the_recordings_damage_only_where_something_speaks_for_that() {
+        let mut scan = Scan { audio: Some(audio("audio/mpeg,mpegversion=4")), ..Scan::default() };
+        let outputs = Outputs { mp4: true, snapshot: false, filmstrip: false };
+        let plan = plan(&scan, outputs, &Transform::default(), None).unwrap();
+        let film = half(&scan);
+        let end = |scan: &Scan, cut, lost| {
+            let with = MadeWith { encoder: None, decoder: None, cut, lost };
+            verify(&film, scan, &plan, with).map(|it| it.remarks).map_err(|e| e.failure())
+        };
+        let failed = |scan: &Scan, lost| end(scan, false, lost).unwrap_err();
+        let ours = failed(&scan, false);
+        assert_eq!(ours.kind, FailureKind::Internal, "{}", ours.message);
+        assert!(ours.message.contains("0.5 s, the recording's at 1.0 s"), "{}", ours.message);
+        assert_eq!(failed(&scan, true).kind, FailureKind::Damaged);
+        assert_eq!(end(&scan, true, false).unwrap().len(), 1);
+        scan.cut = true;
+        assert_eq!(failed(&scan, false).kind, FailureKind::Damaged);
+        scan.cut = false;
+        scan.audio.as_mut().unwrap().pts_missing = true;
+        assert_eq!(failed(&scan, false).kind, FailureKind::Damaged);
+        scan.audio.as_mut().unwrap().end_ns = 512_000_000;
+        assert_eq!(end(&scan, false, false).unwrap(), [""; 0]);
+    }
+}
