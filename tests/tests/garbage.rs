@@ -161,8 +161,10 @@ async fn sound_alone_and_picture_alone_are_films_too() -> Result<()> {
         ensure!(codecs(&film)? == (expected.0.into(), expected.1.into()), "{name}");
         let length = extent(&film)?.last;
         ensure!((length - 2.0).abs() < 0.2, "{name}: {length} s");
-        let has_picture = node.delivered("demo", &uploaded.id, ".jpg").exists();
-        ensure!(has_picture == (expected.0 == "h264"), "{name}: snapshot {has_picture}");
+        // Sound alone has its waveform for a snapshot, and no filmstrip.
+        ensure!(node.delivered("demo", &uploaded.id, ".jpg").exists(), "{name}: no snapshot");
+        let has_strip = node.delivered("demo", &uploaded.id, "_filmstrip.jpg").exists();
+        ensure!(has_strip == (expected.0 == "h264"), "{name}: filmstrip {has_strip}");
     }
     Ok(())
 }
