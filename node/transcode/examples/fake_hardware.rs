@@ -2,7 +2,8 @@
 //!
 //! `HOLDFAST_FAKE_HARDWARE` says which are registered and how each behaves:
 //! `vah264enc=good varenderD129h264enc=fail:40 vapostproc=good`. A behaviour begins at the frame after
-//! its colon, or at once: `good`, `fail` (an element error), `mute` (an error without a word), `hang`,
+//! its colon, or at once: `good`, `fail` (an element error), `mute` (an error without a word), `nosy`
+//! (an element error where the jail holds), `hang`,
 //! `garbage` (noise in place of the picture), `drop` (the frame is left out) or `crash`. Frames are in
 //! the machine's memory, but their caps say the device's, as those of real hardware do: what links here
 //! links there.
@@ -18,6 +19,8 @@ use gstreamer as gst;
 use gstreamer_base as gst_base;
 use gstreamer_base::subclass::prelude::*;
 
+/// Readable for everybody, but not for a job.
+const OUTSIDE_THE_JAIL: &str = "/proc/self/status";
 const MEMORIES: [&str; 2] = ["memory:VAMemory", "memory:CUDAMemory"];
 
 /// How an element behaves, and from which frame on.
@@ -114,6 +117,17 @@ mod stage {
                     gst::element_error!(parent, gst::StreamError::Encode, ("the device is lost"));
                     return Err(gst::FlowError::Error);
                 }
+                "nosy" => {
+                    if let Err(e) = std::fs::File::open(OUTSIDE_THE_JAIL) {
+                        let parent = self.obj().parent().and_downcast::<gst::Element>().unwrap();
+                        gst::element_error!(
+                            parent,
+                            gst::StreamError::Encode,
+                            ("{OUTSIDE_THE_JAIL}: {e}")
+                        );
+                        return Err(gst::FlowError::Error);
+                    }
+                }
                 "mute" => return Err(gst::FlowError::Error),
                 "hang" => loop {
                     std::thread::sleep(std::time::Duration::from_secs(3600));
@@ -161,7 +175,11 @@ fn inside(name: &str, memory: &str) -> Vec<gst::Element> {
         return vec![stage(None, how), made("videoconvert"), encoder];
     }
     if let Some(codec) = name.strip_suffix("dec") {
-        let software = if codec.ends_with("vp8") { "vp8dec" } else { "vp9dec" };
+        let software = match codec {
+            _ if codec.ends_with("vp8") => "vp8dec",
+            _ if codec.ends_with("h265") => "avdec_h265",
+            _ => "vp9dec",
+        };
         return vec![made(software), made("videoconvert"), stage(Some(memory), how)];
     }
     vec![stage(None, good()), made("videoconvertscale"), stage(Some(memory), how)]
@@ -182,7 +200,11 @@ fn templates(name: &str, memory: &str) -> Vec<gst::PadTemplate> {
     let (sink, src) = if name.ends_with("enc") {
         (raw(Some(memory), Some("NV12")), gst::Caps::new_empty_simple("video/x-h264"))
     } else if name.ends_with("dec") {
-        let media = if name.contains("vp8") { "video/x-vp8" } else { "video/x-vp9" };
+        let media = match name {
+            _ if name.contains("vp8") => "video/x-vp8",
+            _ if name.contains("h265") => "video/x-h265",
+            _ => "video/x-vp9",
+        };
         let packets = gst::Caps::builder(media).field("width", sizes).field("height", sizes);
         (packets.build(), either(Some("NV12")))
     } else {
@@ -288,6 +310,7 @@ fakes! {
     (va_post, "FakeVaPost", "vapostproc", "memory:VAMemory", "/dev/dri/renderD128"),
     (va_vp8, "FakeVaVp8", "vavp8dec", "memory:VAMemory", "/dev/dri/renderD128"),
     (va_vp9, "FakeVaVp9", "vavp9dec", "memory:VAMemory", "/dev/dri/renderD128"),
+    (va_h265, "FakeVaH265", "vah265dec", "memory:VAMemory", "/dev/dri/renderD128"),
     (va2_enc, "FakeVa2Enc", "varenderD129h264enc", "memory:VAMemory", "/dev/dri/renderD129"),
     (va2_post, "FakeVa2Post", "varenderD129postproc", "memory:VAMemory", "/dev/dri/renderD129"),
     (nv_enc, "FakeNvEnc", "nvh264enc", "memory:CUDAMemory", "cuda0"),

@@ -46,7 +46,7 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use gstreamer as gst;
-use holdfast_core::job::{FILMSTRIP_NAME, Jail, Job, Limits, Outputs, Report};
+use holdfast_core::job::{Confinement, FILMSTRIP_NAME, Jail, Job, Limits, Outputs, Report};
 use holdfast_core::transform::Transform;
 
 use holdfast_transcode::jail::{self, plugins::Loaded};
@@ -129,14 +129,16 @@ fn run(asked: Asked) -> Result<(), Error> {
     jail::tie()?;
     match asked {
         // From all plugins installed and outside the jail, which could not write it.
-        Asked::Warm => gst::init().map_err(Error::internal("cannot start GStreamer")),
+        Asked::Warm => gst::init().map_err(no_gstreamer),
         Asked::Jail(how) => try_jail(how),
         Asked::Candidates => {
+            confine_alone(Jail::BestEffort)?;
             start_gstreamer()?;
             print(&encoders::candidates::listing())
         }
         Asked::Prove(name) => {
-            start_gstreamer()?;
+            confine_alone(Jail::BestEffort)?;
+            jail::plugins::start_gstreamer_for_proofs().map_err(no_gstreamer)?;
             print(&encoders::proof::prove(encoders::named(&name)?))
         }
         Asked::Socket => {
@@ -191,9 +193,15 @@ fn confine(job: &Job, output: &impl AsFd, watch: &mut Watch<'_>) -> Result<(), E
     Ok(())
 }
 
+/// Enters the jail as for a job, but without a folder to make files in: a driver that needs what the jail
+/// refuses has to fail its proof, not each job.
+fn confine_alone(how: Jail) -> Result<Confinement, Error> {
+    Ok(jail::confine(None, &Limits { jail: how, ..Limits::default() })?)
+}
+
 /// Enters the jail as for a job, starts GStreamer in it, and says what is in force.
 fn try_jail(how: Jail) -> Result<(), Error> {
-    let confinement = jail::confine(None, &Limits { jail: how, ..Limits::default() })?;
+    let confinement = confine_alone(how)?;
     let plugins = start_gstreamer()?;
     let line = serde_json::json!({
         "landlock": confinement.landlock,
@@ -207,5 +215,9 @@ fn try_jail(how: Jail) -> Result<(), Error> {
 }
 
 fn start_gstreamer() -> Result<Loaded, Error> {
-    jail::plugins::start_gstreamer().map_err(Error::internal("cannot start GStreamer"))
+    jail::plugins::start_gstreamer().map_err(no_gstreamer)
+}
+
+fn no_gstreamer(e: gst::glib::Error) -> Error {
+    Error::internal("cannot start GStreamer")(e)
 }

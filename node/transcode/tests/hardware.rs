@@ -37,7 +37,10 @@ impl Machine {
             ("GST_REGISTRY", text(&folder.path().join("registry.bin")).to_owned()),
             ("HOLDFAST_FAKE_HARDWARE", elements.to_owned()),
         ];
-        Self { folder, env }
+        let machine = Self { folder, env };
+        // As the service does it: the jail lets nobody write the list of plugins.
+        assert!(machine.ask(&["--warm"]).status.success());
+        machine
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -149,6 +152,26 @@ fn a_device_that_works_is_proven_with_its_decoders() {
     assert_eq!((chain.decodes, chain.whole), (vec!["vp8".to_owned()], vec!["vp8".to_owned()]));
     let vp9 = proof.decoders.iter().find(|d| d.codec == "vp9").unwrap();
     assert!(reason(&vp9.decode).contains("5 of 30"), "{vp9:?}");
+}
+
+#[test]
+fn an_h265_decoder_is_proven_although_no_job_encodes_it() {
+    let machine = Machine::with("vah264enc=good vapostproc=good vah265dec=good");
+    let proof = machine.prove("va");
+    let chain = proof.chain().unwrap();
+    assert_eq!(
+        (chain.decodes, chain.whole),
+        (vec!["h265".into()], vec!["h265".into()]),
+        "{proof:?}"
+    );
+}
+
+#[test]
+fn what_the_jail_refuses_fails_the_proof_and_not_each_job() {
+    let machine = Machine::with("vah264enc=nosy vapostproc=good");
+    let proof = machine.prove("va");
+    assert!(reason(&proof.encoder).contains("/proc/self/status: "), "{proof:?}");
+    assert!(reason(&proof.encoder).contains("ermission denied"), "{proof:?}");
 }
 
 #[test]

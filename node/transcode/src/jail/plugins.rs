@@ -70,6 +70,9 @@ const PLUGINS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// Plugins that only proofs may load: they make streams for decoders to be tried with.
+const PLUGINS_OF_PROOFS: &[&str] = &["x265"];
+
 /// Elements that go although their plugin stays, by the beginning of the name.
 const LEFT_OUT: &[(&str, &[&str])] = &[
     (
@@ -111,9 +114,10 @@ pub fn list_plugins_without_help() {
 
 /// Whether a plugin is on the list, or lies where whoever starts this program says that plugins
 /// are: the service says nothing of the kind.
-fn is_allowed(plugin: &gst::Plugin) -> bool {
+fn is_allowed(plugin: &gst::Plugin, more: &[&str]) -> bool {
     let name = plugin.plugin_name();
-    let listed = PLUGINS.iter().any(|(_, names)| names.contains(&name.as_str()));
+    let lists = PLUGINS.iter().map(|(_, names)| *names).chain([more]);
+    let listed = lists.into_iter().any(|names| names.contains(&name.as_str()));
     let places = std::env::var_os("GST_PLUGIN_PATH").unwrap_or_default();
     let mut places = std::env::split_paths(&places).filter(|place| place.is_absolute());
     listed || plugin.filename().is_some_and(|file| places.any(|place| file.starts_with(place)))
@@ -124,9 +128,22 @@ fn is_allowed(plugin: &gst::Plugin) -> bool {
 /// # Errors
 /// What GStreamer says where it cannot be started.
 pub fn start_gstreamer() -> Result<Loaded, gst::glib::Error> {
+    start(&[])
+}
+
+/// The same for a proof, which reads no recording.
+///
+/// # Errors
+/// What GStreamer says where it cannot be started.
+pub fn start_gstreamer_for_proofs() -> Result<Loaded, gst::glib::Error> {
+    start(PLUGINS_OF_PROOFS)
+}
+
+fn start(more: &[&str]) -> Result<Loaded, gst::glib::Error> {
     gst::init()?;
     let registry = gst::Registry::get();
-    let (kept, gone): (Vec<_>, Vec<_>) = registry.plugins().into_iter().partition(is_allowed);
+    let (kept, gone): (Vec<_>, Vec<_>) =
+        registry.plugins().into_iter().partition(|plugin| is_allowed(plugin, more));
     for plugin in &gone {
         registry.remove_plugin(plugin);
     }
