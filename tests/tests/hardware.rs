@@ -53,13 +53,21 @@ fn chain<'a>(said: &'a Value, name: &str) -> Result<&'a Value> {
     all.iter().find(|chain| chain["name"] == name).with_context(|| format!("no {name} in {said}"))
 }
 
-/// Uploads a film of 60 frames and waits until it is delivered; gives the recording.
-async fn film(node: &Node, folder: &Path, salt: u64) -> Result<Value> {
+/// An option that only the x264 within fake encoders has; it writes all of them into its films.
+const MARK: &[u8] = b" deadzone=19,11 ";
+
+/// Uploads a film of 60 frames and waits until it is delivered; gives the recording. `on_hardware`: the
+/// film has to be one of a fake encoder's, or none of its.
+async fn film(node: &Node, folder: &Path, salt: u64, on_hardware: bool) -> Result<Value> {
     let webm = media::salted(&media::small_webm(folder, 4.0)?, salt);
     let uploaded = node.upload("demo", webm).await?;
     let recording = node.wait_for(&uploaded.id, "stored").await?;
     let film = node.delivered("demo", &uploaded.id, ".mp4");
     ensure!(media::codecs(&film)?.0 == "h264");
+    let bytes = fs::read(&film)?;
+    let is_marked = |mark: &[u8]| bytes.windows(mark.len()).any(|window| window == mark);
+    ensure!(is_marked(b" deadzone="), "x264's options are not in the film");
+    ensure!(is_marked(MARK) == on_hardware, "on hardware: {}", !on_hardware);
     Ok(recording)
 }
 
@@ -74,7 +82,7 @@ async fn a_node_uses_what_has_proven_itself() -> Result<()> {
     ensure!(garbage["state"] == "failed", "{garbage}");
     ensure!(garbage["why"].as_str().is_some_and(|why| why.contains("does not look like")));
     ensure!(chain(&said, "x264")?["state"] == "proven");
-    let recording = film(&node, folder.path(), 1).await?;
+    let recording = film(&node, folder.path(), 1, true).await?;
     ensure!(!recording.to_string().contains("software"), "{recording}");
     ensure!(node.log().contains("proven to encode"));
     let table = String::from_utf8(output_of(node.command(&["hardware"])).await?)?;
@@ -99,7 +107,7 @@ async fn what_fails_on_hardware_is_done_in_software_and_a_device_that_fails_is_s
     let node = Node::start(settings).await?;
     ensure!(chain(&proven(&node).await?, "va")?["state"] == "proven");
     for salt in 1..=2 {
-        let recording = film(&node, folder.path(), salt).await?;
+        let recording = film(&node, folder.path(), salt, false).await?;
         let said = recording.to_string();
         ensure!(said.contains("This was done in software, because va failed"), "{said}");
         // It was one attempt.
@@ -111,7 +119,7 @@ async fn what_fails_on_hardware_is_done_in_software_and_a_device_that_fails_is_s
     let status = output_of(node.command(&["status"])).await?;
     ensure!(String::from_utf8(status)?.contains("SET ASIDE:"));
     ensure!(node.log().contains("set aside for 30 min"));
-    let recording = film(&node, folder.path(), 3).await?;
+    let recording = film(&node, folder.path(), 3, false).await?;
     ensure!(!recording.to_string().contains("va failed"), "it was not asked again: {recording}");
     Ok(())
 }

@@ -97,7 +97,7 @@ pub struct Proof {
     pub device: Option<String>,
     /// The encoder.
     pub encoder: Verdict,
-    /// Pixels encoded in a second, all of a clip's frames together; 0 where it does not work.
+    /// Pixels encoded in a second once it has started; 0 where it does not work.
     pub pixels_per_s: u64,
     /// Its decoders.
     pub decoders: Vec<DecoderProof>,

@@ -172,6 +172,8 @@ fn inside(name: &str, memory: &str) -> Vec<gst::Element> {
     if name.ends_with("enc") {
         let encoder = made("x264enc");
         encoder.set_property_from_str("speed-preset", "ultrafast");
+        // x264 writes its options into its films: by this one tests know them.
+        encoder.set_property_from_str("option-string", "deadzone-inter=19");
         return vec![stage(None, how), made("videoconvert"), encoder];
     }
     if let Some(codec) = name.strip_suffix("dec") {

@@ -78,9 +78,9 @@ impl Clip {
         self.frames.iter().enumerate().map(buffer).collect()
     }
 
-    /// Pixels of all frames together.
-    pub(super) fn pixels(&self) -> u64 {
-        u64::from(self.width) * u64::from(self.height) * self.frames.len() as u64
+    /// Pixels of one frame.
+    pub(super) fn pixels_of_a_frame(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
     }
 
     /// At half its size: each pixel the mean of four.

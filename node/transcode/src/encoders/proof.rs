@@ -4,6 +4,7 @@
 //!
 //! This runs in a child of its own, which its parent ends when it takes too long.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use gst::prelude::*;
@@ -51,9 +52,8 @@ pub(crate) fn prove(candidate: Candidate) -> Proof {
     let clip = clip::long();
     let device = device(&found);
     let (verdict, pixels_per_s) = match encoder(&found, &clip) {
-        Ok(Encoded { psnr_db, took }) => {
-            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX).max(1);
-            (Verdict::Works { psnr_db }, clip.pixels() * 1_000_000 / micros)
+        Ok(Encoded { psnr_db, marks }) => {
+            (Verdict::Works { psnr_db }, marks.pixels_per_s(clip.pixels_of_a_frame()))
         }
         Err(reason) => (Verdict::fails(reason), 0),
     };
@@ -84,7 +84,50 @@ fn device(found: &Found) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Encoded {
     psnr_db: f32,
-    took: Duration,
+    marks: Marks,
+}
+
+/// When frames went into a row of elements and came out of it.
+#[derive(Debug, Default)]
+struct Marks {
+    went_in: Vec<Duration>,
+    came_out: Vec<Duration>,
+}
+
+impl Marks {
+    /// Speed once it runs: a driver's start takes longer than a clip. It is told from the slower of
+    /// both ends, since an encoder may take in or give out many frames at once. The second frame goes
+    /// in when the first, with which drivers start, was taken.
+    fn pixels_per_s(&self, pixels_of_a_frame: u64) -> u64 {
+        let nanos_of_a_frame = |marks: &[Duration]| {
+            let (first, last) = (marks.first()?, marks.last()?);
+            let frames = (marks.len() as u128).checked_sub(1).filter(|frames| *frames > 0)?;
+            Some(last.saturating_sub(*first).as_nanos() / frames)
+        };
+        let after_the_first = self.went_in.get(1..).unwrap_or_default();
+        let ends = [nanos_of_a_frame(after_the_first), nanos_of_a_frame(&self.came_out)];
+        let Some(nanos) = ends.into_iter().flatten().max() else { return 0 };
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX).max(1);
+        pixels_of_a_frame.saturating_mul(1_000_000_000) / nanos
+    }
+}
+
+/// Notes when buffers pass a pad.
+fn note_times(pad: &gst::Pad, watch: Stopwatch) -> Arc<Mutex<Vec<Duration>>> {
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&times);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        if let Ok(mut times) = noted.lock() {
+            times.push(watch.elapsed());
+        }
+        gst::PadProbeReturn::Ok
+    });
+    times
+}
+
+/// The times noted so far.
+fn noted(times: &Mutex<Vec<Duration>>) -> Vec<Duration> {
+    times.lock().map(|times| times.clone()).unwrap_or_default()
 }
 
 /// Encodes a clip, takes the result apart, decodes it and compares.
@@ -92,11 +135,15 @@ pub(super) fn encoder(found: &Found, clip: &Clip) -> Result<Encoded, String> {
     let size = Size { width: clip.width, height: clip.height, fps: 30 };
     let mut row = chains::encode(found, size, Quality::Standard).map_err(|e| e.to_string())?;
     row.extend(to_avc()?);
+    let pad = |element: Option<&gst::Element>, name| element.and_then(|e| e.static_pad(name));
+    let ends = pad(row.first(), "sink").zip(pad(row.last(), "src"));
+    let (first, last) = ends.ok_or("it has no ends")?;
     let watch = Stopwatch::start();
+    let (went_in, came_out) = (note_times(&first, watch), note_times(&last, watch));
     let samples = run(&clip.caps(), clip.buffers(), row)?;
-    let took = watch.elapsed();
     let psnr_db = compare(clip, &samples)?;
-    Ok(Encoded { psnr_db, took })
+    let marks = Marks { went_in: noted(&went_in), came_out: noted(&came_out) };
+    Ok(Encoded { psnr_db, marks })
 }
 
 fn decoder(
@@ -314,6 +361,21 @@ mod tests {
             let proof = prove(found.candidate);
             assert!(proof.encoder.works() && proof.pixels_per_s > 0, "{proof:?}");
         }
+    }
+
+    #[test]
+    fn speed_is_that_of_an_encoder_that_has_started() {
+        let at = |all: &[u64]| all.iter().map(|ms| Duration::from_millis(*ms)).collect::<Vec<_>>();
+        let speed = |went_in: &[u64], came_out: &[u64]| {
+            Marks { went_in: at(went_in), came_out: at(came_out) }.pixels_per_s(1000)
+        };
+        // Two seconds of start, then a frame each 10 ms.
+        let steady = [2000, 2010, 2020, 2030];
+        assert_eq!(speed(&[0, 2000, 2010, 2020], &steady), 100_000);
+        // It takes all at once, or gives all at once.
+        assert_eq!(speed(&[0, 2000, 2000, 2000], &steady), 100_000);
+        assert_eq!(speed(&[0, 2000, 2010, 2020], &[2030; 4]), 100_000);
+        assert_eq!(speed(&[0], &[1]), 0);
     }
 
     #[test]
