@@ -28,7 +28,7 @@ packages_volume=(libcryptsetup-dev libclang-dev)
 packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
     openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev systemd
-    swtpm swtpm-tools tpm2-tools socat
+    swtpm swtpm-tools tpm2-tools socat strace
     tang clevis clevis-luks
 )
 # systemd-cryptenroll has a package of its own from Debian 13 on, and some libraries other names.

@@ -19,6 +19,7 @@ pub mod node;
 pub mod nodekey;
 pub mod operate;
 pub mod problem;
+pub mod provision;
 pub mod queue;
 pub mod retain;
 pub mod service;

@@ -50,6 +50,14 @@ pub fn server(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
         (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
         _ => self_made(config)?,
     };
+    of_files(&certificate, &key)
+}
+
+/// The settings of a server side with this certificate, its chain after it, and this key; both PEM.
+///
+/// # Errors
+/// [`TlsError`], with the file it is about.
+pub fn of_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let file = |path: &Path| {
         let path = path.to_path_buf();
         move |error: rustls::pki_types::pem::Error| TlsError::File {
@@ -57,12 +65,15 @@ pub fn server(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
             reason: error.to_string(),
         }
     };
-    let chain = CertificateDer::pem_file_iter(&certificate)
+    let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(file(&certificate))?;
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(file(&key))?;
-    let pair =
-        |error: rustls::Error| TlsError::Pair { certificate, key, reason: error.to_string() };
+        .map_err(file(certificate))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(file(key))?;
+    let pair = |error: rustls::Error| TlsError::Pair {
+        certificate: certificate.into(),
+        key: key.into(),
+        reason: error.to_string(),
+    };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use idle::Activity;
+pub(crate) use places::Address;
 use places::Placed;
 pub use places::Places;
 

@@ -16,7 +16,7 @@ const CONNECTIONS_BESIDE: usize = 512;
 
 /// Who counts as one address: whoever has an IPv6 network has at least a /64 of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Address {
+pub(crate) enum Address {
     V4([u8; 4]),
     V6Net([u8; 8]),
 }

@@ -9,6 +9,7 @@ mod client;
 mod failure;
 mod input;
 mod output;
+mod provision;
 mod pushes;
 mod resources;
 mod show;
@@ -68,6 +69,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Clock(on) => resources::clock::act(&desk(&on.ask)?, &on.act),
         Command::Volumes(on) => resources::volumes::act(&desk(&on.ask)?, &on.act),
         Command::Transcode(asked) => transcode::act(asked),
+        Command::Provision(asked) => provision::act(asked),
         Command::Hardware(ask) => resources::hardware::show(&desk(ask)?),
         Command::Evidence(asked) => match &asked.check {
             Some(file) => resources::volumes::check(file, asked),

@@ -8,6 +8,7 @@ mod clock;
 mod destinations;
 mod environments;
 mod keys;
+mod provision;
 mod recordings;
 mod transcode;
 mod volumes;
@@ -23,6 +24,7 @@ pub use clock::Clock;
 pub use destinations::{DestinationFlags, Destinations};
 pub use environments::{EnvironmentFlags, Environments, LifecycleDays, PersonalSwitch};
 pub use keys::Keys;
+pub use provision::{Provision, SetupPage, TakeFrom};
 pub use recordings::{ListFilter, RECORDING_STATES, Recordings};
 pub use transcode::TranscodeFile;
 pub use volumes::Volumes;
@@ -36,7 +38,7 @@ Exit status: 0 done; 1 failed, or refused by the node; 2 called wrongly; 3 there
 /// Takes in people's video recordings, has them transcoded, delivers them, deletes them by rule.
 ///
 /// Everything but `run`, `check-config`, `ledger rebuild`, `audit verify`, `evidence --check`, `transcode`,
-/// `completions` and `man` asks the running node over its Unix socket, which serves root and the node's own user.
+/// `provision`, `completions` and `man` asks the running node over its Unix socket, which serves root and the node's own user.
 #[derive(Debug, Parser)]
 #[command(name = "holdfast", version, propagate_version = true, after_help = AFTER)]
 pub struct Arguments {
@@ -85,6 +87,9 @@ pub enum Command {
     Volumes(On<Volumes>),
     /// Transcode one file by hand, as a node would; needs no node
     Transcode(TranscodeFile),
+    /// Give a new box its configuration; needs no node
+    #[command(subcommand)]
+    Provision(Provision),
     /// Show what encodes: hardware and software, each with its proof
     Hardware(Ask),
     /// Show how recordings are kept, signed, for an auditor
