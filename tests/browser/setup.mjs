@@ -46,7 +46,7 @@ await scenario('a technician sets a box up', async (browser) => {
     ]);
     await page.getByText('secrets/front-hook · 6 bytes').waitFor();
     await page.getByRole('button', { name: 'Check only' }).click();
-    await page.getByText('line 3, column 1').waitFor();
+    await page.getByRole('alert').getByText('line 3, column 1').waitFor();
     await sound(opened, as('broken'));
     await screenshot(page, as('broken'));
     await text.fill(GOOD);

@@ -157,7 +157,7 @@ mod tests {
         assert!(!said.contains("hunter"), "{said}");
         let said = problem(GOOD, "\nhost = \"a\"");
         assert!(said.contains("provision.toml, line 2") && said.contains("`host`"), "{said}");
-        assert!(said.contains("`recovery_key`, `hostname`"), "{said}");
+        assert!(said.contains("`recovery_key` or `hostname`"), "{said}");
     }
 
     #[test]
