@@ -30,5 +30,6 @@ pub mod tls;
 pub mod transcode;
 pub mod vault;
 pub mod volumes;
+pub mod watchdog;
 pub mod web;
 pub mod webhooks;

@@ -7,7 +7,6 @@ use anyhow::Context;
 use axum::Router;
 use holdfast_core::recording::{Event, Metadata, Recording, Source, State};
 use holdfast_core::step;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
@@ -17,14 +16,14 @@ use crate::deliver;
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
 use crate::ledger::{self, Filter};
-use crate::listen::{Listener, Places};
+use crate::listen::{self, Listener, Places};
 use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
 use crate::vault::erasure::ErasureError;
 use crate::vault::{Home, Vault, VaultError};
 use crate::volumes::{self, Watch};
-use crate::{hardware, operate, queue, retain, settings, tls, web, webhooks};
+use crate::{hardware, operate, queue, retain, settings, tls, watchdog, web, webhooks};
 
 /// Recordings looked at in one go while the vault and the ledger are compared.
 const PAGE: usize = 500;
@@ -46,11 +45,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Watch::begin(&node, &streams).await.context("finding out which volumes are there")?;
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;
-    let mut sockets = Vec::new();
-    for address in &node.config.node.listen {
-        let socket = TcpListener::bind(address).await;
-        sockets.push(socket.with_context(|| format!("cannot listen at {address}"))?);
-    }
+    let sockets = listen::listeners(&node.config.node.listen).await?;
     let tasks = TaskTracker::new();
     let transcoder = Arc::new(Transcoder::new(Arc::clone(&node)));
     if let Err(error) = transcoder.warm().await {
@@ -90,6 +85,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     });
     // Outside systemd there is nobody to tell.
     drop(sd_notify::notify(&[sd_notify::NotifyState::Ready]));
+    // Goes on while the others are waited for.
+    tokio::spawn(watchdog::run(Arc::clone(&node)));
     asked_to_stop().await?;
     drain(&node, tasks, workers).await;
     Ok(())

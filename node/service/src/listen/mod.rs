@@ -1,5 +1,6 @@
 //! Listening: TCP, TLS, HTTP/1.1 and HTTP/2, each connection with its limits.
 
+mod handed;
 mod idle;
 mod places;
 mod unread;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+pub use handed::listeners;
 use idle::Activity;
 pub(crate) use places::Address;
 use places::Placed;

@@ -7,6 +7,7 @@
 pub mod arguments;
 mod client;
 mod failure;
+mod health;
 mod input;
 mod output;
 mod provision;
@@ -18,6 +19,7 @@ mod transcode;
 mod words;
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -56,6 +58,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         }),
         Command::Man { to } => man(to),
         Command::Status(ask) => status(&desk(ask)?),
+        Command::Health { ask, wait } => health::wait(&desk(ask)?, Duration::from_secs(*wait)),
         Command::Openapi(ask) => {
             print_json(&desk(ask)?.client.get(&Target::new(["openapi.json"])?)?)
         }

@@ -65,6 +65,15 @@ pub enum Command {
     CheckConfig,
     /// Say how the running node is
     Status(Ask),
+    /// Say whether the running node does its work, and an encoder made a film
+    Health {
+        /// How to reach the node and how to answer
+        #[command(flatten)]
+        ask: Ask,
+        /// Wait until it does, at most so many seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
+        wait: u64,
+    },
     /// Look at recordings, hold, retry, push, fetch or delete them
     Recordings(On<Recordings>),
     /// Customers' settings
