@@ -72,8 +72,6 @@ fn take(number: RawFd) -> io::Result<(SocketAddr, TcpListener)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn a_socket_covers_its_address_and_all_of_ipv6_all_of_ipv4() {
         let covers =
