@@ -37,6 +37,8 @@ if [ "$(cut -d . -f 1 /etc/debian_version 2>/dev/null)" = 12 ]; then
 else
     packages_test+=(systemd-cryptsetup libtss2-tcti-swtpm0t64)
 fi
+# What BitBake needs, in `scripts/test yocto`.
+packages_yocto=(chrpath cpio diffstat file gawk git locales lz4 patch python3 rpcsvc-proto wget xz-utils zstd)
 # What a measurement needs beside the node, in `scripts/bench`.
 packages_bench=()
 
