@@ -154,8 +154,9 @@ fn the_recipe_installs_every_unit_and_rule_of_the_tree() -> Result<()> {
         fs::read_to_string(image.join("usr/lib/systemd/system-preset/50-holdfast.preset"))?;
     let mut units = 0;
     for room in ["core", "service", "transcode", "volume"] {
-        for file in files_under(&repo().join("node").join(room).join("systemd"))? {
-            let name = file.file_name().context("no name")?.to_string_lossy().into_owned();
+        let folder = repo().join("node").join(room).join("systemd");
+        for file in files_under(&folder)? {
+            let name = file.strip_prefix(&folder)?.to_string_lossy().into_owned();
             let to = match name.rsplit_once('.') {
                 Some((stem, kind @ ("sysusers" | "tmpfiles"))) => {
                     format!("usr/lib/{kind}.d/{stem}.conf")

@@ -72,10 +72,15 @@ do_install() {
             install -m 0644 "$file" "${D}${systemd_system_unitdir}/$name"
             if grep -q "^\[Install\]" "$file"; then
                 case " ${HOLDFAST_DISABLED_UNITS} " in
-                *" $name "*) echo "disable $name" >> "$preset" ;;
-                *) echo "enable $name" >> "$preset" ;;
+                *" $name "*) printf '%s\n' "disable $name" >> "$preset" ;;
+                *) printf '%s\n' "enable $name" >> "$preset" ;;
                 esac
             fi
+            ;;
+        *.d)
+            for part in "$file"/*; do
+                install -D -m 0644 "$part" "${D}${systemd_system_unitdir}/$name/$(basename "$part")"
+            done
             ;;
         *)
             bbfatal "$file is of a kind that this recipe does not install"
