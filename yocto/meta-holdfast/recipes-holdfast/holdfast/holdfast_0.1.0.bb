@@ -119,9 +119,9 @@ RDEPENDS:${PN} = "${PN}-transcode (= ${EXTENDPKGV}) ${PN}-volume (= ${EXTENDPKGV
 RDEPENDS:${PN}-volume = "e2fsprogs-mke2fs systemd"
 RDEPENDS:${PN}-transcode = "\
     gstreamer1.0-libav \
-    gstreamer1.0-plugins-bad \
-    gstreamer1.0-plugins-base \
-    gstreamer1.0-plugins-good \
-    gstreamer1.0-plugins-ugly \
+    gstreamer1.0-plugins-bad-meta \
+    gstreamer1.0-plugins-base-meta \
+    gstreamer1.0-plugins-good-meta \
+    gstreamer1.0-plugins-ugly-meta \
 "
 RRECOMMENDS:${PN}-volume = "kernel-module-dm-crypt kernel-module-dm-integrity kernel-module-dm-mod"

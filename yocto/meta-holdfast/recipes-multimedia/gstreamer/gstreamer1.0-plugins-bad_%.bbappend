@@ -1,2 +1,2 @@
-# Encoders and decoders on hardware: VA-API, and V4L2's stateless ones (Arm).
-PACKAGECONFIG:append:holdfast-os = " v4l2codecs va"
+# Encoders and decoders on hardware (VA-API, V4L2's stateless ones), AV1 in software, and AAC.
+PACKAGECONFIG:append:holdfast-os = " aom v4l2codecs va voaacenc"

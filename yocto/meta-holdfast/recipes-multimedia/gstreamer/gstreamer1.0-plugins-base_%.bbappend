@@ -1,0 +1,2 @@
+# What browsers record sound in.
+PACKAGECONFIG:append:holdfast-os = " opus"
