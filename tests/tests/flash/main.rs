@@ -4,4 +4,5 @@
 mod disk;
 mod provision;
 mod refuse;
+mod stick;
 mod write;
