@@ -25,10 +25,10 @@ need_programs() {
     [ ${#missing[@]} = 0 ] || die "programs are missing. Install them: apt-get install ${missing[*]}"
 }
 
-# A folder for secrets on the way, in memory where there is such a place; gone when the script ends.
+# A folder for secrets on the way, in memory unless TMPDIR says where; gone when the script ends.
 make_scratch() {
     umask 077
-    scratch=$(mktemp -d -p /dev/shm holdfast-XXXXXXXX 2>/dev/null) || scratch=$(mktemp -d)
+    scratch=$(mktemp -d -p "${TMPDIR:-/dev/shm}" holdfast-XXXXXXXX 2>/dev/null) || scratch=$(mktemp -d)
     trap 'rm -rf "$scratch"' EXIT
 }
 

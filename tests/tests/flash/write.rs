@@ -137,6 +137,8 @@ async fn a_flashing_that_is_cut_off_leaves_nothing_that_starts_and_can_be_done_a
     for signal in [Signal::SIGKILL, Signal::SIGTERM] {
         let _ = fs::remove_file(place.path("bin/stalled"));
         let mut flash = place.flash_file(&disk);
+        // What a killed script leaves goes with the place.
+        flash.env("TMPDIR", place.dir.path());
         flash.env("PATH", &path).stderr(File::create(place.path("said"))?).stdout(Stdio::null());
         let mut child = flash.spawn()?;
         // The first zstd reads the head only; what is written stalls in the second.
