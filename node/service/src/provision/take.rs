@@ -229,9 +229,9 @@ fn nothing(earlier: Option<&Current>, finds: &[(&Path, Found)]) -> Outcome {
         _ => None,
     });
     let ways = format!(
-        "Put {CONFIG} on a stick with the label HOLDFAST-SETUP or on this box's small partition with \
-         the label ESP and restart it, or open https:// and this box's address in a browser and give \
-         the code on its label."
+        "Put {CONFIG} on a stick with the label HF-SETUP (HOLDFAST-SETUP where it is not FAT) or on this \
+         box's small partition with the label ESP and restart it, or open https:// and this box's \
+         address in a browser and give the code on its label."
     );
     Outcome {
         state: State::Nothing,
