@@ -58,6 +58,8 @@ pub struct Node {
     pub running: Running,
     /// One change of a recording's folder at a time.
     pub locks: Locks,
+    /// Held by the self-test that runs.
+    pub selftest: Arc<tokio::sync::Mutex<()>>,
     /// Cancelled when the node is to stop: nothing new is begun.
     pub stop: CancellationToken,
     /// Cancelled a while later: what still runs is broken off, and goes on at the next start.
@@ -164,6 +166,7 @@ impl Node {
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),
+            selftest: Arc::default(),
             stop: CancellationToken::new(),
             halt: CancellationToken::new(),
         }))

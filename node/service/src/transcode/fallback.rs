@@ -3,13 +3,11 @@
 //! Software runs in a child of its own: threads of a driver that hangs cannot be trusted to end. What
 //! failed on hardware counts against the device only once software has done the same job.
 
-use holdfast_core::RecordingId;
 use holdfast_core::job::{FailureKind, Job, Made, Treatment};
 use tokio_util::sync::CancellationToken;
 
-use super::{Given, TranscodeError, Transcoder};
+use super::{For, Given, TranscodeError, Transcoder};
 use crate::hardware::Taken;
-use crate::vault::Home;
 
 /// Most remarks of a job; see [`Made`].
 const REMARKS_MAX: usize = 16;
@@ -41,7 +39,7 @@ impl Transcoder {
     /// Does a job on a device with room, and in software where there is none or it fails.
     pub(super) async fn make(
         &self,
-        (id, home, is_first): (RecordingId, Home, bool),
+        (whose, is_first): (For, bool),
         mut job: Job,
         given: Given<'_>,
         cancel: &CancellationToken,
@@ -49,10 +47,10 @@ impl Transcoder {
         // What did not come out once is left to software: a retry must not depend on finding out why.
         let taken = if is_first { self.node.hardware.take() } else { None };
         let Some(taken) = taken else {
-            return self.run(id, &job, given, cancel).await;
+            return self.run(whose, &job, given, cancel).await;
         };
         job.hardware = Some(taken.chain.clone());
-        let error = match self.run(id, &job, given, cancel).await {
+        let error = match self.run(whose, &job, given, cancel).await {
             Ok(made) => {
                 note_use(&taken, &made);
                 return Ok(made);
@@ -61,15 +59,15 @@ impl Transcoder {
             Err(error) => return Err(error),
         };
         let (chain, device) = (&taken.chain.name, taken.device());
-        tracing::warn!(recording = %id, chain, device, %error, "failed on hardware; done again in software");
+        tracing::warn!(recording = %whose, chain, device, %error, "failed on hardware; done again in software");
         job.hardware = None;
         if cancel.is_cancelled() {
             return Err(TranscodeError::Cancelled);
         }
         // What the first child left is worthless.
         let (raw, _, watermark) = given;
-        let work = self.node.with_vault(move |vault| vault.work_folder(home)).await?;
-        let made = self.run(id, &job, (raw, &work, watermark), cancel).await?;
+        let work = self.node.with_vault(move |vault| whose.work_folder(vault)).await?;
+        let made = self.run(whose, &job, (raw, &work, watermark), cancel).await?;
         Ok(self.after_software(&taken, &error, made))
     }
 

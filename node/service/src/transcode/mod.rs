@@ -6,6 +6,7 @@
 pub mod by_hand;
 mod child;
 mod fallback;
+mod trial;
 
 use std::fs::File;
 use std::io::Write as _;
@@ -13,10 +14,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use holdfast_core::attempts::{Failure, Fault};
-use holdfast_core::job::{FailureKind, Jail, Job, Limits, Made, Report};
+use holdfast_core::job::{FailureKind, Jail, Job, Limits, Made, Outputs, Report};
+use holdfast_core::names;
 use holdfast_core::recording::{Event, FileKind, Recording, State};
 use holdfast_core::transform::Transform;
-use holdfast_core::{Effect, Lane, RecordingId, names};
+use holdfast_core::{Effect, Lane};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +30,7 @@ use crate::queue::Work;
 use crate::simulation::decoder as simulated;
 use crate::vault::{Home, VaultFile};
 use crate::volumes::AWAY_PAUSE;
+use trial::For;
 
 /// Name of the transcoding program, beside the node's own.
 const PROGRAM: &str = "holdfast-transcode";
@@ -248,17 +251,17 @@ impl Transcoder {
     /// Runs a job to its end in a child of its own.
     async fn run(
         &self,
-        id: RecordingId,
+        whose: For,
         job: &Job,
         (raw, work, watermark): Given<'_>,
         cancel: &CancellationToken,
     ) -> Result<Made, TranscodeError> {
         let mut child = self.start(job, raw, work, watermark)?;
-        let said = self.listen(id, &mut child, job.limits.jail, cancel).await;
+        let said = self.listen(whose, &mut child, job.limits.jail, cancel).await;
         // Whoever called holds the folder until then.
         let ended = child.end().await;
         if let Err(error) = &ended {
-            tracing::error!(recording = %id, %error, "a transcoder goes on");
+            tracing::error!(recording = %whose, %error, "a transcoder goes on");
         }
         // Files that somebody may still write to are not taken over.
         said.and_then(|made| ended.map(|()| made))
@@ -266,7 +269,7 @@ impl Transcoder {
 
     async fn listen(
         &self,
-        id: RecordingId,
+        whose: For,
         child: &mut Running,
         jail: Jail,
         cancel: &CancellationToken,
@@ -280,7 +283,7 @@ impl Transcoder {
             };
             match report {
                 Report::Started(confinement) => {
-                    tracing::debug!(recording = %id, ?confinement, "the transcoder began");
+                    tracing::debug!(recording = %whose, ?confinement, "the transcoder began");
                     child::check(&confinement, jail)?;
                     confined = true;
                 }
@@ -293,7 +296,9 @@ impl Transcoder {
                         let share = position_ms as f32 / all as f32;
                         share
                     });
-                    self.node.progress.set(id, Some(done));
+                    if let For::Recording(Home { id, .. }) = whose {
+                        self.node.progress.set(id, Some(done));
+                    }
                 }
                 Report::Done(_) if !confined && jail == Jail::Required => {
                     return Err(TranscodeError::Unconfined);
@@ -302,6 +307,20 @@ impl Transcoder {
                 Report::Failed(failure) => return Err(TranscodeError::Failed(failure)),
             }
         }
+    }
+
+    /// What a child is told, as the configuration says.
+    fn job(&self, outputs: Outputs, transform: Transform, filmstrip_link: String) -> Job {
+        let settings = &self.node.config.transcode;
+        let limits = Limits {
+            wall_ms_max: settings.wall_ms_max,
+            wall_factor: settings.wall_factor,
+            jail: self.jail(),
+            stall_ms_max: settings.stall_ms_max,
+            memory_bytes_max: settings.memory_bytes_max,
+            ..Limits::default()
+        };
+        Job { outputs, transform, filmstrip_link, limits, hardware: None }
     }
 
     async fn attempt(
@@ -316,23 +335,10 @@ impl Transcoder {
             Ok((lease, vault.read_raw(home)?, vault.work_folder(home)?))
         });
         let (_lease, raw, work) = opened.await?;
-        let settings = &self.node.config.transcode;
         let (transform, watermark) = self.transform(recording).await?;
-        let job = Job {
-            outputs: recording.policy.outputs,
-            transform,
-            filmstrip_link: names::at_destination("", &id.to_string(), FileKind::Filmstrip, None),
-            limits: Limits {
-                wall_ms_max: settings.wall_ms_max,
-                wall_factor: settings.wall_factor,
-                jail: self.jail(),
-                stall_ms_max: settings.stall_ms_max,
-                memory_bytes_max: settings.memory_bytes_max,
-                ..Limits::default()
-            },
-            hardware: None,
-        };
-        let whose = (id, home, recording.transcode.made <= 1);
+        let link = names::at_destination("", &id.to_string(), FileKind::Filmstrip, None);
+        let job = self.job(recording.policy.outputs, transform, link);
+        let whose = (For::Recording(home), recording.transcode.made <= 1);
         let made = self.make(whose, job, (&raw, &work, watermark.as_ref()), cancel).await?;
         let kinds = kinds_made(&made);
         // A deletion waits until the files have their names, or has happened.

@@ -7,6 +7,7 @@
 //!                          main.mp4  snapshot.jpg  filmstrip.jpg  filmstrip.vtt
 //!                          work/           what a transcoding attempt is making; worthless otherwise
 //! {volume}/keys/{id}                       the folder's key, where recordings have keys (erasure/)
+//! {volume}/selftest/                       what a self-test is making; worthless otherwise (trial.rs)
 //! ```
 //!
 //! Invariants: a file that has its name is whole and durable; a name is made by renaming a synced
@@ -22,6 +23,7 @@ mod manifest;
 mod mapped;
 mod mark;
 mod recordings;
+mod trial;
 mod volume;
 
 use std::collections::HashMap;
@@ -43,6 +45,7 @@ pub use disk::VaultFile;
 use erasure::{Erasure, ErasureError};
 pub use home::Home;
 pub use mapped::Encryption;
+pub use trial::Trial;
 pub use volume::{Demands, Standing, Volume, VolumeState};
 
 use crate::config::{self, Profile};

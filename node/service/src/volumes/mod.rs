@@ -211,7 +211,7 @@ impl Watch {
             known::set_behind(node, id, false).await?;
             tracing::info!(volume = %id, "the volume is back, and up to date");
         }
-        Ok(is_done)
+        Ok(is_done && end_trials(node, id).await)
     }
 
     fn say(&self, at: usize, now: Handled) {
@@ -246,6 +246,18 @@ fn handled(volume: &crate::vault::Volume) -> Handled {
         other => other,
     };
     Handled { id, state }
+}
+
+/// Removes what a self-test left that was killed with its node, or whose volume went. Answers whether
+/// it need not be tried again.
+async fn end_trials(node: &Node, id: VolumeId) -> bool {
+    // One that runs sees to it by itself.
+    let Ok(_alone) = node.selftest.try_lock() else { return true };
+    let ended = node.with_vault(move |vault| vault.end_trial(id)).await;
+    if let Err(error) = &ended {
+        tracing::warn!(volume = %id, %error, "what a self-test left is still there");
+    }
+    ended.is_ok()
 }
 
 /// Brings the folders of a volume that is back up to date with the ledger. Answers whether all are.
