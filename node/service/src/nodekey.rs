@@ -139,6 +139,15 @@ impl NodeKey {
     }
 }
 
+/// Whether the file of a node's key is there, and gives the key with this signing seed.
+///
+/// # Errors
+/// [`KeyError`], as at a start.
+pub fn is_that_of(state_path: &Path, signing_seed: &[u8; KEY_BYTES]) -> Result<bool, KeyError> {
+    let Some(root) = load(&state_path.join(FILE_NAME))? else { return Ok(false) };
+    Ok(NodeKey::derive(&root)?.signing_seed() == signing_seed)
+}
+
 fn load(path: &Path) -> Result<Option<Zeroizing<[u8; KEY_BYTES]>>, KeyError> {
     let failed = |source| KeyError::File { path: path.into(), source };
     let mut file = match File::open(path) {
@@ -212,6 +221,12 @@ mod tests {
         assert!(key.open("destination a", "AAAA").is_err());
         assert!(key.open("destination a", "not base64").is_err());
         // The same file gives the same key; another file another one.
+        let seed = key.signing_seed();
+        assert!(is_that_of(folder.path(), seed).unwrap());
+        let elsewhere = tempfile::tempdir().unwrap();
+        assert!(!is_that_of(elsewhere.path(), seed).unwrap());
+        NodeKey::load_or_make(elsewhere.path()).unwrap();
+        assert!(!is_that_of(elsewhere.path(), seed).unwrap());
         let again = NodeKey::load_or_make(folder.path()).unwrap();
         assert_eq!(again.open("destination a", &sealed).unwrap().as_slice(), b"hunter2");
         assert_eq!(again.signing_seed(), key.signing_seed());

@@ -46,10 +46,8 @@ pub enum TlsError {
 /// # Errors
 /// [`TlsError`], with the file it is about.
 pub fn server(config: &Config) -> Result<Arc<ServerConfig>, TlsError> {
-    let (certificate, key) = match (&config.tls.certificate, &config.tls.key) {
-        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
-        _ => self_made(config)?,
-    };
+    make_where_missing(config)?;
+    let (certificate, key) = files(config);
     of_files(&certificate, &key)
 }
 
@@ -83,11 +81,25 @@ pub fn of_files(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, Tls
     Ok(Arc::new(server))
 }
 
-fn self_made(config: &Config) -> Result<(PathBuf, PathBuf), TlsError> {
-    let folder = config.node.state_path.join("tls");
-    let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
-    if certificate.is_file() && key.is_file() {
-        return Ok((certificate, key));
+/// Where a start takes certificate and key from.
+#[must_use]
+pub fn files(config: &Config) -> (PathBuf, PathBuf) {
+    let folder = folder(config);
+    match (&config.tls.certificate, &config.tls.key) {
+        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        _ => (folder.join("certificate.pem"), folder.join("key.pem")),
+    }
+}
+
+/// Where a node keeps what it made itself.
+fn folder(config: &Config) -> PathBuf {
+    config.node.state_path.join("tls")
+}
+
+fn make_where_missing(config: &Config) -> Result<(), TlsError> {
+    let (certificate, key) = files(config);
+    if config.tls.certificate.is_some() || (certificate.is_file() && key.is_file()) {
+        return Ok(());
     }
     let make = |error: rcgen::Error| TlsError::Make(error.to_string());
     let names = names(config);
@@ -101,11 +113,11 @@ fn self_made(config: &Config) -> Result<(PathBuf, PathBuf), TlsError> {
         let path = path.to_path_buf();
         move |error: std::io::Error| TlsError::File { path, reason: error.to_string() }
     };
+    let folder = folder(config);
     std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
     // The key first: a certificate without its key would be taken for whole at the next start.
     write(&key, &pair.serialize_pem(), 0o600).map_err(failed(&key))?;
-    write(&certificate, &signed.pem(), 0o644).map_err(failed(&certificate))?;
-    Ok((certificate, key))
+    write(&certificate, &signed.pem(), 0o644).map_err(failed(&certificate))
 }
 
 fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
