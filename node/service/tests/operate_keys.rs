@@ -104,6 +104,7 @@ async fn a_key_does_what_its_scope_says_and_nothing_else() {
         ("POST", format!("{}/retry", at(id)), "", "manage"),
         ("POST", format!("{}/push", at(id)), "", "manage"),
         ("POST", "/api/v1/accounts".to_owned(), account, "manage"),
+        ("POST", "/api/v1/selftest?only=key".to_owned(), "", "manage"),
         ("GET", KEYS.to_owned(), "", "admin"),
         ("GET", format!("{KEYS}/tests"), "", "admin"),
         ("POST", KEYS.to_owned(), r#"{"name":"x","scope":"admin"}"#, "admin"),
@@ -190,6 +191,7 @@ async fn a_key_for_some_environments_knows_of_no_other() {
         ("DELETE", "/api/v1/environments/demo", ""),
         ("POST", "/api/v1/accounts", r#"{"id":"a","plan":"paid"}"#),
         ("DELETE", "/api/v1/destinations/shelf", ""),
+        ("POST", "/api/v1/selftest", ""),
     ] {
         home.tell_as(&key, method, target, body).await.is_problem(403);
     }

@@ -289,6 +289,12 @@ fn header(volume: &VolumeView, all: &[LuksView], look: fn(&LuksView) -> Looked) 
     look(found)
 }
 
+/// What is wrong with the header of an encrypted volume, or with what the kernel makes of it; nothing
+/// where nothing is, or it cannot be looked into.
+pub(super) fn luks_fault(volume: &VolumeView, all: &[LuksView]) -> Option<String> {
+    header(volume, all, cipher).and(header(volume, all, slots)).err()
+}
+
 fn cipher(luks: &LuksView) -> Looked {
     let header = luks.header.as_ref().ok_or_else(|| format!("is {}", luks.state))?;
     if header.cipher != CIPHER || header.key_bits < KEY_BITS_MIN {

@@ -11,6 +11,7 @@ pub mod health;
 mod idempotency;
 pub mod log;
 pub(crate) mod range;
+pub mod selftest;
 pub mod socket;
 pub mod status;
 pub mod view;

@@ -13,6 +13,7 @@ mod openapi;
 mod policy;
 mod recordings;
 mod refusals;
+mod selftest;
 mod settings;
 mod video;
 mod volumes;
@@ -188,6 +189,7 @@ fn to_manage() -> OpenApiRouter<Api> {
         .routes(routes!(destinations::create))
         .routes(routes!(destinations::change, destinations::remove))
         .routes(routes!(destinations::test))
+        .routes(routes!(selftest::run))
         .routes(routes!(webhooks::create))
         .routes(routes!(webhooks::change, webhooks::remove))
         .routes(routes!(webhooks::rotate_secret))
