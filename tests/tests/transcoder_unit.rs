@@ -159,6 +159,25 @@ async fn another_users_process_makes_a_film_for_the_node() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_self_test_goes_the_same_way() -> Result<()> {
+    let units = Units::new()?;
+    let node = Node::start(units.settings()).await?;
+    let film = ["selftest", "--only", "film"];
+    let said = String::from_utf8(output(&mut node.command(&film))?)?;
+    ensure!(said.contains("passed        film: "), "{said}");
+    let many = units.children.lock().expect("children").len();
+    ensure!(many == 1, "{many} processes for one film");
+    ensure!(!node.vault().join("selftest").exists());
+    // Nobody starts a process for a connection any more.
+    fs::remove_file(units.path())?;
+    let done = node.command(&film).output()?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    ensure!(done.status.code() == Some(1) && said.contains("Cannot have a transcoder"), "{said}");
+    ensure!(said.contains("holdfast-transcode.socket") && !node.vault().join("selftest").exists());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_is_given_up_ends_the_process_that_nobody_can_kill() -> Result<()> {
     let units = Units::new()?;
     let node = Node::start(units.settings()).await?;

@@ -88,6 +88,16 @@ impl Client {
         self.ask(&Method::POST, target, Some(body))
     }
 
+    /// The same for what takes its time, at most so long.
+    pub(super) fn post_within(
+        &self,
+        target: &Target,
+        body: &Value,
+        most: Duration,
+    ) -> anyhow::Result<Value> {
+        self.ask_within(&Method::POST, target, Some(body), most)
+    }
+
     pub(super) fn put(&self, target: &Target, body: &Value) -> anyhow::Result<Value> {
         self.ask(&Method::PUT, target, Some(body))
     }
@@ -107,8 +117,8 @@ impl Client {
         mut take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> anyhow::Result<()> {
         self.runtime.block_on(async {
-            let mut body = in_time(self.exchange(&Method::GET, target, None)).await?;
-            while let Some(frame) = in_time(async { Ok(body.frame().await) }).await? {
+            let mut body = in_time(ANSWER_MAX, self.exchange(&Method::GET, target, None)).await?;
+            while let Some(frame) = in_time(ANSWER_MAX, async { Ok(body.frame().await) }).await? {
                 let frame =
                     frame.map_err(|error| anyhow!("the node's answer broke off: {error}"))?;
                 if let Some(piece) = frame.data_ref() {
@@ -126,7 +136,17 @@ impl Client {
     }
 
     fn ask(&self, method: &Method, target: &Target, body: Option<&Value>) -> anyhow::Result<Value> {
-        let asking = in_time(async {
+        self.ask_within(method, target, body, ANSWER_MAX)
+    }
+
+    fn ask_within(
+        &self,
+        method: &Method,
+        target: &Target,
+        body: Option<&Value>,
+        most: Duration,
+    ) -> anyhow::Result<Value> {
+        let asking = in_time(most, async {
             let answer = self.exchange(method, target, body).await?;
             let whole = Limited::new(answer, ANSWER_BYTES_MAX).collect().await;
             Ok(whole.map_err(|error| anyhow!("the node's answer broke off: {error}"))?.to_bytes())
@@ -199,10 +219,13 @@ impl Client {
 }
 
 /// Waits for something of the node, but not for ever.
-async fn in_time<T>(what: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    match tokio::time::timeout(ANSWER_MAX, what).await {
+async fn in_time<T>(
+    most: Duration,
+    what: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    match tokio::time::timeout(most, what).await {
         Ok(done) => done,
-        Err(_) => bail!("the node did not answer within {} s", ANSWER_MAX.as_secs()),
+        Err(_) => bail!("the node did not answer within {} s", most.as_secs()),
     }
 }
 

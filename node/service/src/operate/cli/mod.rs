@@ -58,7 +58,8 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         }),
         Command::Man { to } => man(to),
         Command::Status(ask) => status(&desk(ask)?),
-        Command::Health { ask, wait } => health::wait(&desk(ask)?, Duration::from_secs(*wait)),
+        Command::Health { ask, wait } => health::say(&desk(ask)?, wait.map(Duration::from_secs)),
+        Command::Selftest { ask, only } => resources::selftest::run(&desk(ask)?, only.as_deref()),
         Command::Openapi(ask) => {
             print_json(&desk(ask)?.client.get(&Target::new(["openapi.json"])?)?)
         }
@@ -134,6 +135,12 @@ mod tests {
         for state in State::ALL {
             assert!(arguments::RECORDING_STATES.contains(&state.as_str()), "{}", state.as_str());
         }
+    }
+
+    #[test]
+    fn every_check_of_a_self_test_can_be_asked_for() {
+        let all = super::super::selftest::Check::ALL.map(super::super::selftest::Check::as_str);
+        assert_eq!(all, arguments::SELFTEST_CHECKS);
     }
 
     #[test]

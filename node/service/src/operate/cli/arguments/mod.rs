@@ -30,6 +30,10 @@ pub use transcode::TranscodeFile;
 pub use volumes::Volumes;
 pub use webhooks::{WebhookFlags, Webhooks};
 
+/// What a self-test looks at.
+pub const SELFTEST_CHECKS: [&str; 8] =
+    ["ledger", "volume", "film", "encoders", "destination", "clock", "certificate", "key"];
+
 /// What a man page ends with.
 const AFTER: &str = "\
 Exit status: 0 done; 1 failed, or refused by the node; 2 called wrongly; 3 there is no such thing; \
@@ -70,9 +74,21 @@ pub enum Command {
         /// How to reach the node and how to answer
         #[command(flatten)]
         ask: Ask,
-        /// Wait until it does, at most so many seconds
-        #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=86_400))]
-        wait: u64,
+        /// Wait until it does, and until it has made a film of a test recording as it does of any, at
+        /// most so many seconds and what one film takes
+        #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=86_400))]
+        wait: Option<u64>,
+    },
+    /// Have the running node test itself: ledger, volumes, a film, destinations, clock, certificate, key
+    ///
+    /// Ends with 1 where a check failed, and says of each what was found and what to do.
+    Selftest {
+        /// How to reach the node and how to answer
+        #[command(flatten)]
+        ask: Ask,
+        /// Only this check
+        #[arg(long, value_name = "CHECK", value_parser = SELFTEST_CHECKS)]
+        only: Option<String>,
     },
     /// Look at recordings, hold, retry, push, fetch or delete them
     Recordings(On<Recordings>),

@@ -10,6 +10,7 @@ pub(super) mod hardware;
 pub(super) mod keys;
 pub(super) mod policy;
 pub(super) mod recordings;
+pub(super) mod selftest;
 pub(super) mod volumes;
 pub(super) mod webhooks;
 
