@@ -16,10 +16,14 @@ use nix::sys::ptrace;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-const UNITS: [&str; 3] = ["holdfast.service", "holdfast.socket", "holdfast-health.service"];
+const UNITS: [&str; 4] =
+    ["holdfast.service", "holdfast.socket", "holdfast-health.service", "holdfast-selftest.service"];
 /// Highest exposure that `systemd-analyze security` may find in each service, of 100.
-const EXPOSURE_MAX: [(&str, &str); 2] =
-    [("holdfast.service", "21"), ("holdfast-health.service", "3")];
+const EXPOSURE_MAX: [(&str, &str); 3] = [
+    ("holdfast.service", "21"),
+    ("holdfast-health.service", "3"),
+    ("holdfast-selftest.service", "3"),
+];
 /// Settings that Debian 13's systemd knows and Debian 12's does not.
 const NEWER: [&str; 5] = [
     "ImportCredential",
@@ -152,7 +156,10 @@ async fn health_waits_for_the_node_and_for_a_film() -> Result<()> {
     let done = node.command(&["health"]).output()?;
     ensure!(done.status.code() == Some(1), "{done:?}");
     let said = String::from_utf8_lossy(&done.stderr);
-    ensure!(said.contains("not healthy within 0 s"), "{said}");
+    ensure!(said.contains("not healthy: no node is running"), "{said}");
+    let done = node.command(&["health", "--wait", "1"]).output()?;
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(done.status.code() == Some(1) && said.contains("not healthy within 1 s"), "{said}");
     node.launch().await?;
     let said = output(&mut node.command(&["health", "--wait", "100"]))?;
     ensure!(said == b"healthy\n", "{said:?}");
@@ -226,5 +233,22 @@ fn the_node_has_no_capability_and_what_it_does_not_confine_has_a_reason() -> Res
         ensure!(!has(&format!("{key}=yes")), "{key}= breaks {breaks}");
         ensure!(unit.contains(&format!("Not {key}=")), "{key} without a reason");
     }
+    Ok(())
+}
+
+#[test]
+fn the_self_test_holds_up_no_boot_and_is_confined_like_health() -> Result<()> {
+    let read = |name: &str| fs::read_to_string(repo().join("node/service/systemd").join(name));
+    let (health, selftest) = (read("holdfast-health.service")?, read("holdfast-selftest.service")?);
+    // Nothing is ordered after it or needs it, and it has started once its program runs.
+    for key in ["Before=", "RequiredBy=", "RequisiteOf=", "OnFailure=", "FailureAction="] {
+        ensure!(!selftest.lines().any(|line| line.starts_with(key)), "{key}");
+    }
+    for line in ["Type=exec", "RemainAfterExit=yes", "WantedBy=multi-user.target"] {
+        ensure!(selftest.lines().any(|it| it == line), "{line}");
+    }
+    let confined = health.split_once("NoNewPrivileges=").context("confinement")?.1;
+    let confined = confined.split_once("\n\n").context("its end")?.0;
+    ensure!(selftest.contains(confined), "holdfast-health.service is confined otherwise");
     Ok(())
 }
