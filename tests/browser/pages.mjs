@@ -277,6 +277,26 @@ await scenario('the evidence, for people and as the file that is signed', async 
   await sound(phone, 'the evidence on a phone');
 });
 
+await scenario('the node tests itself when it is asked to', async (browser) => {
+  const place = await newPage(browser);
+  const { page } = place;
+  await page.goto(`${base}/recordings#key=${encodeURIComponent(key)}`);
+  await page.getByRole('button', { name: 'Self-test' }).click();
+  await until('each check stands there', 150_000, async () => await page.locator('.tests li').count() >= 8);
+  for (const name of ['ledger', 'volume', 'film', 'destination', 'certificate', 'key']) {
+    const said = page.locator(`.tests li[data-name=${name}]`).first();
+    check(await said.getAttribute('data-outcome') === 'passed', `${name}: ${await said.textContent()}`);
+  }
+  check(/All is well|Nothing failed/.test(await page.locator('dialog [role=status]').textContent()), 'it is not summed up');
+  await screenshot(page, 'wide-selftest');
+  await sound(place, 'the self-test');
+  await page.setViewportSize({ width: 390, height: 780 });
+  await screenshot(page, 'phone-selftest');
+  await sound(place, 'the self-test on a phone');
+  await page.locator('dialog').getByRole('button', { name: 'Close' }).click();
+  await until('it is closed', 4_000, async () => await page.locator('dialog').count() === 0);
+});
+
 await scenario('embedded in a foreign page with a strict policy of its own', async (browser) => {
   const line = await Line.to(base);
   const wss = line.url.replace('https', 'wss');

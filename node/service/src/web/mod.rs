@@ -78,6 +78,7 @@ static ASSETS: &[Asset] = assets! {
     "/assets/player.js" SCRIPT Own "pages/player.js"
     "/assets/record.js" SCRIPT Own "pages/record.js"
     "/assets/recordings.js" SCRIPT Own "pages/recordings.js"
+    "/assets/selftest.js" SCRIPT Own "pages/selftest.js"
     "/assets/page.css" STYLE Own "pages/page.css"
     "/assets/recordings.css" STYLE Own "pages/recordings.css"
     "/assets/evidence.css" STYLE Own "pages/evidence.css"

@@ -78,6 +78,8 @@ export class Api {
 
   evidence() { return this.#json('evidence'); }
 
+  selftest() { return this.#json('selftest', 'POST', {}); }
+
   environments() { return this.#json('environments'); }
 
   remove(id) { return this.#json(recording(id), 'DELETE'); }

@@ -8,6 +8,7 @@ import { Filters } from './filters.js';
 import { REFUSED, showKeyForm } from './key.js';
 import { nodeLine, showBanner } from './node.js';
 import { download, play } from './player.js';
+import { selftest } from './selftest.js';
 
 const PAGE = 50;
 const REFRESH_MS_MOVING = 2_500;
@@ -78,7 +79,7 @@ function begin(key) {
 function showTools() {
   if (!tools.hidden) return;
   tools.hidden = false;
-  tools.replaceChildren(...filters.elements, button('Lock', { onclick: () => askForKey(), kind: 'quiet', glyph: 'key' }));
+  tools.replaceChildren(...filters.elements, button('Self-test', { onclick: () => selftest(api), kind: 'quiet', glyph: 'check' }), button('Lock', { onclick: () => askForKey(), kind: 'quiet', glyph: 'key' }));
 }
 
 function clearList() {
