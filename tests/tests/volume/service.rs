@@ -113,8 +113,10 @@ fn an_appliance_records_onto_volumes_that_go_and_come_and_shows_an_auditor() -> 
         sed s/aes-xts/aes-cbc/ $W/evidence.json >/run/forged.json
         step forged hf evidence --check /run/forged.json
         step where ls /run/data1/recordings/$(cat $W/first)/raw
+        step tested hf selftest --only volume
         # The second disk goes while the node runs, and comes back at its word.
         hv close data1 --force; until_is data1 away
+        step untested hf selftest --only volume
         step gone hf recordings get $(cat $W/first) --kind raw --to /run/gone
         put $W/second.webm >/run/second; step other ls /run/data0/recordings/$(cat /run/second)/raw
         step open hf volumes open data1; until_is data1 ready
@@ -139,8 +141,15 @@ fn an_appliance_records_onto_volumes_that_go_and_come_and_shows_an_auditor() -> 
     ))?;
     ran.all_well(&[
         "format0", "format1", "check", "signed", "where", "other", "open", "recover", "file",
-        "same", "again", "memory",
+        "same", "again", "memory", "tested",
     ])?;
+    let tested = &ran.step("tested")?.out;
+    ensure!(tested.matches("passed        volume data").count() == 2, "{tested}");
+    let untested = ran.step("untested")?;
+    ensure!(
+        untested.code == 1 && untested.out.contains("volume data1: It is away"),
+        "{untested:?}"
+    );
     recovery_key(&ran.step("format1")?.out)?;
     ensure!(
         ran.step("forged")?.err.contains("changed after it was signed"),
