@@ -115,7 +115,7 @@ FILES:${PN}-transcode += "\
     ${systemd_system_unitdir}/holdfast-transcode* \
 "
 # The three are one release: they speak to each other in ways that change together.
-RDEPENDS:${PN} = "${PN}-transcode (= ${EXTENDPKGV}) ${PN}-volume (= ${EXTENDPKGV}) ca-certificates"
+RDEPENDS:${PN} = "${PN}-transcode (= ${EXTENDPKGV}) ${PN}-volume (= ${EXTENDPKGV}) ca-certificates util-linux-nsenter"
 RDEPENDS:${PN}-volume = "e2fsprogs-mke2fs systemd"
 RDEPENDS:${PN}-transcode = "\
     gstreamer1.0-libav \

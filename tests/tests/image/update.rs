@@ -1,0 +1,87 @@
+//! Versions: a new one is tried and kept, one that does not work is left, a damaged slot is left, a power cut while
+//! updating changes nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use reqwest::Method;
+
+use crate::box_::{BOARD, HEALTHY, World, images, tools};
+use crate::machine::{Board, flip, partition};
+
+/// A stick with an update of this version.
+fn update_stick(world: &World, image: &str) -> Result<PathBuf> {
+    let folder = images()?.join(image);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|it| it.to_str()).context("a name")?.to_owned();
+        let ends = |it: &str| name.ends_with(it);
+        if ends(".root") || ends(".verity") || ends(".efi") || name == "SHA256SUMS" || name == "SHA256SUMS.gpg" {
+            files.push((name, path));
+        }
+    }
+    let files: Vec<(&str, &Path)> = files.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
+    world.stick("HOLDFAST-UPDATE", "HF-UPDATE", 1200, &files)
+}
+
+async fn version(world: &World, board: &Board) -> Result<String> {
+    let health = world.healthy(board).await?;
+    let _ = health;
+    let said = board.said()?;
+    let found = said.lines().rev().find_map(|it| it.split("Holdfast: version ").nth(1)).unwrap_or_default().to_owned();
+    Ok(found)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_version_is_tried_and_kept_and_one_that_does_not_work_is_left() -> Result<()> {
+    tools()?;
+    let world = World::flashed("one").await?;
+    let mut board = world.board(BOARD)?;
+    board.start(&world.disk, &[])?;
+    board.says(&[HEALTHY]).await?;
+    let id = world.record(&board).await?;
+    board.off().await?;
+
+    // The plug is pulled while an update is written: the version before starts, and the update is done again.
+    let two = update_stick(&world, "two")?;
+    board.start(&world.disk, &[&two])?;
+    board.says(&["updating from 0.1.0 to 0.2.0"]).await?;
+    board.cut();
+    board.start(&world.disk, &[])?;
+    world.healthy(&board).await?;
+    ensure!(!board.said()?.contains("version 0.2.0"), "half an update was started");
+    board.off().await?;
+
+    // The whole of it.
+    board.start(&world.disk, &[&two])?;
+    board.says(&["version 0.2.0 is installed"]).await?;
+    board.says(&["version 0.2.0 works, and stays"]).await?;
+    let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{id}")).await?;
+    ensure!(seen["state"] == "delivered", "{seen}");
+    world.record(&board).await?;
+    board.off().await?;
+
+    // One whose node does not start: three tries, then the one before.
+    let broken = update_stick(&world, "broken")?;
+    board.start(&world.disk, &[&broken])?;
+    board.says(&["version 0.3.0 is installed"]).await?;
+    fs::remove_file(&broken)?;
+    for _ in 0..3 {
+        board.says(&["version 0.3.0 is on trial and not healthy: restarting"]).await?;
+        board.listen_anew()?;
+    }
+    world.healthy(&board).await?;
+    let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{id}")).await?;
+    ensure!(seen["state"] == "delivered", "{seen}");
+    eprintln!("after the broken one: {}", version(&world, &board).await?);
+    board.off().await?;
+
+    // A slot with one bit flipped does not start; its third try is followed by the other slot.
+    let (at, _) = partition(&world.disk, "holdfast_0.2.0")?;
+    flip(&world.disk, at + 1024)?;
+    board.start(&world.disk, &[])?;
+    world.healthy(&board).await?;
+    board.off().await
+}
