@@ -17,7 +17,7 @@ mod arguments;
 
 const PROGRAM: &str = "holdfast";
 /// When what the pages say was last changed; a build's own date would make no two builds alike.
-const DATE: &str = "2026-11-24";
+const DATE: &str = "2026-11-29";
 const EXIT_STATUS: &str = "\
 .SH \"EXIT STATUS\"
 .TP
@@ -40,6 +40,9 @@ No node answers at the socket.
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/operate/cli/arguments");
+    // What a support bundle says of the build.
+    let [profile, target] = ["PROFILE", "TARGET"].map(|name| env::var(name).unwrap_or_default());
+    println!("cargo::rustc-env=HOLDFAST_BUILD={profile} {target}");
     let out = env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?;
     let out = Path::new(&out);
     // `help` lists every other subcommand once more; the pages and completions need no such mirror.

@@ -113,6 +113,8 @@ pub enum Act {
     },
     /// The log was exported.
     Exported,
+    /// A support bundle was made.
+    SupportBundleMade,
 }
 
 /// What was done with a setting.

@@ -134,6 +134,11 @@ impl Secrets {
         Self(members.filter_map(|member| in_file(&member)).collect())
     }
 
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Secret> {
+        self.0.iter().map(|(_, secret)| secret)
+    }
+
     /// The secret of this member, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Secret> {
@@ -184,7 +189,7 @@ pub(crate) fn context(destination: &str, secret: &str) -> String {
 ///
 /// # Errors
 /// [`KeyError::Sealed`] where another node's key sealed it.
-pub(super) fn open(settings: &Destination, key: &NodeKey) -> Result<Secrets, KeyError> {
+pub(crate) fn open(settings: &Destination, key: &NodeKey) -> Result<Secrets, KeyError> {
     let (mut of, mut found) = (settings.clone(), Vec::new());
     for member in of.settings_mut().secrets() {
         let Some(Sealed(sealed)) = member.given.as_ref() else {

@@ -52,6 +52,12 @@ impl Transfers {
         Listed { transfers: self.clone(), of }
     }
 
+    /// How many files are being pushed.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.running().len()
+    }
+
     /// The files of a recording that are being pushed, by destination and kind.
     #[must_use]
     pub fn of(&self, recording: holdfast_core::RecordingId) -> Vec<TransferView> {

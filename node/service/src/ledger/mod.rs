@@ -10,6 +10,7 @@
 //! Format: see [`schema`].
 
 mod correction;
+mod depth;
 mod place;
 mod rebuild;
 mod schema;
@@ -28,6 +29,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::queue::fair::Rounds;
 pub use correction::ClockStep;
+pub use depth::Depth;
 pub(crate) use place::Place;
 #[cfg(test)]
 pub(crate) use rebuild::from_vault;
@@ -428,6 +430,14 @@ impl Ledger {
     #[must_use]
     pub fn counts(&self) -> [u64; State::ALL.len()] {
         *self.shared.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How much work there is in each lane, in the order of [`Lane::ALL`].
+    ///
+    /// # Errors
+    /// [`LedgerError::Read`].
+    pub fn depths(&self, now: Timestamp) -> Result<[Depth; Lane::ALL.len()], LedgerError> {
+        depth::depths(&*self.database()?, now)
     }
 
     /// When work in a lane is due next.

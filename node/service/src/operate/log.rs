@@ -1,7 +1,10 @@
 //! The log: to the journal where the process runs under systemd, or else as lines on stderr.
 //!
 //! `HOLDFAST_LOG` says how much, as in `debug` or `info,holdfast::ingest=trace`. Whatever it says,
-//! the libraries that see headers, and with them keys and tokens, stay at `info`.
+//! the libraries that see headers, and with them keys and tokens, stay at `info`. The newest lines are
+//! kept in memory as well, without what names anybody, for a support bundle ([`ring`]).
+
+pub(crate) mod ring;
 
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
@@ -12,6 +15,8 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::clock::Clock;
 
 /// The variable that says how much is logged.
 pub const VARIABLE: &str = "HOLDFAST_LOG";
@@ -43,7 +48,8 @@ pub enum LogError {
 pub fn start() -> Result<(), LogError> {
     let wanted = filter(std::env::var(VARIABLE).ok())?;
     let secret = filter_fn(|metadata| shows_no_headers(metadata.target(), *metadata.level()));
-    let registry = tracing_subscriber::registry().with(wanted).with(secret);
+    let kept = ring::Taker::new(Clock::new());
+    let registry = tracing_subscriber::registry().with(wanted).with(secret).with(kept);
     let journal = is_journal().then(tracing_journald::layer).and_then(Result::ok);
     let started = match journal {
         Some(journal) => registry.with(journal).try_init(),

@@ -14,4 +14,5 @@ pub(crate) mod range;
 pub mod selftest;
 pub mod socket;
 pub mod status;
+pub(crate) mod support;
 pub mod view;

@@ -210,6 +210,16 @@ impl Settings {
         all.map(|found| From { origin: found.origin, of: found.of.settings.clone() }).collect()
     }
 
+    /// Destinations that the API made, with their secrets, sealed.
+    pub(crate) fn made_destinations(&self) -> Vec<config::Destination> {
+        let picture = self.picture();
+        let made = picture.made.values().filter_map(|thing| match thing {
+            store::Thing::Destination(made) => Some(made.clone()),
+            _ => None,
+        });
+        made.collect()
+    }
+
     /// The rules that a new recording of an environment lives by.
     #[must_use]
     pub fn policy(&self, environment: &Environment) -> Policy {

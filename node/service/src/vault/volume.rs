@@ -165,7 +165,7 @@ impl Volume {
 
     /// Notes that the disk failed at something.
     pub(super) fn note_trouble(&self, error: &io::Error) {
-        tracing::warn!(volume = self.name(), %error, "its disk failed at something");
+        tracing::warn!(volume_name = self.name(), %error, "its disk failed at something");
         self.trouble.store(TROUBLE_LOOKS, Ordering::Release);
         let mut standing = self.standing.write().unwrap_or_else(PoisonError::into_inner);
         if standing.state == VolumeState::Ready {

@@ -62,11 +62,15 @@ pub fn say(vault: &Vault) {
         let Standing { state, why, encryption, .. } = volume.standing();
         let (name, path) = (volume.name(), volume.path().display());
         match why {
-            Some(why) => tracing::warn!(name, %path, "the volume is {}: {why}", state.as_str()),
-            None if encryption.is_encrypted() => {
-                tracing::info!(name, %path, "the vault is {}", encryption.describe());
+            Some(why) => {
+                tracing::warn!(volume_name = name, %path, "the volume is {}: {why}", state.as_str());
             }
-            None => tracing::warn!(name, %path, "the vault is {}", encryption.describe()),
+            None if encryption.is_encrypted() => {
+                tracing::info!(volume_name = name, %path, "the vault is {}", encryption.describe());
+            }
+            None => {
+                tracing::warn!(volume_name = name, %path, "the vault is {}", encryption.describe());
+            }
         }
     }
 }
@@ -130,7 +134,7 @@ impl Watch {
         for (id, known) in node.ledger.read(known::all)? {
             node.vault.set_known(id, &known.name, known.behind);
             if !known.behind && !written.contains(&id) {
-                tracing::warn!(volume = %id, name = known.name, "a volume that was here is not");
+                tracing::warn!(volume = %id, volume_name = known.name, "a volume that was here is not");
                 known::set_behind(node, id, true).await?;
             }
         }
@@ -218,8 +222,8 @@ impl Watch {
         let volume = &self.node.vault.volumes()[at];
         let (name, state) = (volume.name(), now.state.as_str());
         match volume.standing().why {
-            Some(why) => tracing::warn!(name, state, "{why}"),
-            None => tracing::info!(name, state, "the volume is ready"),
+            Some(why) => tracing::warn!(volume_name = name, state, "{why}"),
+            None => tracing::info!(volume_name = name, state, "the volume is ready"),
         }
     }
 

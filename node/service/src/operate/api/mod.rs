@@ -15,6 +15,7 @@ mod recordings;
 mod refusals;
 mod selftest;
 mod settings;
+mod support;
 mod video;
 mod volumes;
 mod webhooks;
@@ -197,12 +198,13 @@ fn to_manage() -> OpenApiRouter<Api> {
         .routes(routes!(webhooks::redeliver))
 }
 
-/// Keys, the audit log, and the clock.
+/// Keys, the audit log, the clock, and the support bundle.
 fn to_admin() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(keys::list, keys::create))
         .routes(routes!(keys::show, keys::revoke))
         .routes(routes!(audit::export))
+        .routes(routes!(support::make))
         .routes(routes!(clock::accept))
         .routes(routes!(volumes::open))
         .routes(routes!(volumes::recover))

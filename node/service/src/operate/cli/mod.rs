@@ -75,6 +75,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Transcode(asked) => transcode::act(asked),
         Command::Provision(asked) => provision::act(asked),
         Command::Hardware(ask) => resources::hardware::show(&desk(ask)?),
+        Command::SupportBundle { ask, out } => resources::support::bundle(&desk(ask)?, out),
         Command::Evidence(asked) => match &asked.check {
             Some(file) => resources::volumes::check(file, asked),
             None => resources::volumes::evidence(&desk(&asked.ask)?),

@@ -119,6 +119,18 @@ pub enum Command {
     Hardware(Ask),
     /// Show how recordings are kept, signed, for an auditor
     Evidence(Evidence),
+    /// Put together what whoever builds the node needs to see when it misbehaves
+    ///
+    /// A .tar.gz of text: how the node is, what failed, its settings, its newest log lines. It has no
+    /// recordings, no secrets and no personal data; read it before you send it all the same.
+    SupportBundle {
+        /// How to reach the node and how to answer
+        #[command(flatten)]
+        ask: Ask,
+        /// Into this file, which must not be there yet
+        #[arg(long, value_name = "FILE")]
+        out: PathBuf,
+    },
     /// Print the API's description, OpenAPI 3.1
     Openapi(Ask),
     /// Mend the ledger

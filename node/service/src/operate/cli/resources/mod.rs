@@ -11,6 +11,7 @@ pub(super) mod keys;
 pub(super) mod policy;
 pub(super) mod recordings;
 pub(super) mod selftest;
+pub(super) mod support;
 pub(super) mod volumes;
 pub(super) mod webhooks;
 
