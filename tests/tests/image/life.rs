@@ -1,14 +1,20 @@
 //! A box from its first start on: set up by nobody, restarted, carried to another board, opened with its recovery key.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
+use holdfast_tests::tools::output;
 use reqwest::Method;
 
-use crate::box_::{BOARD, CLOSED, HEALTHY, OTHER_BOARD, World, tools};
+use crate::machine::partition;
+use crate::world::{BOARD, CLOSED, HEALTHY, OTHER_BOARD, World, tools};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_alone() -> Result<()> {
+async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_alone() -> Result<()>
+{
     tools()?;
     let world = World::flashed("one").await?;
 
@@ -23,7 +29,10 @@ async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_al
     eprintln!("healthy: {health}");
     let first = world.record(&board).await?;
     let evidence = world.ask(&board, Method::GET, "/api/v1/evidence").await?;
-    ensure!(evidence.to_string().contains("luks2") || evidence.to_string().contains("LUKS2"), "{evidence}");
+    ensure!(
+        evidence.to_string().contains("luks2") || evidence.to_string().contains("LUKS2"),
+        "{evidence}"
+    );
     board.off().await?;
 
     // Again, by its TPM. The configuration and the ledger are still there; a key is not shown twice.
@@ -43,7 +52,6 @@ async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_al
     other.cut();
 
     // With the recovery key on a stick it opens, and then by itself.
-    fs::write(world.file("wrong.txt"), "cbdefghi\n")?;
     let stick = world.stick("HOLDFAST-KEYS", "HF-KEYS", 40, &[("recovery.txt", &recovery)])?;
     other.start(&world.disk, &[&stick])?;
     world.healthy(&other).await?;
@@ -52,6 +60,63 @@ async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_al
     other.off().await?;
     other.start(&world.disk, &[])?;
     world.healthy(&other).await?;
+    let last = world.record(&other).await?;
+    other.off().await?;
+
+    // A reset that is ordered for another box is none.
+    let before = luks_uuid(&world, "holdfast.data0")?;
+    let order = world.reset_stick("HF-0000-0000")?;
+    other.start(&world.disk, &[&order])?;
+    other.says(&["and this box is HF-"]).await?;
+    world.healthy(&other).await?;
+    world.ask(&other, Method::GET, &format!("/api/v1/recordings/{last}")).await?;
+    other.off().await?;
+
+    // One for this box: nothing of before opens any more, and it sets itself up again with what is on the stick.
+    let order = world.reset_stick(&world.serial()?)?;
+    other.start(&world.disk, &[&order])?;
+    other.says(&["factory reset: done"]).await?;
+    other.says(&[HEALTHY]).await?;
+    world.healthy(&other).await?;
+    let gone = world.ask(&other, Method::GET, &format!("/api/v1/recordings/{last}")).await;
+    ensure!(
+        gone.is_err_and(|error| error.to_string().contains("404")),
+        "the recording is there still"
+    );
+    ensure!(luks_uuid(&world, "holdfast.data0")? != before, "the same volume as before");
+    let key = fs::read_to_string(&recovery)?;
+    ensure!(!opens(&world, "holdfast.data0", &key)?, "the old recovery key opens the new volume");
+    let new = world.recovery_key(&other.said()?)?;
     world.record(&other).await?;
-    other.off().await
+    other.off().await?;
+    ensure!(
+        opens(&world, "holdfast.data0", &fs::read_to_string(new)?)?,
+        "the new recovery key does not open it"
+    );
+    Ok(())
+}
+
+/// The beginning of a LUKS2 partition, as a file.
+fn header(world: &World, name: &str) -> Result<PathBuf> {
+    let (at, _) = partition(&world.disk, name)?;
+    let file = world.file("header");
+    let mut disk = File::open(&world.disk)?;
+    disk.seek(SeekFrom::Start(at))?;
+    std::io::copy(&mut disk.take(17 << 20), &mut File::create(&file)?)?;
+    Ok(file)
+}
+
+fn luks_uuid(world: &World, name: &str) -> Result<String> {
+    let said = output(Command::new("cryptsetup").arg("luksUUID").arg(header(world, name)?))?;
+    Ok(String::from_utf8(said)?)
+}
+
+/// Whether a recovery key opens a partition: its first eight groups are the passphrase.
+fn opens(world: &World, name: &str, key: &str) -> Result<bool> {
+    let passphrase = world.file("passphrase");
+    fs::write(&passphrase, &key.trim()[..71])?;
+    let file = header(world, name)?;
+    let mut command = Command::new("cryptsetup");
+    command.args(["open", "--test-passphrase", "--key-file"]).arg(passphrase).arg(file);
+    Ok(command.output()?.status.success())
 }

@@ -15,15 +15,15 @@ use serde_json::{Value, json};
 
 /// Longest that a start, with everything on the way to a healthy node, is waited for. It takes one to two
 /// minutes on a quiet machine.
-pub const START: Duration = Duration::from_secs(900);
+pub(crate) const START: Duration = Duration::from_secs(900);
 /// Where the guest reaches the object store.
-pub const STORE: &str = "10.0.2.100:9000";
+pub(crate) const STORE: &str = "10.0.2.100:9000";
 
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
 /// A board with its firmware's memory and its TPM; the disk may be moved to another. Off when it is dropped.
-pub struct Board {
+pub(crate) struct Board {
     dir: PathBuf,
     uuid: &'static str,
     port: u16,
@@ -35,7 +35,7 @@ pub struct Board {
 
 impl Board {
     /// A new board, in setup mode, its TPM never used. `store` is the port of an object store on this machine.
-    pub fn new(dir: &Path, uuid: &'static str, store: u16) -> Result<Self> {
+    pub(crate) fn new(dir: &Path, uuid: &'static str, store: u16) -> Result<Self> {
         let dir = dir.join(format!("board-{uuid}"));
         fs::create_dir_all(dir.join("tpm"))?;
         fs::copy(VARIABLES, dir.join("variables"))?;
@@ -44,12 +44,12 @@ impl Board {
     }
 
     /// The port of this machine that leads to the node's.
-    pub fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
     /// Switches it on, with this disk and these further ones, which are sticks.
-    pub fn start(&mut self, disk: &Path, sticks: &[&Path]) -> Result<()> {
+    pub(crate) fn start(&mut self, disk: &Path, sticks: &[&Path]) -> Result<()> {
         ensure!(self.running.is_none(), "the board is on already");
         let here = |name: &str| self.dir.join(name).display().to_string();
         for stale in ["tpm.sock", "monitor"] {
@@ -63,7 +63,7 @@ impl Board {
             .stdin(Stdio::null())
             .spawn()
             .context("starting swtpm")?;
-        let deadline = std::time::Duration::from_secs(30);
+        let deadline = Duration::from_secs(30);
         let mut waited = Duration::ZERO;
         while !self.dir.join("tpm.sock").exists() {
             ensure!(waited < deadline, "swtpm made no socket");
@@ -93,8 +93,11 @@ impl Board {
             .stdout(log.try_clone()?)
             .stderr(log);
         for (number, stick) in sticks.iter().enumerate() {
-            qemu.args(["-drive", &format!("if=none,id=stick{number},format=raw,file={}", stick.display())])
-                .args(["-device", &format!("usb-storage,drive=stick{number},removable=on")]);
+            qemu.args([
+                "-drive",
+                &format!("if=none,id=stick{number},format=raw,file={}", stick.display()),
+            ])
+            .args(["-device", &format!("usb-storage,drive=stick{number},removable=on")]);
         }
         let qemu = qemu.spawn().context("starting qemu-system-x86_64")?;
         self.running = Some([qemu, tpm]);
@@ -102,7 +105,7 @@ impl Board {
     }
 
     /// Everything that this start has said so far, without what moves a cursor.
-    pub fn said(&self) -> Result<String> {
+    pub(crate) fn said(&self) -> Result<String> {
         let mut file = File::open(self.dir.join("serial"))?;
         file.seek(SeekFrom::Start(self.begun))?;
         let mut bytes = Vec::new();
@@ -111,7 +114,7 @@ impl Board {
     }
 
     /// Waits until this start has said one of these; returns which.
-    pub async fn says<'a>(&mut self, any: &[&'a str]) -> Result<&'a str> {
+    pub(crate) async fn says<'a>(&mut self, any: &[&'a str]) -> Result<&'a str> {
         let found = until_within(START, &format!("the board to say one of {any:?}"), async || {
             let said = self.said()?;
             if let Some(found) = any.iter().find(|it| said.contains(**it)) {
@@ -130,13 +133,13 @@ impl Board {
     }
 
     /// Forgets what was said before: later questions are about what comes from here on.
-    pub fn listen_anew(&mut self) -> Result<()> {
+    pub(crate) fn listen_anew(&mut self) -> Result<()> {
         self.begun = fs::metadata(self.dir.join("serial"))?.len();
         Ok(())
     }
 
     /// Presses the power button, and waits until it is off.
-    pub async fn off(&mut self) -> Result<()> {
+    pub(crate) async fn off(&mut self) -> Result<()> {
         self.command("system_powerdown")?;
         let Some([qemu, _]) = &mut self.running else { bail!("the board is off already") };
         until_within(START, "the board to be off", async || Ok(qemu.try_wait()?)).await?;
@@ -145,7 +148,7 @@ impl Board {
     }
 
     /// Pulls the plug.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         for mut child in self.running.take().into_iter().flatten() {
             let _ = child.kill();
             let _ = child.wait();
@@ -207,17 +210,20 @@ fn last(text: &str, bytes: usize) -> &str {
 }
 
 /// A partition of a disk that lies in a file: first byte and length.
-pub fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
+pub(crate) fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
     let table = output(Command::new("sfdisk").arg("-J").arg(disk))?;
     let table: Value = serde_json::from_slice(&table)?;
     let all = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
-    let found = all.iter().find(|it| it["name"] == name).with_context(|| format!("no partition {name} in {table}"))?;
+    let found = all
+        .iter()
+        .find(|it| it["name"] == name)
+        .with_context(|| format!("no partition {name} in {table}"))?;
     let number = |key: &str| found[key].as_u64().map(|it| it * 512).context("no number");
     Ok((number("start")?, number("size")?))
 }
 
 /// Flips one bit of a file.
-pub fn flip(file: &Path, at: u64) -> Result<()> {
+pub(crate) fn flip(file: &Path, at: u64) -> Result<()> {
     let mut file = OpenOptions::new().read(true).write(true).open(file)?;
     let mut byte = [0];
     file.seek(SeekFrom::Start(at))?;

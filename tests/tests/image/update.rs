@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 
-use crate::box_::{BOARD, HEALTHY, World, images, tools};
 use crate::machine::{Board, flip, partition};
+use crate::world::{BOARD, HEALTHY, World, images, tools};
 
 /// A stick with an update of this version.
 fn update_stick(world: &World, image: &str) -> Result<PathBuf> {
@@ -18,11 +18,17 @@ fn update_stick(world: &World, image: &str) -> Result<PathBuf> {
         let path = entry?.path();
         let name = path.file_name().and_then(|it| it.to_str()).context("a name")?.to_owned();
         let ends = |it: &str| name.ends_with(it);
-        if ends(".root") || ends(".verity") || ends(".efi") || name == "SHA256SUMS" || name == "SHA256SUMS.gpg" {
+        if ends(".root")
+            || ends(".verity")
+            || ends(".efi")
+            || name == "SHA256SUMS"
+            || name == "SHA256SUMS.gpg"
+        {
             files.push((name, path));
         }
     }
-    let files: Vec<(&str, &Path)> = files.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
+    let files: Vec<(&str, &Path)> =
+        files.iter().map(|(name, path)| (name.as_str(), path.as_path())).collect();
     world.stick("HOLDFAST-UPDATE", "HF-UPDATE", 1200, &files)
 }
 
@@ -30,7 +36,12 @@ async fn version(world: &World, board: &Board) -> Result<String> {
     let health = world.healthy(board).await?;
     let _ = health;
     let said = board.said()?;
-    let found = said.lines().rev().find_map(|it| it.split("Holdfast: version ").nth(1)).unwrap_or_default().to_owned();
+    let found = said
+        .lines()
+        .rev()
+        .find_map(|it| it.split("Holdfast: version ").nth(1))
+        .unwrap_or_default()
+        .to_owned();
     Ok(found)
 }
 

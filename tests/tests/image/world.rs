@@ -15,33 +15,34 @@ use reqwest::{Client, Method};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::machine::{Board, START, STORE};
+use crate::machine::{Board, START, STORE, partition};
 
 /// The boards' UUIDs: a machine id comes of each.
-pub const BOARD: &str = "6a1e0f6e-8f6d-4a3e-9d3a-1c1a7a3d0001";
-pub const OTHER_BOARD: &str = "6a1e0f6e-8f6d-4a3e-9d3a-1c1a7a3d0002";
+pub(crate) const BOARD: &str = "6a1e0f6e-8f6d-4a3e-9d3a-1c1a7a3d0001";
+pub(crate) const OTHER_BOARD: &str = "6a1e0f6e-8f6d-4a3e-9d3a-1c1a7a3d0002";
 const KEY: &str = "a-key-of-the-tests-with-some-length";
 
 /// What happens on the serial line.
-pub const HEALTHY: &str = "works, and stays";
-pub const CLOSED: &str = "this disk stays closed";
+pub(crate) const HEALTHY: &str = "works, and stays";
+pub(crate) const CLOSED: &str = "this disk stays closed";
 
 /// Images that `scripts/test image` has built: HOLDFAST_TEST_IMAGES has a folder for each version and `keys`.
-pub fn images() -> Result<PathBuf> {
-    let folder = std::env::var_os("HOLDFAST_TEST_IMAGES").context("no HOLDFAST_TEST_IMAGES: run scripts/test image")?;
+pub(crate) fn images() -> Result<PathBuf> {
+    let folder = std::env::var_os("HOLDFAST_TEST_IMAGES")
+        .context("no HOLDFAST_TEST_IMAGES: run scripts/test image")?;
     Ok(folder.into())
 }
 
 /// One box's life: its store, its disk, its settings.
-pub struct World {
-    pub dir: TempDir,
-    pub store: Weed,
-    pub disk: PathBuf,
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    pub(crate) store: Weed,
+    pub(crate) disk: PathBuf,
 }
 
 impl World {
     /// Starts a store and flashes a disk with an image as a technician would.
-    pub async fn flashed(image: &str) -> Result<Self> {
+    pub(crate) async fn flashed(image: &str) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("holdfast-image-").tempdir_in(images()?)?;
         let mut store = Weed::lay_out_in(dir.path())?;
         store.launch().await?;
@@ -49,32 +50,30 @@ impl World {
         let disk = dir.path().join("disk");
         let world = Self { dir, store, disk };
         fs::write(world.file("holdfast.toml"), world.configuration()?)?;
-        fs::write(world.file("provision.toml"), "recovery_key = \"console\"\nhostname = \"front-desk\"\n")?;
+        fs::write(
+            world.file("provision.toml"),
+            "recovery_key = \"console\"\nhostname = \"front-desk\"\n",
+        )?;
         fs::File::create(&world.disk)?.set_len(8 << 30)?;
         world.flash(image)?;
         Ok(world)
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     fn flash(&self, image: &str) -> Result<()> {
         let images = images()?;
-        let authority = self.store.authority();
         let mut command = Command::new(repo().join("scripts/flash"));
         command.arg("--key").arg(images.join("keys/update.pub.pem"));
         command.arg("--config").arg(self.file("holdfast.toml"));
         command.arg("--provision").arg(self.file("provision.toml"));
         let [id, secret] = self.store.key();
-        for (name, text) in [("store-id", id), ("store-secret", secret)] {
-            fs::write(self.file(name), format!("{text}\n"))?;
-            command.arg("--secret").arg(format!("{name}={}", self.file(name).display()));
-        }
-        for (name, path) in
-            [("store-ca", authority), ("tls-chain", self.file("server.pem")), ("tls-key", self.file("server.key"))]
-        {
-            command.arg("--secret").arg(format!("{name}={}", path.display()));
+        fs::write(self.file("store-id"), format!("{id}\n"))?;
+        fs::write(self.file("store-secret"), format!("{secret}\n"))?;
+        for (name, file) in self.secrets() {
+            command.arg("--secret").arg(format!("{name}={}", file.display()));
         }
         let phrase = format!("erase {}", self.disk.display());
         command.arg("--confirm").arg(phrase).arg(images.join(image)).arg(&self.disk);
@@ -133,25 +132,31 @@ destinations = ["store"]
     }
 
     /// A board for this world.
-    pub fn board(&self, uuid: &'static str) -> Result<Board> {
+    pub(crate) fn board(&self, uuid: &'static str) -> Result<Board> {
         Board::new(self.dir.path(), uuid, self.store.port())
     }
 
-    pub fn client(&self) -> Result<Client> {
+    pub(crate) fn client(&self) -> Result<Client> {
         http::client(&self.file("ca.pem"))
     }
 
     /// Asks the node of a board.
-    pub async fn ask(&self, board: &Board, method: Method, path: &str) -> Result<Value> {
+    pub(crate) async fn ask(&self, board: &Board, method: Method, path: &str) -> Result<Value> {
         let url = format!("https://127.0.0.1:{}{path}", board.port());
-        let answer = self.client()?.request(method, url).bearer_auth(KEY).timeout(Duration::from_secs(120)).send().await?;
+        let answer = self
+            .client()?
+            .request(method, url)
+            .bearer_auth(KEY)
+            .timeout(Duration::from_secs(120))
+            .send()
+            .await?;
         let (status, text) = (answer.status(), answer.text().await?);
         ensure!(status.is_success(), "{path}: {status} {text}");
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
     /// Waits until the node answers that it is healthy.
-    pub async fn healthy(&self, board: &Board) -> Result<Value> {
+    pub(crate) async fn healthy(&self, board: &Board) -> Result<Value> {
         until_within(START, "the node to be healthy", async || {
             self.ask(board, Method::GET, "/api/v1/health").await.map(Some)
         })
@@ -159,7 +164,7 @@ destinations = ["store"]
     }
 
     /// Sends a recording over wss as a browser does, and waits until its film lies in the store.
-    pub async fn record(&self, board: &Board) -> Result<String> {
+    pub(crate) async fn record(&self, board: &Board) -> Result<String> {
         let bytes = fs::read(media::file("vp8.webm")?)?;
         let address = Address::new(board.port(), &self.file("ca.pem"))?;
         let mut stream = Stream::start(&address, "demo").await?;
@@ -170,7 +175,7 @@ destinations = ["store"]
     }
 
     /// Waits until a recording's film lies in the store, and checks it.
-    pub async fn delivered(&self, board: &Board, id: &str) -> Result<()> {
+    pub(crate) async fn delivered(&self, board: &Board, id: &str) -> Result<()> {
         let path = format!("/api/v1/recordings/{id}");
         until_within(START, "the recording to be delivered", async || {
             let recording = self.ask(board, Method::GET, &path).await?;
@@ -183,14 +188,24 @@ destinations = ["store"]
         let film = film.with_context(|| format!("no film of {id} among {names:?}"))?;
         let file = self.file("film.mp4");
         fs::write(&file, self.store.read(film).await?)?;
-        let said = output(Command::new("ffprobe").args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"]).arg(&file))?;
+        let said = output(
+            Command::new("ffprobe")
+                .args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"])
+                .arg(&file),
+        )?;
         let said = String::from_utf8(said)?;
         ensure!(said.contains("h264") && said.contains("aac"), "{said}");
         Ok(())
     }
 
     /// A stick with one FAT partition of this name and label, and these files.
-    pub fn stick(&self, name: &str, label: &str, mib: u64, files: &[(&str, &Path)]) -> Result<PathBuf> {
+    pub(crate) fn stick(
+        &self,
+        name: &str,
+        label: &str,
+        mib: u64,
+        files: &[(&str, &Path)],
+    ) -> Result<PathBuf> {
         let (stick, fat) = (self.file(&format!("stick-{name}")), self.file("fat"));
         fs::File::create(&stick)?.set_len((mib + 2) << 20)?;
         let table = format!("label: gpt\nstart=2048, size={}, name={name}\n", mib << 11);
@@ -201,18 +216,69 @@ destinations = ["store"]
         fs::File::create(&fat)?.set_len(mib << 20)?;
         output(Command::new("mkfs.vfat").args(["-n", label]).arg(&fat))?;
         for (inside, outside) in files {
-            output(Command::new("mcopy").arg("-i").arg(&fat).arg(outside).arg(format!("::{inside}")))?;
+            output(
+                Command::new("mcopy").arg("-i").arg(&fat).arg(outside).arg(format!("::{inside}")),
+            )?;
         }
         output(
-            Command::new("dd").arg(format!("if={}", fat.display())).arg(format!("of={}", stick.display()))
+            Command::new("dd")
+                .arg(format!("if={}", fat.display()))
+                .arg(format!("of={}", stick.display()))
                 .args(["bs=1M", "seek=1", "conv=notrunc", "status=none"]),
         )?;
         Ok(stick)
     }
 
+    /// A setup stick with the order of a factory reset for a box, and what the box is set up with afterwards.
+    pub(crate) fn reset_stick(&self, serial: &str) -> Result<PathBuf> {
+        let here = |name: &str| self.file(name);
+        let [config, provision] = ["holdfast.toml", "provision.toml"].map(here);
+        let stick = self.stick(
+            "reset",
+            "HF-SETUP",
+            40,
+            &[("holdfast.toml", &config), ("provision.toml", &provision)],
+        )?;
+        let mut command = Command::new(repo().join("scripts/provision"));
+        for (name, file) in self.secrets() {
+            command.arg("--secret").arg(format!("{name}={}", file.display()));
+        }
+        output(command.arg(&stick))?;
+        let mut command = Command::new(repo().join("scripts/factory-reset"));
+        command
+            .args(["--stick", "--serial", serial, "--confirm"])
+            .arg(format!("reset {serial}"))
+            .arg(&stick);
+        output(&mut command)?;
+        Ok(stick)
+    }
+
+    /// The serial on the box's label.
+    pub(crate) fn serial(&self) -> Result<String> {
+        let (at, _) = partition(&self.disk, "ESP")?;
+        let place = format!("{}@@{at}", self.disk.display());
+        let label: Value = serde_json::from_slice(&output(Command::new("mtype").args([
+            "-i",
+            &place,
+            "::/label.json",
+        ]))?)?;
+        http::member(&label, "serial")
+    }
+
+    fn secrets(&self) -> [(&'static str, PathBuf); 5] {
+        [
+            ("store-id", self.file("store-id")),
+            ("store-secret", self.file("store-secret")),
+            ("store-ca", self.store.authority()),
+            ("tls-chain", self.file("server.pem")),
+            ("tls-key", self.file("server.key")),
+        ]
+    }
+
     /// The recovery key that the board showed.
-    pub fn recovery_key(&self, said: &str) -> Result<PathBuf> {
-        let is_key = |line: &&str| line.len() == 80 && line.chars().all(|c| "cbdefghijklnrtuv-".contains(c));
+    pub(crate) fn recovery_key(&self, said: &str) -> Result<PathBuf> {
+        let is_key =
+            |line: &&str| line.len() == 80 && line.chars().all(|c| "cbdefghijklnrtuv-".contains(c));
         let key = said.lines().map(str::trim).find(is_key).context("no recovery key was shown")?;
         let file = self.file("recovery.txt");
         fs::write(&file, format!("{key}\n"))?;
@@ -221,7 +287,7 @@ destinations = ["store"]
 }
 
 /// Whether what scripts/test fetches is there.
-pub fn tools() -> Result<()> {
+pub(crate) fn tools() -> Result<()> {
     ensure!(tools_dir().join("weed").exists(), "no weed in {}", tools_dir().display());
     Ok(())
 }
