@@ -119,6 +119,11 @@ take_away() {
     # Documentation; what is beside the disk has the licences.
     rm -rf "$root"/usr/share/{doc,man,info,locale,lintian,bug,bash-completion,zsh,fish,common-licenses,doc-base,menu,pixmaps,icons,applications,gtk-doc,gir-1.0} \
         "$root"/usr/lib/python3* "$root"/usr/share/python3 "$root"/usr/include
+    rm -rf "$root"/usr/share/{sounds,themes,fonts/truetype,X11,gstreamer-1.0/encoding-profiles} "$root"/usr/lib/udev/hwdb.d \
+        "$root"/usr/lib/firmware/{rtw8*,rtl8192*,rtl87*,rtlwifi,rtl_bt,intel/ish,intel/avs,intel/sof*} \
+        "$root"/usr/lib/modules/*/kernel/{sound,drivers/net/wireless,drivers/bluetooth,drivers/media/{usb,dvb-*,pci,radio,rc,tuners},drivers/isdn,drivers/gpu/drm/nouveau}
+    say "$(python3 "$repo/image/build/shrink.py" "$root" "$repo/node/transcode/src/jail/plugins.rs")"
+    depmod -b "$root" "$(basename "$(echo "$root"/usr/lib/modules/*)")"
     # The kernel and what started with it are in the unified kernel image.
     rm -rf "$root"/boot "$root"/{vmlinuz,initrd.img}* "$root"/usr/lib/systemd/boot
     mkdir "$root/boot"

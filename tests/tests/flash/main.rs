@@ -4,5 +4,6 @@
 mod disk;
 mod provision;
 mod refuse;
+mod reset;
 mod stick;
 mod write;

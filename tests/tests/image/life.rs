@@ -48,7 +48,7 @@ async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_al
     let mut other = world.board(OTHER_BOARD)?;
     other.start(&world.disk, &[])?;
     other.says(&[CLOSED]).await?;
-    ensure!(world.ask(&other, Method::GET, "/api/v1/health").await.is_err(), "a node answers");
+    ensure!(world.ask(&other, Method::GET, "/api/v1/status").await.is_err(), "a node answers");
     other.cut();
 
     // With the recovery key on a stick it opens, and then by itself.

@@ -1,7 +1,7 @@
 //! A board: QEMU with UEFI, Secure Boot, a TPM, one disk, and no network but the tests' own.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -52,7 +52,7 @@ impl Board {
     pub(crate) fn start(&mut self, disk: &Path, sticks: &[&Path]) -> Result<()> {
         ensure!(self.running.is_none(), "the board is on already");
         let here = |name: &str| self.dir.join(name).display().to_string();
-        for stale in ["tpm.sock", "monitor"] {
+        for stale in ["tpm.sock", "monitor", "line"] {
             let _ = fs::remove_file(self.dir.join(stale));
         }
         self.begun = fs::metadata(self.dir.join("serial"))?.len();
@@ -87,7 +87,7 @@ impl Board {
             )])
             .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
             .args(["-device", "i6300esb", "-device", "qemu-xhci"])
-            .args(["-display", "none", "-chardev", &format!("file,id=serial,path={},append=on", here("serial"))])
+            .args(["-display", "none", "-chardev", &format!("socket,id=serial,path={},server=on,wait=off,logfile={},logappend=on", here("line"), here("serial"))])
             .args(["-serial", "chardev:serial", "-qmp", &format!("unix:{},server,nowait", here("monitor"))])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -155,14 +155,59 @@ impl Board {
         }
     }
 
+    /// Runs a command in the root shell that a debug image has on its serial line; returns what it printed. The
+    /// command must not print the line that ends it.
+    pub(crate) async fn shell(&self, command: &str) -> Result<String> {
+        let mut line = UnixStream::connect(self.dir.join("line"))?;
+        line.set_read_timeout(Some(Duration::from_secs(1)))?;
+        let end = format!("end of {}", fastrand::u64(..));
+        let (first, second) = end.split_at(6);
+        // Split in the command's own echo, so that it is found once, in what was printed.
+        writeln!(line, "\r(stty -echo; {command}) 2>&1 | sed 's/^/> /'; echo '{first}''{second}'")?;
+        let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
+        until_within(START, command, async || {
+            match line.read(&mut buffer) {
+                Ok(n) => bytes.extend_from_slice(&buffer[..n]),
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(e) => return Err(e.into()),
+            }
+            let said = plain(&String::from_utf8_lossy(&bytes));
+            let Some((before, _)) = said.split_once(&end) else { return Ok(None) };
+            Ok(Some(
+                before
+                    .lines()
+                    .filter_map(|it| it.strip_prefix("> "))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ))
+        })
+        .await
+    }
+
+    /// Plugs in a disk or a stick while it runs.
+    pub(crate) fn plug(&self, name: &str, file: &Path, driver: &str) -> Result<()> {
+        let drive = json!({ "node-name": name, "driver": "raw", "file": { "driver": "file", "filename": file } });
+        self.order("blockdev-add", &drive)?;
+        self.order("device_add", &json!({ "driver": driver, "id": name, "drive": name })).map(drop)
+    }
+
+    /// Pulls it out.
+    pub(crate) fn unplug(&self, name: &str) -> Result<()> {
+        self.order("device_del", &json!({ "id": name })).map(drop)
+    }
+
     fn command(&self, name: &str) -> Result<Value> {
+        self.order(name, &json!({}))
+    }
+
+    fn order(&self, name: &str, arguments: &Value) -> Result<Value> {
         let mut stream = UnixStream::connect(self.dir.join("monitor"))?;
         stream.set_read_timeout(Some(Duration::from_secs(30)))?;
         let mut lines = BufReader::new(stream.try_clone()?);
         let mut line = String::new();
         lines.read_line(&mut line)?;
-        for execute in ["qmp_capabilities", name] {
-            writeln!(stream, "{}", json!({ "execute": execute }))?;
+        for (execute, arguments) in [("qmp_capabilities", &json!({})), (name, arguments)] {
+            writeln!(stream, "{}", json!({ "execute": execute, "arguments": arguments }))?;
             loop {
                 line.clear();
                 ensure!(lines.read_line(&mut line)? > 0, "qemu closed its monitor");

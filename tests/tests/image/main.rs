@@ -3,6 +3,7 @@
 //!
 //! Run by `scripts/test image`, not by `scripts/test`: a start takes one to two minutes here.
 
+mod inside;
 mod life;
 mod machine;
 mod update;

@@ -158,7 +158,7 @@ destinations = ["store"]
     /// Waits until the node answers that it is healthy.
     pub(crate) async fn healthy(&self, board: &Board) -> Result<Value> {
         until_within(START, "the node to be healthy", async || {
-            self.ask(board, Method::GET, "/api/v1/health").await.map(Some)
+            self.ask(board, Method::GET, "/api/v1/status").await.map(Some)
         })
         .await
     }
