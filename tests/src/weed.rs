@@ -76,6 +76,8 @@ impl Weed {
             .args([format!("-volume.port={volume}"), "-volume.max=300".to_owned()])
             .args(["-filer".to_owned(), format!("-filer.port={filer}"), "-s3".to_owned()])
             .args([format!("-s3.port={plain}"), format!("-s3.port.https={https}")])
+            // Listeners at ports of their own, which two stores at once would both want.
+            .args(["-s3.port.iceberg=0", "-s3.port.lance=0"])
             .args([format!("-s3.config={}", here("s3.json"))])
             .args([format!("-s3.cert.file={}", here("server.pem"))])
             .args([format!("-s3.key.file={}", here("server.key"))])

@@ -9,8 +9,9 @@ use anyhow::{Result, ensure};
 use holdfast_tests::tools::output;
 use reqwest::Method;
 
+use crate::first::start;
 use crate::machine::partition;
-use crate::world::{BOARD, CLOSED, HEALTHY, OTHER_BOARD, World, tools};
+use crate::world::{CLOSED, HEALTHY, OTHER_BOARD, World, tools};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_alone() -> Result<()>
@@ -18,30 +19,9 @@ async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_al
     tools()?;
     let world = World::flashed("one").await?;
 
-    // The first start, with nobody there.
-    let mut board = world.board(BOARD)?;
-    board.start(&world.disk, &[])?;
-    board.says(&[HEALTHY]).await?;
-    let said = board.said()?;
-    ensure!(said.contains("Custom Secure Boot keys successfully enrolled"), "{said}");
-    let recovery = world.recovery_key(&said)?;
-    let health = world.healthy(&board).await?;
-    eprintln!("healthy: {health}");
-    let first = world.record(&board).await?;
-    let evidence = world.ask(&board, Method::GET, "/api/v1/evidence").await?;
-    ensure!(
-        evidence.to_string().contains("luks2") || evidence.to_string().contains("LUKS2"),
-        "{evidence}"
-    );
-    board.off().await?;
-
-    // Again, by its TPM. The configuration and the ledger are still there; a key is not shown twice.
-    board.start(&world.disk, &[])?;
-    world.healthy(&board).await?;
-    let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{first}")).await?;
-    ensure!(seen["state"] == "delivered", "{seen}");
-    ensure!(world.recovery_key(&board.said()?).is_err(), "the recovery key was shown again");
-    // The plug is pulled while a recording arrives, and what was acknowledged is there afterwards.
+    let (mut board, first) = start(&world).await?;
+    let recovery = world.recovery_key(&board.said()?)?;
+    // The plug is pulled: what was acknowledged is there afterwards.
     board.cut();
 
     // Another board has another TPM.

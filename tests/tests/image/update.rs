@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
 
+use crate::first::start;
 use crate::machine::{Board, flip, partition};
-use crate::world::{BOARD, HEALTHY, World, images, tools};
+use crate::world::{World, images, tools};
 
 /// A stick with an update of this version.
 fn update_stick(world: &World, image: &str) -> Result<PathBuf> {
@@ -49,10 +50,7 @@ async fn version(world: &World, board: &Board) -> Result<String> {
 async fn a_new_version_is_tried_and_kept_and_one_that_does_not_work_is_left() -> Result<()> {
     tools()?;
     let world = World::flashed("one").await?;
-    let mut board = world.board(BOARD)?;
-    board.start(&world.disk, &[])?;
-    board.says(&[HEALTHY]).await?;
-    let id = world.record(&board).await?;
+    let (mut board, id) = start(&world).await?;
     board.off().await?;
 
     // The plug is pulled while an update is written: the version before starts, and the update is done again.

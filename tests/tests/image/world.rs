@@ -255,17 +255,19 @@ destinations = ["store"]
 
     /// The serial on the box's label.
     pub(crate) fn serial(&self) -> Result<String> {
-        let (at, _) = partition(&self.disk, "ESP")?;
-        let place = format!("{}@@{at}", self.disk.display());
-        let label: Value = serde_json::from_slice(&output(Command::new("mtype").args([
-            "-i",
-            &place,
-            "::/label.json",
-        ]))?)?;
-        http::member(&label, "serial")
+        http::member(&serde_json::from_str(&self.on_esp("label.json")?)?, "serial")
     }
 
-    fn secrets(&self) -> [(&'static str, PathBuf); 5] {
+    /// A file of the disk's ESP.
+    pub(crate) fn on_esp(&self, name: &str) -> Result<String> {
+        let (at, _) = partition(&self.disk, "ESP")?;
+        let place = format!("{}@@{at}", self.disk.display());
+        let file = format!("::/{name}");
+        Ok(String::from_utf8(output(Command::new("mtype").args(["-i", &place, &file]))?)?)
+    }
+
+    /// What the configuration names, with the files that have it.
+    pub(crate) fn secrets(&self) -> [(&'static str, PathBuf); 5] {
         [
             ("store-id", self.file("store-id")),
             ("store-secret", self.file("store-secret")),
