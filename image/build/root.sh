@@ -112,6 +112,7 @@ take_away() {
     rm -f "$root"/usr/{bin,sbin}/{login,su,passwd,chsh,chfn,newgrp,gpasswd,sulogin,agetty,getty,chage,expiry,runuser,sg,unix_chkpwd,run0,systemd-run} \
         "$root"/usr/lib/systemd/system/{getty,serial-getty,console-getty,container-getty,autovt}@.service \
         "$root"/usr/lib/systemd/system/console-getty.service
+    rm -f "$root"/usr/lib/systemd/system-generators/systemd-{getty,gpt-auto,import,rc-local,run,ssh,sysv,system-update,hibernate-resume,integritysetup}-generator
     if [ -z "$is_debug" ]; then
         rm -f "$root"/usr/lib/systemd/system/debug-shell.service "$root"/usr/lib/systemd/system-generators/systemd-debug-generator
     fi
