@@ -52,7 +52,8 @@ sign_sums() {
         --detach-sign --output "$out/SHA256SUMS.gpg" "$out/SHA256SUMS" 2>"$work/said" ||
         die "SHA256SUMS could not be signed: $(tail -n 1 "$work/said")"
     gpgconf --homedir "$work/gnupg" --kill all
-    cp "$keys/update.pub.pem" "$out/update.pub.pem"
+    install -m 644 "$keys/update.pub.pem" "$out/update.pub.pem"
+    chmod a+r "$out"/*
 }
 
 make_papers() {

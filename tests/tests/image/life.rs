@@ -87,7 +87,7 @@ fn header(world: &World, name: &str) -> Result<PathBuf> {
 }
 
 fn luks_uuid(world: &World, name: &str) -> Result<String> {
-    let said = output(Command::new("cryptsetup").arg("luksUUID").arg(header(world, name)?))?;
+    let said = output(Command::new("/sbin/cryptsetup").arg("luksUUID").arg(header(world, name)?))?;
     Ok(String::from_utf8(said)?)
 }
 
@@ -96,7 +96,7 @@ fn opens(world: &World, name: &str, key: &str) -> Result<bool> {
     let passphrase = world.file("passphrase");
     fs::write(&passphrase, &key.trim()[..71])?;
     let file = header(world, name)?;
-    let mut command = Command::new("cryptsetup");
+    let mut command = Command::new("/sbin/cryptsetup");
     command.args(["open", "--test-passphrase", "--key-file"]).arg(passphrase).arg(file);
     Ok(command.output()?.status.success())
 }

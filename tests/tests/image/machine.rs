@@ -256,7 +256,7 @@ fn last(text: &str, bytes: usize) -> &str {
 
 /// A partition of a disk that lies in a file: first byte and length.
 pub(crate) fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
-    let table = output(Command::new("sfdisk").arg("-J").arg(disk))?;
+    let table = output(Command::new("/sbin/sfdisk").arg("-J").arg(disk))?;
     let table: Value = serde_json::from_slice(&table)?;
     let all = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
     let found = all

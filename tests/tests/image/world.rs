@@ -23,7 +23,7 @@ pub(crate) const OTHER_BOARD: &str = "6a1e0f6e-8f6d-4a3e-9d3a-1c1a7a3d0002";
 const KEY: &str = "a-key-of-the-tests-with-some-length";
 
 /// What happens on the serial line.
-pub(crate) const HEALTHY: &str = "works, and stays";
+pub(crate) const HEALTHY: &str = "is healthy";
 pub(crate) const CLOSED: &str = "this disk stays closed";
 
 /// Images that `scripts/test image` has built: HOLDFAST_TEST_IMAGES has a folder for each version and `keys`.
@@ -66,7 +66,7 @@ impl World {
     fn flash(&self, image: &str) -> Result<()> {
         let images = images()?;
         let mut command = Command::new(repo().join("scripts/flash"));
-        command.arg("--key").arg(images.join("keys/update.pub.pem"));
+        command.arg("--key").arg(images.join(image).join("update.pub.pem"));
         command.arg("--config").arg(self.file("holdfast.toml"));
         command.arg("--provision").arg(self.file("provision.toml"));
         let [id, secret] = self.store.key();
@@ -212,10 +212,10 @@ destinations = ["store"]
         let table = format!("label: gpt\nstart=2048, size={}, name={name}\n", mib << 11);
         let script = self.file("table");
         fs::write(&script, table)?;
-        output(Command::new("sfdisk").arg("-q").arg(&stick).stdin(fs::File::open(&script)?))?;
+        output(Command::new("/sbin/sfdisk").arg("-q").arg(&stick).stdin(fs::File::open(&script)?))?;
         let _ = fs::remove_file(&fat);
         fs::File::create(&fat)?.set_len(mib << 20)?;
-        output(Command::new("mkfs.vfat").args(["-n", label]).arg(&fat))?;
+        output(Command::new("/sbin/mkfs.vfat").args(["-n", label]).arg(&fat))?;
         for (inside, outside) in files {
             output(
                 Command::new("mcopy").arg("-i").arg(&fat).arg(outside).arg(format!("::{inside}")),
