@@ -47,7 +47,7 @@ async fn a_flashed_box_sets_itself_up_and_delivers_a_recording() -> Result<()> {
     world.healthy(&board).await?;
     eprintln!("the second start took {} s until the node answered", begun.elapsed().as_secs());
     let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{id}")).await?;
-    ensure!(seen["state"] == "delivered", "{seen}");
+    ensure!(seen["state"] == "stored", "{seen}");
     ensure!(world.recovery_key(&board.said()?).is_err(), "the recovery key was shown again");
     board.off().await
 }

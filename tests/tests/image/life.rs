@@ -36,7 +36,7 @@ async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_al
     other.start(&world.disk, &[&stick])?;
     world.healthy(&other).await?;
     let seen = world.ask(&other, Method::GET, &format!("/api/v1/recordings/{first}")).await?;
-    ensure!(seen["state"] == "delivered", "{seen}");
+    ensure!(seen["state"] == "stored", "{seen}");
     other.off().await?;
     other.start(&world.disk, &[])?;
     world.healthy(&other).await?;

@@ -55,7 +55,7 @@ async fn a_new_version_is_tried_and_kept_and_one_that_does_not_work_is_left() ->
     board.says(&["version 0.2.0 works, and stays"]).await?;
     board.says(&["version 0.2.0 is healthy"]).await?;
     let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{id}")).await?;
-    ensure!(seen["state"] == "delivered", "{seen}");
+    ensure!(seen["state"] == "stored", "{seen}");
     world.record(&board).await?;
     board.off().await?;
 
@@ -79,7 +79,7 @@ async fn a_new_version_is_tried_and_kept_and_one_that_does_not_work_is_left() ->
     board.says(&["version 0.1.0 is healthy"]).await?;
     board.says(&["no update: 0.1.0 is the newest"]).await?;
     let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{id}")).await?;
-    ensure!(seen["state"] == "delivered", "{seen}");
+    ensure!(seen["state"] == "stored", "{seen}");
     world.record(&board).await?;
     board.off().await
 }

@@ -180,7 +180,7 @@ destinations = ["store"]
         let path = format!("/api/v1/recordings/{id}");
         until_within(START, "the recording to be delivered", async || {
             let recording = self.ask(board, Method::GET, &path).await?;
-            ensure!(recording["state"] == "delivered", "{recording}");
+            ensure!(recording["state"] == "stored", "{recording}");
             Ok(Some(()))
         })
         .await?;
