@@ -45,13 +45,14 @@ crockford() {
 }
 
 # Looks at a target: sets disk_path, disk_kind (file, disk, loop), disk_size, disk_name (what a person
-# knows it by), disk_removable (1 or nothing).
+# knows it by), disk_removable (1 or nothing). "look_at TARGET reading" takes one that is write-protected.
 look_at() {
     [ -e "$1" ] || die "$1 does not exist. Removable disks that are there: flash --list"
     disk_path=$(readlink -f -- "$1") disk_removable=''
     if [ -f "$disk_path" ]; then
         disk_kind=file disk_size=$(stat -c %s "$disk_path") disk_name=$disk_path disk_removable=1
-        [ -w "$disk_path" ] || die "$1 cannot be written: check who may"
+        [ -r "$disk_path" ] || die "$1 cannot be read: check who may"
+        [ -w "$disk_path" ] || [ "${2:-}" = reading ] || die "$1 cannot be written: check who may"
         return
     fi
     [ -b "$disk_path" ] || die "$1 is neither a disk nor a file"
@@ -60,8 +61,9 @@ look_at() {
         die "$1: lsblk does not know it"
     fact() { jq -r ".blockdevices[0].\"$1\" // \"\" | tostring | gsub(\"^\\\\s+|\\\\s+$\"; \"\")" <<<"$facts"; }
     disk_kind=$(fact type) disk_size=$(fact size)
-    [ "$(fact ro)" != true ] || die "$1 is write-protected: move the switch on its side, or use another"
-    [ "$(fact log-sec)" = 512 ] ||
+    [ "$(fact ro)" != true ] || [ "${2:-}" = reading ] ||
+        die "$1 is write-protected: move the switch on its side, or use another"
+    [ "$(fact log-sec)" = 512 ] || [ "${2:-}" = reading ] ||
         die "$1 has sectors of $(fact log-sec) bytes; the image is for disks with 512"
     disk_name=$(printf '%s %s' "$(fact model)" "$(fact serial)" | sed 's/^ *//; s/ *$//')
     if [ "$disk_kind" = loop ]; then

@@ -29,7 +29,7 @@ packages_test=(
     mandoc zsh fish curl ffmpeg e2fsprogs mount jq python3 python3-venv chromium vsftpd
     openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev systemd
     swtpm swtpm-tools tpm2-tools socat strace
-    tang clevis clevis-luks bmap-tools mtools zstd qrencode
+    tang clevis clevis-luks bmap-tools mtools zstd qrencode dmsetup
 )
 # systemd-cryptenroll has a package of its own from Debian 13 on, and some libraries other names.
 if [ "$(cut -d . -f 1 /etc/debian_version 2>/dev/null)" = 12 ]; then
