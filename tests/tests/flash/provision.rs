@@ -73,7 +73,7 @@ fn a_stick_is_told_by_its_label() -> Result<()> {
 
 #[test]
 fn mandoc_has_nothing_to_say_about_the_man_pages_and_they_have_every_option() -> Result<()> {
-    for name in ["flash", "provision", "factory-reset"] {
+    for name in ["flash", "provision", "factory-reset", "rescue"] {
         let page = repo().join(format!("docs/man/{name}.1"));
         let (_, complaint) =
             said(Command::new("mandoc").args(["-T", "lint", "-W", "style"]).arg(&page))?;
