@@ -8,16 +8,16 @@ use crate::ledger::LedgerError;
 use crate::node::Node;
 
 const SELFTEST: TableDefinition<'_, u8, [u8; 16]> = TableDefinition::new("selftest");
-const TODO: &str =
+const ADVICE: &str =
     "see the node's log and the disk of node.state_path; nothing is taken in until this is mended";
 
 pub(super) async fn check(node: &Node) -> SelftestCheck {
     let began = node.clock.boottime();
     match tokio::time::timeout(ANSWER_MAX, commit(node)).await {
         Err(_) => SelftestCheck::late(Check::Ledger, ANSWER_MAX),
-        Ok(Err(error)) => SelftestCheck::failed(Check::Ledger, &error.to_string(), TODO),
+        Ok(Err(error)) => SelftestCheck::failed(Check::Ledger, &error.to_string(), ADVICE),
         Ok(Ok(false)) => {
-            SelftestCheck::failed(Check::Ledger, "it does not have what was committed", TODO)
+            SelftestCheck::failed(Check::Ledger, "it does not have what was committed", ADVICE)
         }
         Ok(Ok(true)) => {
             let took = node.clock.boottime().saturating_sub(began);
