@@ -10,7 +10,7 @@ use crate::node::Node;
 
 /// Between two looks at proofs that are still to come.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-const TODO: &str = "see `holdfast hardware` and docs/hardware.md";
+const ADVICE: &str = "see `holdfast hardware` and docs/hardware.md";
 
 pub(super) async fn check(node: &Node, end: Instant) -> SelftestCheck {
     let mut shown = hardware(node);
@@ -35,7 +35,7 @@ fn judge(shown: &HardwareView) -> SelftestCheck {
         .collect();
     if proven.is_empty() && !shown.proving {
         let found = format!("nothing encodes; {}", others.join("; "));
-        return SelftestCheck::failed(Check::Encoders, found.trim_end_matches("; "), TODO);
+        return SelftestCheck::failed(Check::Encoders, found.trim_end_matches("; "), ADVICE);
     }
     let jobs = format!("{}; jobs at once: {}", proven.join(", "), shown.jobs_max);
     if shown.proving {
@@ -46,7 +46,7 @@ fn judge(shown: &HardwareView) -> SelftestCheck {
     if others.is_empty() {
         return SelftestCheck::passed(Check::Encoders, &found);
     }
-    SelftestCheck::warning(Check::Encoders, &format!("{found}; {}", others.join("; ")), TODO)
+    SelftestCheck::warning(Check::Encoders, &format!("{found}; {}", others.join("; ")), ADVICE)
 }
 
 #[cfg(test)]
