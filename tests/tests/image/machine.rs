@@ -162,8 +162,11 @@ impl Board {
         line.set_read_timeout(Some(Duration::from_secs(1)))?;
         let end = format!("end of {}", fastrand::u64(..));
         let (first, second) = end.split_at(6);
-        // Split in the command's own echo, so that it is found once, in what was printed.
-        writeln!(line, "\r(stty -echo; {command}) 2>&1 | sed 's/^/> /'; echo '{first}''{second}'")?;
+        // Both marks are split in the command's own echo, so that they are found only in what was printed.
+        writeln!(
+            line,
+            "\r(stty -echo; {command}) 2>&1 | sed 's/^/<''| /'; echo '{first}''{second}'"
+        )?;
         let (mut bytes, mut buffer) = (Vec::new(), vec![0; 1 << 16]);
         until_within(START, command, async || {
             match line.read(&mut buffer) {
@@ -176,7 +179,7 @@ impl Board {
             Ok(Some(
                 before
                     .lines()
-                    .filter_map(|it| it.strip_prefix("> "))
+                    .filter_map(|it| it.strip_prefix("<| "))
                     .collect::<Vec<_>>()
                     .join("\n"),
             ))
