@@ -12,20 +12,15 @@ make_esp() {
     truncate -s "${esp_mib}M" "$esp"
     mkfs.vfat -F 32 -n ESP -i "$(uuid_of "esp $version" | cut -c 1-8)" --invariant "$esp" >/dev/null
     export MTOOLS_SKIP_CHECK=1
-    mkdir -p "$work/files/EFI/BOOT" "$work/files/EFI/Linux" "$work/files/EFI/systemd" "$work/files/loader/keys/holdfast"
+    mkdir -p "$work/files/EFI/BOOT" "$work/files/EFI/Linux" "$work/files/EFI/systemd" "$work/files/loader/keys/auto"
     cp "$work/systemd-boot.efi" "$work/files/EFI/BOOT/BOOTX64.EFI"
     cp "$work/systemd-boot.efi" "$work/files/EFI/systemd/systemd-bootx64.efi"
     # Without a counter: nothing on a disk from the factory is on trial.
     cp "$work/holdfast.efi" "$work/files/EFI/Linux/$name.efi"
-    cp "$work"/{PK,KEK,db}.auth "$work/files/loader/keys/holdfast/"
-    mkdir -p "$work/files/loader/keys/auto"
     cp "$work"/{PK,KEK,db}.auth "$work/files/loader/keys/auto/"
-    rm -r "$work/files/loader/keys/holdfast"
     # No menu, no editor, and keys only where the firmware asks for some (setup mode).
     printf 'timeout 0\neditor no\nauto-entries no\nauto-firmware no\nsecure-boot-enroll force\n' >"$work/files/loader/loader.conf"
-    : >"$work/files/loader/entries.srel.new"
     printf 'type1\n' >"$work/files/loader/entries.srel"
-    rm "$work/files/loader/entries.srel.new"
     find "$work/files" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
     (cd "$work/files" && find . -mindepth 1 | LC_ALL=C sort | while read -r file; do
         if [ -d "$file" ]; then mmd -i "$esp" "::$file"; else mcopy -m -i "$esp" "$file" "::$file"; fi

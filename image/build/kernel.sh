@@ -32,20 +32,18 @@ make_initrd() {
         --add-drivers 'dm-verity erofs nvme ahci sd_mod sdhci-pci sdhci-acpi mmc_block usb-storage uas xhci-pci ehci-pci virtio_pci virtio_blk virtio_scsi tpm_tis tpm_crb lz4 crc32c vmd'
         --install 'systemd-pcrextend /usr/lib/systemd/systemd-pcrextend')
     mkdir -p "$builder/usr/lib/dracut/no-conf" "$builder/var/tmp"
-    mount_basics "$builder"
+    make_devices "$builder"
     local result=0
     chroot "$builder" "${dracut[@]}" --conf /dev/null --confdir /usr/lib/dracut/no-conf /initrd >"$work/said" 2>&1 || result=$?
-    unmount_basics "$builder"
     [ $result = 0 ] && [ -s "$builder/initrd" ] || die "the initrd could not be made: $(tail -n 3 "$work/said")"
 }
 
 # Device nodes that programs want, as files would be in their place; nothing is mounted.
-mount_basics() {
+make_devices() {
     [ -c "$1/dev/null" ] || { rm -f "$1/dev/null"; mknod -m 666 "$1/dev/null" c 1 3; }
     [ -c "$1/dev/urandom" ] || { rm -f "$1/dev/urandom"; mknod -m 666 "$1/dev/urandom" c 1 9; }
     [ -c "$1/dev/zero" ] || { rm -f "$1/dev/zero"; mknod -m 666 "$1/dev/zero" c 1 5; }
 }
-unmount_basics() { :; }
 
 ukify() {
     local release cmdline
