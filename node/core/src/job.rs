@@ -12,6 +12,13 @@
 //!    [`Report::Failed`], then end of stream. A child that cannot confine itself as the job asks
 //!    says [`Report::Failed`] alone.
 //!
+//! A job with [`Job::live`] is about a recording that is still coming in. The service then goes on
+//! talking: any number of [`Fed::Durable`] as bytes become durable, and [`Fed::Ended`] once it is known
+//! where the recording ends. The child reads no byte before it is told that it is durable, says
+//! [`Report::Progress`] while it waits as at any time, and says [`Report::Done`] only if what it made is
+//! what a job without `live` would have made; else [`Report::Failed`], mostly with
+//! [`FailureKind::NotLive`], and that job is done then.
+//!
 //! The child may be killed at any moment; whatever it left in the output folder is then worthless
 //! and the service empties the folder before the next attempt. A child whose socket closes ends.
 
@@ -52,6 +59,25 @@ pub struct Job {
     /// down the answer is [`FailureKind::Hardware`], and a new child does the job without it.
     #[serde(default)]
     pub hardware: Option<Chain>,
+    /// The recording is still coming in: more of it is told of by [`Fed`].
+    #[serde(default)]
+    pub live: bool,
+}
+
+/// What the service says of a recording that is still coming in. Each packet is one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Fed {
+    /// So many bytes of the raw file are durable, and may be read.
+    Durable {
+        /// Bytes from the file's beginning; never fewer than before.
+        bytes: u64,
+    },
+    /// The recording has ended; all of it is durable.
+    Ended {
+        /// The raw file's size in bytes.
+        bytes: u64,
+    },
 }
 
 /// Which files processing makes.
@@ -292,6 +318,9 @@ pub enum FailureKind {
     Hardware,
     /// Our own fault: a missing plugin, a failed encoder, a bug.
     Internal,
+    /// A recording that cannot be transcoded while it comes in, or of which something else would have
+    /// been made afterwards. To be done again without [`Job::live`].
+    NotLive,
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::ledger::{self, Ledger, LedgerError, Observer, Place, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
 use crate::settings::Settings;
+use crate::transcode::live::{self, Live};
 use crate::vault::{Home, Vault, VaultError};
 use crate::volumes;
 use crate::webhooks::Webhooks;
@@ -52,6 +53,8 @@ pub struct Node {
     pub pushing: Pushing,
     /// What encodes, and who works on it.
     pub hardware: Hardware,
+    /// Recordings that are transcoded while they come in.
+    pub live: Live,
     /// How far running transcodes have come.
     pub progress: Progress,
     /// Work that runs, so that deleting a recording can stop it.
@@ -150,7 +153,9 @@ impl Node {
         let keys = Keys::open(&config.operate.keys, &ledger)?;
         let jobs_max = config.transcode.jobs_max;
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let hardware = Hardware::new(jobs_max.unwrap_or(cores / 2).max(1), jobs_max);
+        let software_jobs_max = jobs_max.unwrap_or(cores / 2).max(1);
+        let hardware = Hardware::new(software_jobs_max, jobs_max);
+        let live = Live::new(live::jobs_max(&config.transcode, software_jobs_max));
         Ok(Arc::new(Self {
             config,
             clock,
@@ -163,6 +168,7 @@ impl Node {
             webhooks,
             pushing,
             hardware,
+            live,
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),
@@ -235,6 +241,7 @@ impl Node {
             return Ok(stepped);
         }
         self.running.cancel(id);
+        self.live.give_up(id);
         self.note_afterwards(&stepped.0).await;
         Ok(stepped)
     }

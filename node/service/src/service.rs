@@ -205,6 +205,7 @@ fn start_workers(
 ) -> TaskTracker {
     let workers = TaskTracker::new();
     start(&workers, node, node.hardware.jobs_max(), transcoder);
+    workers.spawn(Arc::clone(transcoder).run_live(workers.clone()));
     let pushes_max = node.config.deliver.pushes_max;
     if pushes_max == 0 {
         tracing::warn!(

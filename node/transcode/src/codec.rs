@@ -118,6 +118,11 @@ impl Codec {
         ["h264", "h265", "mpeg2", "mpeg4", "wmv3", "vc1"].contains(&self.name)
     }
 
+    /// Whether its frames are shown in the order in which they come.
+    pub(crate) fn shows_in_order(&self) -> bool {
+        ["vp8", "vp9", "av1", "mjpeg"].contains(&self.name)
+    }
+
     /// The parser that a stream with these caps needs. AAC that comes in whole frames needs none,
     /// and aacparse would throw the lead-in away.
     pub(crate) fn parser_for(&self, caps: &gst::CapsRef) -> Option<&'static str> {

@@ -38,6 +38,9 @@ pub(crate) enum Error {
     /// The hardware failed; software may do better.
     #[error("{0}")]
     Hardware(String),
+    /// It cannot be done while the recording comes in, or something else would come of it afterwards.
+    #[error("{0}")]
+    NotLive(String),
     /// Our own fault.
     #[error("{0}")]
     Internal(String),
@@ -79,6 +82,7 @@ impl Error {
             Self::Stalled(_) => FailureKind::Stalled,
             Self::Disk { .. } => FailureKind::Disk,
             Self::Hardware(_) => FailureKind::Hardware,
+            Self::NotLive(_) => FailureKind::NotLive,
             Self::Internal(_) | Self::Abandoned => FailureKind::Internal,
         };
         let mut message = self.to_string();

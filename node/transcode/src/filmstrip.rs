@@ -209,6 +209,16 @@ pub(crate) struct Wanted {
     keyframes: Vec<i64>,
     open: bool,
     until: i64,
+    /// Only some clusters are read: packets of a group whose key frame was not are not needed.
+    sparse: Option<Sparse>,
+}
+
+/// The group that is being read.
+#[derive(Debug)]
+struct Sparse {
+    /// Frames are shown in the order in which they come.
+    in_order: bool,
+    group: std::ops::Range<i64>,
 }
 
 /// Frames come in another order than they are shown: so much longer to decode behind a tile's time.
@@ -218,7 +228,22 @@ impl Wanted {
     /// For tiles at these times in a film with these key frames.
     pub(crate) fn new(times: Vec<i64>, mut keyframes: Vec<i64>) -> Self {
         keyframes.sort_unstable();
-        Self { times, keyframes, open: true, until: i64::MAX }
+        Self { times, keyframes, open: true, until: i64::MAX, sparse: None }
+    }
+
+    /// The same where only the clusters of [`Wanted::groups`] are read. `in_order`: frames are shown in
+    /// the order in which they come, so that nothing behind a tile's time is needed for it.
+    pub(crate) fn sparse(self, in_order: bool) -> Self {
+        Self { sparse: Some(Sparse { in_order, group: 0..0 }), ..self }
+    }
+
+    /// The numbers of the key frames, rising in time, whose groups have a tile.
+    pub(crate) fn groups(&self) -> Vec<usize> {
+        let keys = &self.keyframes;
+        let number = |t: &i64| keys.partition_point(|k| k <= t).saturating_sub(1);
+        let mut groups: Vec<usize> = self.times.iter().map(number).collect();
+        groups.dedup();
+        groups
     }
 
     /// Whether this packet is needed. To be asked for every packet in file order.
@@ -230,9 +255,15 @@ impl Wanted {
             // Before the first key frame's time nothing can be shown: its tile is that frame.
             let early = self.keyframes.first() == Some(&pts_ns);
             self.open = last.is_some() || early;
-            self.until = last.unwrap_or(pts_ns).saturating_add(REORDER_NS);
+            let in_order = self.sparse.as_ref().is_some_and(|sparse| sparse.in_order);
+            let behind = if in_order { 0 } else { REORDER_NS };
+            self.until = last.unwrap_or(pts_ns).saturating_add(behind);
+            if let Some(sparse) = &mut self.sparse {
+                sparse.group = pts_ns..next;
+            }
         }
-        self.open && pts_ns <= self.until
+        let of_its_group = self.sparse.as_ref().is_none_or(|it| it.group.contains(&pts_ns));
+        self.open && pts_ns <= self.until && of_its_group
     }
 }
 
@@ -294,6 +325,27 @@ mod tests {
         }
         // Ten tiles at 30 s + i * 60 s, each on a key frame, with the second behind it.
         assert!((20..=25).contains(&decoded), "{decoded}");
+    }
+
+    #[test]
+    fn of_groups_that_are_read_alone_nothing_else_is_decoded() {
+        let keys: Vec<i64> = (0..60).map(|i| i * 10 * S).collect();
+        let wanted = Wanted::new(times(0, 600 * S), keys.clone());
+        let groups = wanted.groups();
+        assert_eq!(groups, (0..10).map(|i| 3 + i * 6).collect::<Vec<_>>());
+        // Each group is read with the one before it, which is not wanted, less that one's key frame.
+        let mut wanted = wanted.sparse(true);
+        let mut decoded = Vec::new();
+        for key in std::iter::once(0).chain(groups) {
+            let from = if key == 0 { 0 } else { keys[key] - 5 * S };
+            for at in (from..keys[key] + 10 * S).step_by(1_000_000_000) {
+                if wanted.needs(at, keys.contains(&at)) {
+                    decoded.push(at / S);
+                }
+            }
+        }
+        assert_eq!(decoded, [0, 30, 90, 150, 210, 270, 330, 390, 450, 510, 570]);
+        assert_eq!(Wanted::new(vec![5, 15, 16], vec![0, 10, 20]).groups(), [0, 1]);
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 mod aac;
 mod clock;
+mod clusters;
 mod codec;
 mod container;
 mod encoders;
@@ -19,8 +20,10 @@ mod even;
 mod filmstrip;
 mod frame_size;
 mod geometry;
+mod growth;
 mod h264;
 mod limiter;
+mod live;
 mod loudness;
 mod mp4;
 mod nesting;
@@ -52,6 +55,7 @@ use holdfast_core::transform::Transform;
 use holdfast_transcode::jail::{self, plugins::Loaded};
 
 use error::Error;
+use growth::Growth;
 use socket::{LineReporter, Received, SocketReporter};
 use watch::{Reporter, Watch};
 use work::Files;
@@ -158,6 +162,7 @@ fn run(asked: Asked) -> Result<(), Error> {
                 filmstrip_link: FILMSTRIP_NAME.to_owned(),
                 limits: Limits::default(),
                 hardware: None,
+                live: false,
             };
             do_job(&job, files, &mut LineReporter)
         }
@@ -166,11 +171,19 @@ fn run(asked: Asked) -> Result<(), Error> {
 
 fn do_job(job: &Job, files: Files, reporter: &mut dyn Reporter) -> Result<(), Error> {
     let mut watch = Watch::new(job.limits, reporter)?;
+    if job.live {
+        // Whatever has been recorded already comes first.
+        jail::give_way();
+    }
     if let Err(e) = confine(job, &files.output, &mut watch) {
         watch.report(&Report::Failed(e.failure()))?;
         return Err(e);
     }
-    work::work(job, files, &mut watch)
+    let growth = job.live.then(Growth::new);
+    if let Some(growth) = growth.as_ref().filter(|_| watch.is_remote()) {
+        socket::hear_of(growth)?;
+    }
+    work::work(job, files, growth.as_ref(), &mut watch)
 }
 
 fn print(answer: &impl serde::Serialize) -> Result<(), Error> {

@@ -153,6 +153,27 @@ impl Plan {
         self.mp4 && video && audio && !turned && self.even_mfps.is_none()
     }
 
+    /// Whether a film made by this plan is the one that another asks for. Remarks apart, and what the
+    /// encoder is told of the rate: a quarter more or less moves its quantizer by less than one step,
+    /// which nobody sees; frames and times stay the same.
+    pub(crate) fn check_same(&self, whole: &Self) -> Result<(), Error> {
+        let mut other = whole.clone();
+        other.remarks.clone_from(&self.remarks);
+        if let (
+            Some(VideoPlan::Convert { fps, .. }),
+            Some(VideoPlan::Convert { fps: other_fps, .. }),
+        ) = (self.video, &mut other.video)
+            && fps * 4 <= *other_fps * 5
+            && *other_fps * 4 <= fps * 5
+        {
+            *other_fps = fps;
+        }
+        if *self == other {
+            return Ok(());
+        }
+        Err(Error::NotLive("its beginning asked for another film than all of it does".into()))
+    }
+
     /// What is left to do once the .mp4 is made.
     pub(crate) fn pictures_only(&self) -> Self {
         let video = (self.snapshot || self.filmstrip).then_some(VideoPlan::PicturesOnly);

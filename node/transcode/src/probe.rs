@@ -64,6 +64,8 @@ pub(crate) struct VideoScan {
     pub(crate) even: Option<Even>,
     /// H.264 frames larger than the only parameter set says: the sets of a later size are lost.
     pub(crate) lost_sets: bool,
+    /// Where each key frame lies, of a recording that is still coming in.
+    pub(crate) places: Vec<u64>,
 }
 
 impl VideoScan {
@@ -82,6 +84,20 @@ impl VideoScan {
             (_, VideoColorPrimaries::Bt2020) => Some(Curve::Television),
             _ => None,
         }
+    }
+}
+
+impl VideoScan {
+    fn is_built_like(&self, whole: &Self) -> bool {
+        let built = |v: &Self| (v.par, v.rotation, v.mirrored, v.plain_h264, v.sets_in_band);
+        self.codec == whole.codec
+            && self.pad == whole.pad
+            && self.sizes == whole.sizes
+            && self.sizes.len() == 1
+            && self.colorimetry == whole.colorimetry
+            && built(self) == built(whole)
+            && !whole.pts_missing
+            && !whole.lost_sets
     }
 }
 
@@ -104,6 +120,13 @@ pub(crate) struct AudioScan {
     pub(crate) pts_missing: bool,
     /// AAC that comes in whole frames with its configuration.
     pub(crate) framed: bool,
+}
+
+impl AudioScan {
+    fn is_built_like(&self, whole: &Self) -> bool {
+        let built = |a: &Self| (a.codec.name, a.channels, a.rate_hz, a.framed);
+        self.pad == whole.pad && built(self) == built(whole) && !whole.pts_missing
+    }
 }
 
 /// A recording, read to its end.
@@ -141,6 +164,23 @@ impl Scan {
         self.cut
             || self.video.as_ref().is_some_and(|v| v.pts_missing || v.lost_sets)
             || self.audio.as_ref().is_some_and(|a| a.pts_missing)
+    }
+
+    /// Whether a film that was begun by the scan of a recording's beginning goes on to its end: all that
+    /// a pipeline is built by is the same.
+    pub(crate) fn check_same(&self, whole: &Self) -> Result<(), Error> {
+        let other = |what: &str| Error::NotLive(format!("{what} is not what its beginning said"));
+        match (&self.video, &whole.video) {
+            (None, None) => {}
+            (Some(a), Some(b)) if a.is_built_like(b) => {}
+            _ => return Err(other("its picture")),
+        }
+        match (&self.audio, &whole.audio) {
+            (None, None) => {}
+            (Some(a), Some(b)) if a.is_built_like(b) => {}
+            _ => return Err(other("its sound")),
+        }
+        if self.base_ns() == whole.base_ns() { Ok(()) } else { Err(other("where it begins")) }
     }
 
     /// Pixels in an average second, were all frames of the largest size; 0 without video.
@@ -184,9 +224,17 @@ pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, E
     Ok(scan)
 }
 
-type Streams = Arc<Mutex<Vec<Arc<Mutex<Stream>>>>>;
+/// The streams of a recording as they are found.
+pub(crate) type Streams = Arc<Mutex<Vec<Arc<Mutex<Stream>>>>>;
 
-fn read_through(
+/// The streams as they are now.
+pub(crate) fn seen(streams: &Streams) -> Result<Vec<Stream>, Error> {
+    let streams = streams.lock().map_err(Error::internal("reading"))?;
+    Ok(streams.iter().filter_map(|s| s.lock().ok().map(|s| s.clone())).collect())
+}
+
+/// Reads what there is to its end.
+pub(crate) fn read_through(
     input: &Arc<Input>,
     container: Container,
     watch: &mut Watch<'_>,
@@ -200,7 +248,15 @@ fn read_through(
         let pixels_max = watch.limits.frame_pixels_max;
         move |pad: &gst::Pad| {
             let Some(pipeline) = pipeline.upgrade() else { return };
-            if let Err(e) = follow(&pipeline, pad, pixels_max, &activity, &streams) {
+            let caps = pad.current_caps().unwrap_or_else(gst::Caps::new_empty);
+            let (tell, seen) = (Arc::clone(&activity), Arc::clone(&activity));
+            let on_packet = move |_: &mut Stream, observed: Result<(), Error>| {
+                if let Err(e) = observed {
+                    tell.fail(e);
+                }
+            };
+            let what = Followed { name: &pad.name(), caps: &caps, pixels_max };
+            if let Err(e) = follow(&pipeline, pad, &what, &seen, &streams, on_packet) {
                 activity.fail(e);
             }
         }
@@ -216,25 +272,35 @@ fn read_through(
         }
     };
     pipeline.set_state(gst::State::Null).map_err(Error::internal("cannot stop the reading"))?;
-    let streams = streams.lock().map_err(Error::internal("reading"))?;
-    let streams = streams.iter().filter_map(|s| s.lock().ok().map(|s| s.clone())).collect();
-    Ok((streams, ended))
+    Ok((seen(&streams)?, ended))
 }
 
-/// Puts a parser and a counter behind one of the demuxer's pads.
-fn follow(
+/// One of the demuxer's pads, and the limit of its frames.
+pub(crate) struct Followed<'a> {
+    /// The pad's name.
+    pub(crate) name: &'a str,
+    /// What it says that comes out.
+    pub(crate) caps: &'a gst::Caps,
+    /// Largest frame, in pixels.
+    pub(crate) pixels_max: u64,
+}
+
+/// Puts a parser and a counter behind what comes out of one of the demuxer's pads. `on_packet` sees the
+/// stream after each packet, and what was found wrong with it.
+pub(crate) fn follow(
     pipeline: &gst::Pipeline,
     pad: &gst::Pad,
-    pixels_max: u64,
+    what: &Followed<'_>,
     activity: &Arc<Activity>,
     streams: &Streams,
+    on_packet: impl Fn(&mut Stream, Result<(), Error>) + Send + Sync + 'static,
 ) -> Result<(), Error> {
-    let caps = pad.current_caps().unwrap_or_else(gst::Caps::new_empty);
-    let codec = codec::of_caps(&caps);
-    let stream = Stream::new(&pad.name(), &caps, codec);
+    let Followed { name, caps, pixels_max } = *what;
+    let codec = codec::of_caps(caps);
+    let stream = Stream::new(name, caps, codec);
     let mut row = Vec::new();
     if let Some(codec) = codec {
-        if let Some(parser) = codec.parser_for(&caps) {
+        if let Some(parser) = codec.parser_for(caps) {
             row.push(source::make(parser)?);
         }
         if codec.name == "h264" {
@@ -254,10 +320,9 @@ fn follow(
         let activity = Arc::clone(activity);
         let types = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
         counted.add_probe(types, move |pad, info| {
-            if let Ok(mut stream) = stream.lock()
-                && let Err(e) = stream.observe(pad, info, pixels_max, &activity)
-            {
-                activity.fail(e);
+            if let Ok(mut stream) = stream.lock() {
+                let observed = stream.observe(pad, info, pixels_max, &activity);
+                on_packet(&mut stream, observed);
             }
             gst::PadProbeReturn::Ok
         });
@@ -265,7 +330,7 @@ fn follow(
     let first = row[0].static_pad("sink");
     let linked = first.map(|sink| pad.link(&sink));
     if !matches!(linked, Some(Ok(_))) {
-        return Err(Error::Internal(format!("cannot read the stream {}", pad.name())));
+        return Err(Error::Internal(format!("cannot read the stream {name}")));
     }
     Ok(())
 }
@@ -281,7 +346,8 @@ pub(crate) fn avc_filter() -> Result<gst::Element, Error> {
     Ok(filter)
 }
 
-fn summarize(
+/// What there is to know of a recording of which all went by.
+pub(crate) fn summarize(
     container: Container,
     input: &Input,
     streams: &[Stream],
@@ -346,6 +412,7 @@ fn header_only(input: &Input) -> Error {
     ))
 }
 
+/// What there is to know of the video.
 fn video_scan(codec: &'static Codec, s: &Stream) -> VideoScan {
     let p: &Packets = &s.packets;
     let last_frame_ns = p.last_frame_ns();
@@ -367,6 +434,7 @@ fn video_scan(codec: &'static Codec, s: &Stream) -> VideoScan {
         sets_in_band: s.sets_in_band,
         even: p.even(),
         lost_sets: s.lost_sets,
+        places: s.places.clone(),
     }
 }
 
@@ -413,6 +481,7 @@ pub(crate) mod tests {
             sets_in_band: false,
             even: None,
             lost_sets: false,
+            places: Vec::new(),
         }
     }
 

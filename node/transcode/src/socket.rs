@@ -2,14 +2,17 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::job::{Job, PACKET_BYTES_MAX, Report};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 use rustix::event;
 
 use crate::error::Error;
+use crate::growth::Growth;
 use crate::watch::Reporter;
 use crate::work::Files;
 
@@ -77,7 +80,7 @@ pub(crate) fn end_with_the_service() -> Result<(), Error> {
     let wait = || {
         let stdin = io::stdin();
         let mut fds = [event::PollFd::new(&stdin, event::PollFlags::RDHUP)];
-        // The other end says nothing after the job; only its going ends this.
+        // What the other end still says is not for this thread; only its going ends it.
         while event::poll(&mut fds, None).is_err() {
             std::thread::sleep(Duration::from_millis(100));
         }
@@ -85,6 +88,32 @@ pub(crate) fn end_with_the_service() -> Result<(), Error> {
         std::process::abort();
     };
     let thread = std::thread::Builder::new().name("end".into()).spawn(wait);
+    thread.map(drop).map_err(Error::internal("cannot start a thread"))
+}
+
+/// Hears from now on how far a recording has come that is still coming in.
+pub(crate) fn hear_of(growth: &Arc<Growth>) -> Result<(), Error> {
+    let growth = Arc::clone(growth);
+    let hear = move || {
+        let stdin = io::stdin();
+        let mut packet = [0; 1024];
+        loop {
+            let mut fds = [event::PollFd::new(&stdin, event::PollFlags::IN)];
+            if event::poll(&mut fds, None).is_err() {
+                std::thread::sleep(Duration::from_millis(100));
+                continue;
+            }
+            match nix::unistd::read(&stdin, &mut packet) {
+                // Whoever watches over the job finds that the service has gone.
+                Ok(0) => return,
+                // What is not understood is left out: nothing is read then that may not be.
+                Ok(n) => drop(serde_json::from_slice(&packet[..n]).map(|fed| growth.hear(fed))),
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(_) => return,
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("growth".into()).spawn(hear);
     thread.map(drop).map_err(Error::internal("cannot start a thread"))
 }
 

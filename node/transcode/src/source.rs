@@ -4,25 +4,30 @@
 //! The descriptor is read by position and never reopened by a path, so this process needs no
 //! right to any name in the file system.
 
+use std::collections::VecDeque;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_base as gst_base;
 
+use crate::clusters::Clusters;
 use crate::container::{Container, Front};
 use crate::error::Error;
+use crate::growth::Growth;
 
 /// A recording opened for reading.
 #[derive(Debug)]
 pub(crate) struct Input {
     /// The recording.
     pub(crate) file: File,
-    /// Its size in bytes when the job began.
+    /// Its size in bytes when the job began; of one that is still coming in what of it may be read. Nothing
+    /// behind that is read, except of one that grows.
     pub(crate) bytes: u64,
     /// Where what is to be read begins: behind a tag.
     pub(crate) start: AtomicU64,
@@ -30,25 +35,135 @@ pub(crate) struct Input {
     pub(crate) meant_end: AtomicU64,
     /// Where the furthest byte read so far lies; a sign of getting on.
     pub(crate) furthest: AtomicU64,
+    /// How it is read.
+    pub(crate) feed: Feed,
+}
+
+/// How a recording is read.
+#[derive(Debug)]
+pub(crate) enum Feed {
+    /// All of it, in any order, as the demuxer likes.
+    Whole,
+    /// From the front, as it comes in.
+    Growing(Growing),
+    /// These parts of it, one after the other.
+    Parts(Mutex<VecDeque<Range<u64>>>),
+}
+
+/// A recording that is read as it comes in.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    /// How far it has come.
+    pub(crate) growth: Arc<Growth>,
+    reading: Mutex<Reading>,
+}
+
+#[derive(Debug, Default)]
+struct Reading {
+    /// Everything before was read.
+    at: u64,
+    /// The cluster that what was read last belongs to.
+    cluster: u64,
+    clusters: Clusters,
+}
+
+impl Growing {
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the cluster begins that is being read.
+    pub(crate) fn cluster(&self) -> u64 {
+        self.reading().cluster
+    }
+
+    /// The clusters of what was read. To be called once it was read to its end.
+    pub(crate) fn take_clusters(&self) -> Clusters {
+        std::mem::take(&mut self.reading().clusters)
+    }
+
+    /// What to read next, at most so many bytes, all of one cluster; `None` at the end. Waits for it.
+    fn next(&self, file: &File, most: u64) -> Option<Range<u64>> {
+        let at = self.reading().at;
+        let durable = self.growth.beyond(at)?;
+        let mut reading = self.reading();
+        reading.clusters.walk(file, durable);
+        let end = durable.min(at + most).min(reading.clusters.after(at).unwrap_or(u64::MAX));
+        (reading.cluster, reading.at) = (reading.clusters.at(at), end);
+        Some(at..end)
+    }
+}
+
+impl Feed {
+    /// What to read next, where the reader does not say; see [`Growing::next`].
+    fn next(&self, file: &File, most: u64) -> Option<Range<u64>> {
+        match self {
+            Self::Whole => None,
+            Self::Growing(growing) => growing.next(file, most),
+            Self::Parts(parts) => {
+                let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
+                let part = parts.front_mut()?;
+                let next = part.start..part.end.min(part.start + most);
+                part.start = next.end;
+                if part.is_empty() {
+                    parts.pop_front();
+                }
+                Some(next)
+            }
+        }
+    }
 }
 
 impl Input {
     /// Takes over an open file.
     pub(crate) fn new(file: File) -> Result<Arc<Self>, Error> {
         let bytes = file.metadata().map_err(Error::disk("cannot look at the recording"))?.len();
-        Ok(Arc::new(Self {
+        Ok(Self::fed(file, bytes, Feed::Whole))
+    }
+
+    /// The beginning of a file.
+    pub(crate) fn beginning(file: &File, bytes: u64) -> Result<Arc<Self>, Error> {
+        Ok(Self::fed(again(file)?, bytes, Feed::Whole))
+    }
+
+    /// A file that is still coming in.
+    pub(crate) fn growing(file: &File, growth: &Arc<Growth>) -> Result<Arc<Self>, Error> {
+        let growth = Arc::clone(growth);
+        let growing = Growing { growth, reading: Mutex::default() };
+        Ok(Self::fed(again(file)?, 0, Feed::Growing(growing)))
+    }
+
+    /// Parts of a file of so many bytes.
+    pub(crate) fn parts(
+        file: &File,
+        bytes: u64,
+        parts: Vec<Range<u64>>,
+    ) -> Result<Arc<Self>, Error> {
+        Ok(Self::fed(again(file)?, bytes, Feed::Parts(Mutex::new(parts.into()))))
+    }
+
+    fn fed(file: File, bytes: u64, feed: Feed) -> Arc<Self> {
+        Arc::new(Self {
             file,
             bytes,
             start: AtomicU64::new(0),
             meant_end: AtomicU64::new(0),
             furthest: AtomicU64::new(0),
-        }))
+            feed,
+        })
+    }
+
+    /// Whether a reader waits for more of it to come in.
+    pub(crate) fn is_awaited(&self) -> bool {
+        matches!(&self.feed, Feed::Growing(growing) if growing.growth.is_awaited())
     }
 
     /// The first bytes, at most `max`.
     pub(crate) fn head(&self, max: usize) -> Result<Vec<u8>, Error> {
-        let mut head = vec![0; max];
         let start = self.start.load(Ordering::Relaxed);
+        let there = self.bytes.saturating_sub(start);
+        let max = usize::try_from(there).unwrap_or(usize::MAX).min(max);
+        let mut head = vec![0; max];
         let mut len = 0;
         while len < max {
             match self.file.read_at(&mut head[len..], start + len as u64) {
@@ -60,6 +175,10 @@ impl Input {
         head.truncate(len);
         Ok(head)
     }
+}
+
+fn again(file: &File) -> Result<File, Error> {
+    file.try_clone().map_err(Error::disk("cannot open the recording again"))
 }
 
 #[allow(unsafe_code)] // expanded from glib's macros; none of it is written here
@@ -74,7 +193,7 @@ mod element {
 
     use std::os::unix::fs::FileExt as _;
 
-    use super::{Input, Ordering};
+    use super::{Feed, Input, Ordering};
 
     #[derive(Default)]
     pub(crate) struct DescriptorSrc {
@@ -126,6 +245,15 @@ mod element {
         }
     }
 
+    impl DescriptorSrc {
+        /// Lets go of whoever waits for a recording to come in.
+        fn release(&self, released: bool) {
+            if let Some(Feed::Growing(growing)) = self.input.get().map(|input| &input.feed) {
+                growing.growth.release(released);
+            }
+        }
+    }
+
     impl BaseSrcImpl for DescriptorSrc {
         fn start(&self) -> Result<(), gst::ErrorMessage> {
             Ok(())
@@ -135,11 +263,24 @@ mod element {
             Ok(())
         }
 
+        fn unlock(&self) -> Result<(), gst::ErrorMessage> {
+            self.release(true);
+            Ok(())
+        }
+
+        fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
+            self.release(false);
+            Ok(())
+        }
+
         fn is_seekable(&self) -> bool {
-            true
+            self.input.get().is_none_or(|input| matches!(input.feed, Feed::Whole))
         }
 
         fn size(&self) -> Option<u64> {
+            if !self.is_seekable() {
+                return None;
+            }
             // A demuxer leaves a whole fragment out where the file is shorter than the fragment says.
             let end = |i: &Arc<Input>| i.bytes.max(i.meant_end.load(Ordering::Relaxed));
             self.input.get().map(|i| end(i).saturating_sub(i.start.load(Ordering::Relaxed)))
@@ -152,12 +293,25 @@ mod element {
             buffer: &mut gst::BufferRef,
         ) -> Result<gst::FlowSuccess, gst::FlowError> {
             let input = self.input.get().ok_or(gst::FlowError::Error)?;
+            let (offset, length) = match &input.feed {
+                Feed::Whole => (offset, length as usize),
+                feed => {
+                    let next = feed.next(&input.file, length.into());
+                    let next = next.ok_or(gst::FlowError::Eos)?;
+                    (next.start, (next.end - next.start) as usize)
+                }
+            };
             let mut map = buffer.map_writable().map_err(|_| gst::FlowError::Error)?;
-            let bytes = map.get_mut(..length as usize).ok_or(gst::FlowError::Error)?;
+            let bytes = map.get_mut(..length).ok_or(gst::FlowError::Error)?;
             let start = input.start.load(Ordering::Relaxed);
+            let there = match &input.feed {
+                Feed::Whole => input.bytes.saturating_sub(start + offset),
+                _ => u64::MAX,
+            };
+            let there = usize::try_from(there).unwrap_or(usize::MAX).min(bytes.len());
             let mut len = 0;
-            while len < bytes.len() {
-                match input.file.read_at(&mut bytes[len..], start + offset + len as u64) {
+            while len < there {
+                match input.file.read_at(&mut bytes[len..there], start + offset + len as u64) {
                     Ok(0) => break,
                     Ok(n) => len += n,
                     Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}

@@ -146,6 +146,8 @@ pub(crate) struct Stream {
     pub(crate) rate_hz: u32,
     /// See [`crate::probe::AudioScan::framed`].
     pub(crate) framed: bool,
+    /// Where each key frame lies, of a recording that is still coming in; see [`crate::live`].
+    pub(crate) places: Vec<u64>,
     avc: Option<AvcConfig>,
     macroblocks: u32,
 }
@@ -172,6 +174,7 @@ impl Stream {
             channels: 0,
             rate_hz: 0,
             framed: crate::codec::is_framed(caps),
+            places: Vec::new(),
             avc: None,
             macroblocks: 0,
         }

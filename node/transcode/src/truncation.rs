@@ -83,6 +83,14 @@ fn number(bytes: &[u8], keep_marker: bool) -> Option<(Option<u64>, usize)> {
     Some(((!unknown).then_some(value), len))
 }
 
+/// An element's name, its size where it is known, and the length of both as they are written; `None`
+/// where there are too few bytes, or others.
+pub(crate) fn element(head: &[u8]) -> Option<(Option<u64>, Option<u64>, usize)> {
+    let (id, a) = number(head, true)?;
+    let (size, b) = number(head.get(a..)?, false)?;
+    Some((id, size, a + b))
+}
+
 fn elements(file: &File, bytes: u64) -> Shape {
     const SEGMENT: u64 = 0x1853_8067;
     const CLUSTER: u64 = 0x1f43_b675;
@@ -94,9 +102,7 @@ fn elements(file: &File, bytes: u64) -> Shape {
             break;
         }
         let Some((head, n)) = read::<16>(file, at) else { break };
-        let element = number(&head[..n], true)
-            .and_then(|(id, a)| number(&head[a..n], false).map(|(size, b)| (id, size, a + b)));
-        let Some((id, size, len)) = element else {
+        let Some((id, size, len)) = element(&head[..n]) else {
             // Too few bytes for a header: cut. Enough of them: not EBML, no judgement.
             let meant_end = (n < 12).then_some(bytes + 1);
             return Shape { meant_end, header_only: !media, ..Shape::default() };

@@ -17,6 +17,7 @@ use holdfast_core::job::{Limits, Report};
 
 use crate::clock::Stopwatch;
 use crate::error::{Error, at};
+use crate::growth::Growth;
 use crate::source::Input;
 
 const TICK: Duration = Duration::from_millis(200);
@@ -69,6 +70,10 @@ pub(crate) struct Watch<'a> {
     started: Stopwatch,
     reported: Stopwatch,
     wall_ms: u64,
+    /// How long nothing could be done for want of a recording that is still coming in.
+    idle: Duration,
+    /// That recording, and its pixels in a second.
+    growing: Option<(Arc<Growth>, u64)>,
     memory: File,
     /// In which the kernel counts memory; more than 4 KiB on some ARM systems.
     page_bytes: u64,
@@ -100,13 +105,31 @@ impl<'a> Watch<'a> {
         // Asked now: the answer is in a file.
         let page_bytes = rustix::param::page_size() as u64;
         let wall_ms = limits.wall_ms_max;
-        Ok(Self { limits, started, reported, wall_ms, memory, page_bytes, reporter })
+        let idle = Duration::ZERO;
+        let growing = None;
+        Ok(Self { limits, started, reported, wall_ms, idle, growing, memory, page_bytes, reporter })
+    }
+
+    /// Waits a while for so many bytes of a recording that is still coming in, or for its end; says
+    /// whether either came. The time is not counted.
+    pub(crate) fn wait(&mut self, growth: &Growth, bytes: u64) -> Result<bool, Error> {
+        let waiting = Stopwatch::start();
+        let told = growth.wait(bytes, TICK);
+        self.idle += waiting.elapsed();
+        self.tick(0, None)?;
+        Ok(told.ended || told.durable >= bytes)
     }
 
     /// From now on the job may take as long as a recording of this size and length, with so many
     /// pixels in a second of it, may.
     pub(crate) fn expect(&mut self, bytes: u64, length_ns: i64, pixels_per_s: u64) {
         self.wall_ms = self.limits.wall_ms(bytes, ms(length_ns), pixels_per_s);
+    }
+
+    /// From now on the job may take as long as what has come of a recording may, with so many pixels in
+    /// a second of it.
+    pub(crate) fn grow(&mut self, growth: Arc<Growth>, pixels_per_s: u64) {
+        self.growing = Some((growth, pixels_per_s));
     }
 
     /// Whether another process listens.
@@ -124,7 +147,12 @@ impl<'a> Watch<'a> {
         if !self.reporter.is_open() {
             return Err(Error::Abandoned);
         }
-        if self.started.elapsed().as_millis() > u128::from(self.wall_ms) {
+        if let Some((growth, pixels_per_s)) = &self.growing {
+            let (bytes, length_ms) = (growth.told().durable, ms(position_ns));
+            self.wall_ms = self.wall_ms.max(self.limits.wall_ms(bytes, length_ms, *pixels_per_s));
+        }
+        let spent = self.started.elapsed().saturating_sub(self.idle);
+        if spent.as_millis() > u128::from(self.wall_ms) {
             return Err(Error::Limit(format!(
                 "it took longer than the {} s allowed; it had come to {}",
                 self.wall_ms / 1000,
@@ -164,6 +192,7 @@ impl<'a> Watch<'a> {
         input.furthest.store(0, Ordering::Relaxed);
         let mut seen = [0u64; 3];
         let mut still = Stopwatch::start();
+        let mut lap = Stopwatch::start();
         let mut ended = None;
         if pipeline.set_state(gst::State::Playing).is_err() {
             // Why is told on the bus, which the loop below reads.
@@ -193,6 +222,11 @@ impl<'a> Watch<'a> {
                 _ => {}
             }
             let position = activity.position_ns.load(Ordering::Relaxed);
+            if input.is_awaited() {
+                self.idle += lap.elapsed();
+                still = Stopwatch::start();
+            }
+            lap = Stopwatch::start();
             self.tick(position, duration_ns)?;
             let now = [
                 position.unsigned_abs(),

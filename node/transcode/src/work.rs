@@ -12,6 +12,7 @@ use nix::sys::stat::Mode;
 use crate::container::Container;
 use crate::encoders::Wish;
 use crate::error::Error;
+use crate::growth::Growth;
 use crate::loudness::Measured;
 use crate::mp4::front;
 use crate::pipeline::Written;
@@ -21,9 +22,10 @@ use crate::source::Input;
 use crate::verify::{MadeWith, Verified, verify};
 use crate::watch::{Watch, ms};
 use crate::watermark::Picture;
-use crate::{pipeline, plan, watermark};
+use crate::{live, pipeline, plan, watermark};
 
-const REMARKS_MAX: usize = 16;
+/// Most remarks of a job; see [`Made`].
+pub(crate) const REMARKS_MAX: usize = 16;
 
 /// The descriptors that come with a job.
 pub(crate) struct Files {
@@ -35,9 +37,19 @@ pub(crate) struct Files {
     pub(crate) watermark: Option<OwnedFd>,
 }
 
-/// Does a job and tells its last word; the error is for the log.
-pub(crate) fn work(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<(), Error> {
-    match make(job, files, watch) {
+/// Does a job and tells its last word; the error is for the log. `growth`: how far the recording has come,
+/// where it is still coming in.
+pub(crate) fn work(
+    job: &Job,
+    files: Files,
+    growth: Option<&Arc<Growth>>,
+    watch: &mut Watch<'_>,
+) -> Result<(), Error> {
+    let made = match growth {
+        Some(growth) => live::make(job, files, growth, watch),
+        None => make(job, files, watch),
+    };
+    match made {
         Ok(made) => watch.report(&Report::Done(made)),
         Err(Error::Abandoned) => Err(Error::Abandoned),
         Err(e) => {
@@ -77,7 +89,7 @@ fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
 }
 
 /// Reads the watermark, where the job says that there is one.
-fn watermark(job: &Job, file: Option<OwnedFd>) -> Result<Option<Arc<Picture>>, Error> {
+pub(crate) fn watermark(job: &Job, file: Option<OwnedFd>) -> Result<Option<Arc<Picture>>, Error> {
     match (&job.transform.watermark, file) {
         (Some(_), Some(file)) => Ok(Some(Arc::new(watermark::read(&File::from(file))?))),
         (Some(_), None) => Err(Error::Internal("no PNG came with the job's watermark".into())),
@@ -185,7 +197,8 @@ fn move_index(
     front::move_index(input, file, tracks, bytes_max, &mut || watch.tick(0, Some(duration_ns)))
 }
 
-fn create(folder: &OwnedFd, name: &str) -> Result<File, Error> {
+/// Makes a file in the output folder.
+pub(crate) fn create(folder: &OwnedFd, name: &str) -> Result<File, Error> {
     let flags =
         OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW;
     openat(folder.as_fd(), name, flags, Mode::from_bits_truncate(0o640))
@@ -193,12 +206,14 @@ fn create(folder: &OwnedFd, name: &str) -> Result<File, Error> {
         .map_err(|e| Error::disk(format!("cannot make {name}"))(e.into()))
 }
 
-fn sync_folder(folder: &OwnedFd) -> Result<(), Error> {
+/// Makes the output folder durable.
+pub(crate) fn sync_folder(folder: &OwnedFd) -> Result<(), Error> {
     nix::unistd::fsync(folder.as_fd())
         .map_err(|e| Error::disk("cannot make the output folder durable")(e.into()))
 }
 
-fn facts(scan: &Scan) -> SourceFacts {
+/// A recording in the words of the contract.
+pub(crate) fn facts(scan: &Scan) -> SourceFacts {
     SourceFacts {
         container: scan.container.map_or("", |c| c.name()).to_owned(),
         video: scan.video.as_ref().map(|v| {

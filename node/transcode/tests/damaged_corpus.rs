@@ -186,7 +186,10 @@ fn run(path: &Path) -> Result<&'static str, String> {
             }
         }
         Some(Report::Failed(f)) => match f.kind {
-            FailureKind::Internal | FailureKind::Disk | FailureKind::Hardware => {
+            FailureKind::Internal
+            | FailureKind::Disk
+            | FailureKind::Hardware
+            | FailureKind::NotLive => {
                 Err(format!("{:?}: {}", f.kind, f.message))
             }
             FailureKind::Damaged => Ok("damaged"),

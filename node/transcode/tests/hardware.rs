@@ -77,6 +77,7 @@ impl Machine {
             filmstrip_link: String::new(),
             limits,
             hardware: chain,
+            live: false,
         };
         (start_among(&self.env, input, &folder, &job).finish(), folder)
     }

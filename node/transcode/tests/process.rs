@@ -37,6 +37,7 @@ fn progress_comes_before_the_end() {
         filmstrip_link: String::new(),
         limits: Limits::default(),
         hardware: None,
+        live: false,
     };
     let mut running = start(&media("vp9.webm"), folder.path(), &job);
     let first = running.next().unwrap();
@@ -57,6 +58,7 @@ fn a_closed_socket_ends_the_child() {
         filmstrip_link: String::new(),
         limits: Limits::default(),
         hardware: None,
+        live: false,
     };
     let running = start(&media("av1.webm"), folder.path(), &job);
     let (mut child, socket) = (running.child, running.socket);

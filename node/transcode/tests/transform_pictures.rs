@@ -228,6 +228,7 @@ fn job(transform: &serde_json::Value) -> holdfast_core::job::Job {
         filmstrip_link: String::new(),
         limits: holdfast_core::job::Limits::default(),
         hardware: None,
+        live: false,
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Transcode {
     /// Whether recordings are read where the kernel lacks what confines the program; as the
     /// profile says where none is given.
     pub jail: Option<Jail>,
+    /// Whether streams are transcoded while they come in, where there is room.
+    pub live: bool,
     /// Jobs at once; half the cores, at least one, where none is given.
     pub jobs_max: Option<usize>,
     /// Longest any job may take, in milliseconds.
@@ -77,6 +79,7 @@ impl Default for Transcode {
             program: None,
             socket: None,
             jail: None,
+            live: true,
             jobs_max: None,
             wall_ms_max: 6 * 3600 * 1000,
             wall_factor: 30,

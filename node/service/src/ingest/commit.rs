@@ -69,6 +69,7 @@ async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
         Ok(()) => {
             for (stream, received) in durable {
                 advance(&stream, received);
+                offer(node, &stream, received);
             }
         }
         Err(error) => {
@@ -77,6 +78,15 @@ async fn round(node: &Arc<Node>, streams: &Arc<Streams>) {
                 refuse(&stream, &io::Error::other("the ledger refused")).await;
             }
         }
+    }
+}
+
+/// Has a stream transcoded while it comes in, where there is room for that.
+fn offer(node: &Node, stream: &Stream, received: u64) {
+    if !stream.had_live_job.load(Ordering::Relaxed) {
+        let standing = || stream.standing.subscribe();
+        let begun = node.live.offer(stream.home, received, node.hardware.has_room(), standing);
+        stream.had_live_job.store(begun, Ordering::Relaxed);
     }
 }
 

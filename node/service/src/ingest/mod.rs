@@ -28,6 +28,7 @@ use crate::problem::no_such_method;
 pub use commit::run as run_commits;
 #[cfg(test)]
 pub(crate) use socket::serve as serve_connection;
+pub(crate) use stream::Standing;
 pub use stream::Streams;
 
 /// What ingest works with.

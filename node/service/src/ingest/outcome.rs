@@ -49,6 +49,7 @@ pub(super) async fn status(
     let progress = ingest.node.progress.get(recording.id);
     let pushing = ingest.node.pushing.transfers.of(recording.id);
     let view = view::view(&recording, progress, pushing, ingest.node.clock.now(), &base)
+        .live(ingest.node.live.position_ms(recording.id))
         .on(&ingest.node.vault, &recording);
     Ok(([(header::CACHE_CONTROL, "no-store")], axum::Json(view)).into_response())
 }

@@ -420,6 +420,7 @@ impl<L: Line> Connection<L> {
         let event = Event::Stopped { bytes: size, sha256: sha256.clone(), container };
         let (recording, _) = node.step(stream.id, event).await.map_err(|e| failed(&e))?;
         self.set_state(recording.state)?;
+        node.live.ended(recording.id, size);
         self.say(&FromNode::Stopped { size, sha256: &sha256 }).await
     }
 

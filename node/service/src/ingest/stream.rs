@@ -20,7 +20,7 @@ use crate::vault::{Home, Vault, VaultError, VaultFile};
 
 /// A stream's standing on disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(crate) enum Standing {
     /// Every byte before this offset is durable.
     Durable(u64),
     /// The disk refused; nothing past the last durable offset counts.
@@ -52,6 +52,8 @@ pub(super) struct Stream {
     writer: Arc<tokio::sync::Mutex<Option<Writer>>>,
     received: AtomicU64,
     dirty: AtomicBool,
+    /// A job was begun to transcode it while it comes in: one is all there is.
+    pub(super) had_live_job: AtomicBool,
     /// The volume's failures that this file was asked about.
     pub(super) failures_checked: AtomicU64,
     pub(super) standing: watch::Sender<Standing>,
@@ -102,6 +104,7 @@ impl Stream {
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             received: AtomicU64::new(received),
             dirty: AtomicBool::new(false),
+            had_live_job: AtomicBool::new(false),
             failures_checked: AtomicU64::new(0),
             standing: watch::Sender::new(Standing::Durable(received)),
             epoch: watch::Sender::new(0),

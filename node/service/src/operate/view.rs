@@ -51,6 +51,8 @@ pub struct RecordingView {
     pub media: Option<MediaView>,
     /// How far the running transcode has come, 0 to 1; nothing while none runs.
     pub progress: Option<f32>,
+    /// How far it was transcoded while it comes in, in milliseconds, where it is.
+    pub live_ms: Option<u64>,
     /// The transcode step.
     pub transcode: StepView,
     /// The push step: one counter over all destinations.
@@ -153,6 +155,7 @@ pub fn view(
         container: rec.container,
         media: rec.media.as_ref().map(media_view),
         progress,
+        live_ms: None,
         transcode: step_view(&rec.transcode),
         push: step_view(&rec.push),
         pushing,
@@ -201,6 +204,17 @@ fn step_view(step: &Attempts) -> StepView {
 }
 
 impl RecordingView {
+    /// Says how far it was transcoded while it comes in, in milliseconds, where it is.
+    #[must_use]
+    pub fn live(mut self, live_ms: Option<u64>) -> Self {
+        if let Some(ms) = live_ms.filter(|_| self.state == State::Receiving) {
+            let (minutes, seconds) = (ms / 60_000, ms / 1000 % 60);
+            self.explain +=
+                &format!(" Being transcoded while it comes in, as far as {minutes}:{seconds:02}.");
+        }
+        Self { live_ms, ..self }
+    }
+
     /// Says on which volume it lies, by name, and whether that is there. Looks at the disk.
     #[must_use]
     pub fn on(self, vault: &Vault, rec: &Recording) -> Self {

@@ -16,7 +16,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use holdfast_core::job::{
-    Confinement, Jail, Job, PACKET_BYTES_MAX, PROGRESS_INTERVAL_MS_MAX, Report,
+    Confinement, Fed, Jail, Job, PACKET_BYTES_MAX, PROGRESS_INTERVAL_MS_MAX, Report,
 };
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, UnixAddr, connect, sendmsg,
@@ -37,6 +37,8 @@ const STDERR_BYTES_MAX: u64 = 64 * 1024;
 const WARM_MAX: Duration = Duration::from_secs(120);
 /// How long a child may take to end once it is to. It ends itself within ten seconds.
 const END_WAIT: Duration = Duration::from_secs(15);
+/// How long a child may take to hear how far its recording has come.
+const FEED_WAIT: Duration = Duration::from_secs(5);
 /// How long a child that closed its socket may take to be gone.
 const EXIT_WAIT: Duration = Duration::from_secs(5);
 
@@ -62,8 +64,11 @@ pub(super) struct Child {
     process: Option<Process>,
     /// A sequenced-packet socket; receiving from it is the same as from a datagram socket.
     socket: UnixDatagram,
-    deadline: Instant,
+    /// Until when it has to be done; `None` while its recording still comes in.
+    deadline: Option<Instant>,
     wall: Duration,
+    /// When it last said something.
+    heard: Instant,
 }
 
 impl Start<'_> {
@@ -136,7 +141,8 @@ fn hand_over(
     )?;
     let wall = Duration::from_millis(job.limits.wall_ms_max);
     let socket = UnixDatagram::from_std(ours.into())?;
-    Ok(Child { process, socket, deadline: Instant::now() + wall, wall })
+    let now = Instant::now();
+    Ok(Child { process, socket, deadline: Some(now + wall), wall, heard: now })
 }
 
 impl Spawn<'_> {
@@ -229,10 +235,11 @@ impl Child {
     /// The child's next report.
     pub(super) async fn next(&mut self) -> Result<Report, TranscodeError> {
         let silence = Duration::from_millis(PROGRESS_INTERVAL_MS_MAX * SILENCE_FACTOR);
-        let limit = (Instant::now() + silence).min(self.deadline);
+        let limit = self.heard + silence;
+        let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
         let packet = match tokio::time::timeout_at(limit, self.receive()).await {
             Ok(packet) => packet.unwrap_or_default(),
-            Err(_) if Instant::now() >= self.deadline => {
+            Err(_) if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                 let what = format!("took longer than {} s", self.wall.as_secs());
                 return Err(TranscodeError::Overdue { what });
             }
@@ -241,11 +248,27 @@ impl Child {
                 return Err(TranscodeError::Overdue { what });
             }
         };
+        self.heard = Instant::now();
         if packet.is_empty() {
             return Err(TranscodeError::Crashed { how: self.exit().await });
         }
         serde_json::from_slice(&packet)
             .map_err(|error| TranscodeError::Crashed { how: format!("it said nonsense: {error}") })
+    }
+
+    /// Gives it all the time that its recording takes to come in.
+    pub(super) fn wait_for_its_recording(&mut self) {
+        self.deadline = None;
+    }
+
+    /// Tells it how far its recording has come. One that has gone is found out by its next report.
+    pub(super) async fn feed(&mut self, fed: Fed) {
+        if matches!(fed, Fed::Ended { .. }) {
+            self.deadline = Some(Instant::now() + self.wall);
+        }
+        let Ok(packet) = serde_json::to_vec(&fed) else { return };
+        // One that hangs does not read, and is found out by its silence.
+        drop(tokio::time::timeout(FEED_WAIT, self.socket.send(&packet)).await);
     }
 
     async fn receive(&self) -> io::Result<Vec<u8>> {
@@ -327,7 +350,8 @@ mod tests {
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
         let socket = UnixDatagram::from_std(ours.into()).unwrap();
         let wall = Duration::from_secs(60);
-        (Child { process: None, socket, deadline: Instant::now() + wall, wall }, theirs)
+        let now = Instant::now();
+        (Child { process: None, socket, deadline: Some(now + wall), wall, heard: now }, theirs)
     }
 
     #[tokio::test]

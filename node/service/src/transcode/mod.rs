@@ -6,6 +6,7 @@
 pub mod by_hand;
 mod child;
 mod fallback;
+pub(crate) mod live;
 mod trial;
 
 use std::fs::File;
@@ -148,7 +149,8 @@ impl TranscodeError {
                 | FailureKind::Stalled
                 | FailureKind::Disk
                 | FailureKind::Hardware
-                | FailureKind::Internal => Fault::Ours,
+                | FailureKind::Internal
+                | FailureKind::NotLive => Fault::Ours,
             },
             _ => Fault::Ours,
         }
@@ -320,7 +322,7 @@ impl Transcoder {
             memory_bytes_max: settings.memory_bytes_max,
             ..Limits::default()
         };
-        Job { outputs, transform, filmstrip_link, limits, hardware: None }
+        Job { outputs, transform, filmstrip_link, limits, hardware: None, live: false }
     }
 
     async fn attempt(
@@ -329,6 +331,9 @@ impl Transcoder {
         cancel: &CancellationToken,
     ) -> Result<Event, TranscodeError> {
         let (id, home) = (recording.id, Home::from(recording));
+        if let Some(made) = self.take_live(recording, cancel).await? {
+            return self.adopt(home, made).await;
+        }
         let opened = self.node.with_vault(move |vault| {
             // For as long as the child may make files.
             let lease = vault.lease(home)?;
@@ -340,6 +345,12 @@ impl Transcoder {
         let job = self.job(recording.policy.outputs, transform, link);
         let whose = (For::Recording(home), recording.transcode.made <= 1);
         let made = self.make(whose, job, (&raw, &work, watermark.as_ref()), cancel).await?;
+        self.adopt(home, made).await
+    }
+
+    /// Gives what was made its names.
+    async fn adopt(&self, home: Home, made: Made) -> Result<Event, TranscodeError> {
+        let id = home.id;
         let kinds = kinds_made(&made);
         // A deletion waits until the files have their names, or has happened.
         let _lock = self.node.locks.lock(id).await;

@@ -236,6 +236,16 @@ impl Vault {
         Ok(work)
     }
 
+    /// Removes the folder of a transcoding attempt that nobody wants any more, and what is in it.
+    ///
+    /// # Errors
+    /// [`VaultError`]; the next attempt then removes it.
+    pub fn clear_work(&self, home: impl Into<Home>) -> Result<(), VaultError> {
+        let home = home.into();
+        let _lease = self.lease(home)?;
+        delete::remove_tree(&self.disk, &self.folder(home)?.join(WORK))
+    }
+
     /// Gives the files that a transcoding attempt made their names, durably.
     ///
     /// # Errors

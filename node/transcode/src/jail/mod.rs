@@ -27,7 +27,7 @@ use std::os::fd::BorrowedFd;
 
 use holdfast_core::job::{Confinement, Jail, Limits};
 
-pub use process::tie;
+pub use process::{give_way, tie};
 
 /// Why the jail could not be entered.
 #[derive(Debug, thiserror::Error)]

@@ -40,6 +40,17 @@ pub fn tie() -> Result<(), JailError> {
     prctl::set_dumpable(false).map_err(step("hide this process's memory"))
 }
 
+/// How much less than others a job gets of the processor that is not urgent: a third of another's share.
+const NICE: nix::libc::c_int = 5;
+
+/// Lets others go first, for good: this thread, and those that it starts.
+pub fn give_way() {
+    // SAFETY: the call takes a number and touches no memory. What it answers may be a priority or an
+    // error, and either is as good: nobody is harmed by one that is as urgent as others.
+    #[allow(unsafe_code)]
+    let _ = unsafe { nix::libc::nice(NICE) };
+}
+
 /// Moves into a network that has no interface but a loopback that is down. Refused where user
 /// namespaces are forbidden (some kernels, a unit's RestrictNamespaces): the unit has its own
 /// PrivateNetwork, and the filter of system calls leaves no way to a socket in any case.

@@ -6,7 +6,10 @@
 //! is known well enough from the scan), samples are appended as they come in either order, and
 //! all times are worked out at the end, when every one is known.
 //!
-//! Layout: `ftyp`, `moov`, `free`, `mdat`. Should the room not do, the media data are moved up.
+//! Layout: `ftyp`, `moov`, `free`, `mdat`. Should the room not do, the media data are moved up. Of a
+//! recording that is still coming in nobody knows how long it will be: room is made whenever there is too
+//! little, each time as much again, so that little is left to do at the end. The file system does that
+//! where it can (ext4, xfs); else the data are copied, in all about once.
 //! Decoding times are the showing times in rising order, so B-frames need no timestamper; what
 //! has to come before zero (an encoder's lead-in, reordering) is cut off by an edit list.
 
@@ -18,6 +21,8 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
+
+use nix::fcntl::{FallocateFlags, fallocate};
 
 use crate::aac;
 use crate::error::Error;
@@ -31,6 +36,10 @@ const VIDEO_TIMESCALE: u32 = 90_000;
 /// Ticks from frame to frame where their distances are even.
 const EVEN_TICKS: i64 = 1000;
 const MDAT_HEAD: u64 = 16;
+/// Room for the index of about a minute.
+const GROWING_FRONT_BYTES: u64 = 64 * 1024;
+/// What room grows by is a multiple of this, which is one of every file system's blocks.
+const GROWTH_BYTES: u64 = 1 << 20;
 /// AAC times within this distance of the count of samples are the container's rounding.
 const ROUNDING_NS: i64 = 5_000_000;
 
@@ -68,7 +77,14 @@ pub(crate) struct Writer {
     front_bytes: u64,
     media_bytes: u64,
     bytes_max: u64,
+    grows: bool,
     activity: Arc<Activity>,
+}
+
+/// Room for the index of so many samples in so many chunks: up to 24 bytes for a sample of video, 20 for
+/// a chunk.
+fn index_bytes(samples: u64, chunks: u64) -> u64 {
+    boxes::ftyp().len() as u64 + 2048 + samples * 24 + chunks * 20
 }
 
 impl Writer {
@@ -80,10 +96,17 @@ impl Writer {
         bytes_max: u64,
         activity: Arc<Activity>,
     ) -> Self {
-        // Up to 24 bytes for a sample of video, 20 for a chunk of each track for each second.
+        // A chunk of each track for each second.
         let chunks = duration_ns.max(0) as u64 / CHUNK_NS_MAX as u64 * 2 + 64;
-        let front_bytes = boxes::ftyp().len() as u64 + 2048 + samples * 24 + chunks * 20;
-        Self { file, tracks: Vec::new(), front_bytes, media_bytes: 0, bytes_max, activity }
+        let front_bytes = index_bytes(samples, chunks);
+        let (tracks, grows) = (Vec::new(), false);
+        Self { file, tracks, front_bytes, media_bytes: 0, bytes_max, grows, activity }
+    }
+
+    /// Begins a file of which nobody knows how long it will be.
+    pub(crate) fn growing(file: File, bytes_max: u64, activity: Arc<Activity>) -> Self {
+        let (tracks, front_bytes) = (Vec::new(), GROWING_FRONT_BYTES);
+        Self { file, tracks, front_bytes, media_bytes: 0, bytes_max, grows: true, activity }
     }
 
     /// Adds a track; its format is told with [`Writer::format`] before the end.
@@ -175,6 +198,27 @@ impl Writer {
         written.fetch_add(t.pending.len() as u64, std::sync::atomic::Ordering::Relaxed);
         t.pending.clear();
         t.pending_samples = 0;
+        if self.grows {
+            self.make_room().map_err(Error::disk("cannot make room in the .mp4"))?;
+        }
+        Ok(())
+    }
+
+    /// Doubles the room for the index where it is about to be too little.
+    fn make_room(&mut self) -> io::Result<()> {
+        let all = |count: fn(&Track) -> usize| self.tracks.iter().map(count).sum::<usize>() as u64;
+        let need = index_bytes(all(|t| t.samples.len()), all(|t| t.chunks.len()) + 64);
+        if need <= self.front_bytes {
+            return Ok(());
+        }
+        let by = self.front_bytes.next_multiple_of(GROWTH_BYTES);
+        // Nothing is at the front yet, so the hole may be made there.
+        let flags = FallocateFlags::FALLOC_FL_INSERT_RANGE;
+        let made = i64::try_from(by).is_ok_and(|by| fallocate(&self.file, flags, 0, by).is_ok());
+        if !made {
+            self.move_up(by)?;
+        }
+        self.front_bytes += by;
         Ok(())
     }
 

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Where frames are changed (cut, scaled, turned, marked: [`changes`]), the pictures look at changed ones.
-//! Loudness is measured before, in a pass over the sound alone ([`measure`]).
+//! Loudness is measured before, in a pass over the sound alone ([`measure`]). A recording that is still
+//! coming in goes the same way, with a tap behind the demuxer ([`live`]).
 //!
 //! Video is decoded once; the pictures look at the decoder's output as it passes. Streams meet
 //! only in the writer, which takes them in any order, so no branch can wait for another and a
@@ -22,6 +23,7 @@ mod audio;
 mod changes;
 mod downmix;
 mod hold;
+mod live;
 mod measure;
 mod pace;
 mod pictures;
@@ -42,9 +44,11 @@ use crate::mp4::{Format, TrackId, Writer};
 use crate::plan::{Plan, VideoPlan};
 use crate::probe::{Scan, VideoScan};
 use crate::retime::Mended;
-use crate::source::{self, Input};
+use crate::source::{self, Feed, Input};
 use crate::watch::{Activity, Ended, Watch};
 use crate::watermark::Picture;
+use live::Tap;
+pub(crate) use live::run_live;
 pub(crate) use measure::measure;
 pub(crate) use pictures::{Pictures, Written};
 
@@ -125,12 +129,95 @@ pub(crate) fn run(
             lost: false,
         });
     }
-    let mut writer = main.map(|file| {
+    let writer = main.map(|file| {
         let packets = scan.video.as_ref().map_or(0, |v| v.packets);
         let sound = scan.audio.as_ref().map_or(0, |a| a.end_ns.max(0) as u64 / 20_000_000 + 64);
         let max = watch.limits.output_bytes_max;
         Writer::new(file, packets + sound, scan.duration_ns(), max, Arc::clone(&activity))
     });
+    let mut pictures = Pictures::new(scan, plan);
+    if matches!(input.feed, Feed::Parts(_)) {
+        let in_order = scan.video.as_ref().is_some_and(|v| v.codec.shows_in_order());
+        pictures = pictures.sparse(in_order);
+    }
+    let parts = Parts { scan, plan, pictures, watermark, wish };
+    let pass = prepare(input, parts, writer, None, &activity)?;
+    if let (Some(t), Ok(mut writer)) = (pass.video_track, pass.shared.writer.lock())
+        && let Some(w) = writer.as_mut()
+    {
+        tell_end(w, t, scan, plan);
+    }
+    let choice = pass.choice.as_ref();
+    let on_error = |ended: &Ended, message: &gst::Message| {
+        blamed(ended, scan, choice).is_none() && drain(ended, message, &pass.demuxer)
+    };
+    let ended = pass.play(input, Some(scan.duration_ns()), watch, on_error)?;
+    finish(&pass, scan, plan, &ended)
+}
+
+/// Tells the writer when the picture ends.
+fn tell_end(writer: &mut Writer, track: TrackId, scan: &Scan, plan: &Plan) {
+    let Some(v) = &scan.video else { return };
+    writer.last_frame(track, v.last_frame_ns);
+    let end_ns = v.end_ns - scan.base_ns();
+    match (plan.even_mfps, plan.max_fps) {
+        (Some(mfps), _) => writer.even(track, mfps, end_ns),
+        (None, Some(fps)) => writer.until(track, end_ns, 1_000_000_000 / i64::from(fps)),
+        _ => {}
+    }
+}
+
+/// What a pass is made of.
+struct Parts<'a> {
+    scan: &'a Scan,
+    plan: &'a Plan,
+    pictures: Pictures,
+    watermark: Option<&'a Arc<Picture>>,
+    wish: &'a Wish,
+}
+
+/// A pass that is ready to run.
+struct Pass {
+    pipeline: gst::Pipeline,
+    demuxer: gst::Element,
+    shared: Arc<Shared>,
+    choice: Option<Choice>,
+    video_track: Option<TrackId>,
+    audio_track: Option<TrackId>,
+}
+
+impl Pass {
+    /// Runs it to its end.
+    fn play(
+        &self,
+        input: &Arc<Input>,
+        duration_ns: Option<i64>,
+        watch: &mut Watch<'_>,
+        on_error: impl FnMut(&Ended, &gst::Message) -> bool,
+    ) -> Result<Ended, Error> {
+        let activity = &self.shared.activity;
+        let ended = match watch.play(&self.pipeline, activity, input, duration_ns, on_error) {
+            Ok(ended) => ended,
+            Err(e) => {
+                // Stopping a wedged pipeline can hang; the process ends soon anyway.
+                Box::leak(Box::new(self.pipeline.clone()));
+                return Err(e);
+            }
+        };
+        let stopped = self.pipeline.set_state(gst::State::Null);
+        stopped.map_err(Error::internal("cannot stop the pipeline"))?;
+        Ok(ended)
+    }
+}
+
+fn prepare(
+    input: &Arc<Input>,
+    parts: Parts<'_>,
+    mut writer: Option<Writer>,
+    tap: Option<Tap>,
+    activity: &Arc<Activity>,
+) -> Result<Pass, Error> {
+    let Parts { scan, plan, pictures, watermark, wish } = parts;
     let choice = match plan.video {
         Some(VideoPlan::Convert { width, height, fps }) => {
             Some(encoders::choose(wish, Size { width, height, fps })?)
@@ -139,51 +226,28 @@ pub(crate) fn run(
     };
     let video_track = writer.as_mut().filter(|_| plan.video.is_some()).map(Writer::track);
     let audio_track = writer.as_mut().filter(|_| plan.audio.is_some()).map(Writer::track);
-    if let (Some(w), Some(t), Some(v)) = (writer.as_mut(), video_track, &scan.video) {
-        w.last_frame(t, v.last_frame_ns);
-        let end_ns = v.end_ns - scan.base_ns();
-        match (plan.even_mfps, plan.max_fps) {
-            (Some(mfps), _) => w.even(t, mfps, end_ns),
-            (None, Some(fps)) => w.until(t, end_ns, 1_000_000_000 / i64::from(fps)),
-            _ => {}
-        }
-    }
     let shared = Arc::new(Shared {
-        activity: Arc::clone(&activity),
+        activity: Arc::clone(activity),
         writer: Mutex::new(writer),
-        pictures: Mutex::new(Pictures::new(scan, plan)),
+        pictures: Mutex::new(pictures),
         watermark: watermark.cloned(),
         base_ns: scan.base_ns(),
         mended: Mutex::default(),
     });
     let pipeline = gst::Pipeline::new();
-    let demuxer =
-        build(&pipeline, input, scan, plan, choice.as_ref(), video_track, audio_track, &shared)?;
-    let on_error = |ended: &Ended, message: &gst::Message| {
-        blamed(ended, scan, choice.as_ref()).is_none() && drain(ended, message, &demuxer)
-    };
-    let ended = match watch.play(&pipeline, &activity, input, Some(scan.duration_ns()), on_error) {
-        Ok(ended) => ended,
-        Err(e) => {
-            // Stopping a wedged pipeline can hang; the process ends soon anyway.
-            Box::leak(Box::new(pipeline));
-            return Err(e);
-        }
-    };
-    pipeline.set_state(gst::State::Null).map_err(Error::internal("cannot stop the pipeline"))?;
-    finish(&shared, scan, plan, video_track, audio_track, choice.as_ref(), &ended)
+    let tracks = (video_track, audio_track);
+    let demuxer = build(&pipeline, input, (scan, plan), choice.as_ref(), tracks, &shared, tap)?;
+    Ok(Pass { pipeline, demuxer, shared, choice, video_track, audio_track })
 }
 
-#[allow(clippy::too_many_arguments)] // the one place where all parts meet
 fn build(
     pipeline: &gst::Pipeline,
     input: &Arc<Input>,
-    scan: &Scan,
-    plan: &Plan,
+    (scan, plan): (&Scan, &Plan),
     choice: Option<&Choice>,
-    video_track: Option<TrackId>,
-    audio_track: Option<TrackId>,
+    (video_track, audio_track): (Option<TrackId>, Option<TrackId>),
     shared: &Arc<Shared>,
+    tap: Option<Tap>,
 ) -> Result<gst::Element, Error> {
     let container = scan.container.ok_or_else(|| Error::Internal("no container".into()))?;
     let mut branches: Vec<(String, gst::Element)> = Vec::new();
@@ -216,7 +280,14 @@ fn build(
     source::attach(pipeline, input, container, move |pad| {
         let Some(pipeline) = weak.upgrade() else { return };
         let branch = branches.iter().find(|(name, _)| *name == pad.name());
-        if let Err(e) = connect(&pipeline, pad, branch.map(|(_, head)| head)) {
+        open_end(pad);
+        let pad = match &tap {
+            Some(tap) => tap.insert(&pipeline, pad, &activity),
+            None => Ok(pad.clone()),
+        };
+        let connected =
+            pad.and_then(|pad| connect(&pipeline, &pad, branch.map(|(_, head)| head)));
+        if let Err(e) = connected {
             activity.fail(e);
         }
     })
@@ -228,7 +299,6 @@ fn connect(
     pad: &gst::Pad,
     head: Option<&gst::Element>,
 ) -> Result<(), Error> {
-    open_end(pad);
     let head = match head {
         Some(head) => head.clone(),
         None => {
@@ -321,15 +391,9 @@ fn is_ours(element: &str) -> bool {
     element.ends_with("enc") || element.starts_with("avenc_") || element.starts_with("app")
 }
 
-fn finish(
-    shared: &Arc<Shared>,
-    scan: &Scan,
-    plan: &Plan,
-    video_track: Option<TrackId>,
-    audio_track: Option<TrackId>,
-    choice: Option<&Choice>,
-    ended: &Ended,
-) -> Result<Outcome, Error> {
+fn finish(pass: &Pass, scan: &Scan, plan: &Plan, ended: &Ended) -> Result<Outcome, Error> {
+    let Pass { shared, choice, video_track, audio_track, .. } = pass;
+    let (choice, video_track, audio_track) = (choice.as_ref(), *video_track, *audio_track);
     let mut remarks = Vec::new();
     let position = shared.activity.position_ns.load(std::sync::atomic::Ordering::Relaxed);
     if let Ended::Error { element, message, .. } = ended {

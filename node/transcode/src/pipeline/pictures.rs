@@ -80,6 +80,17 @@ impl Pictures {
         }
     }
 
+    /// The same where only parts of the recording are read; see [`Wanted::sparse`].
+    pub(crate) fn sparse(mut self, in_order: bool) -> Self {
+        self.wanted = self.wanted.map(|wanted| wanted.sparse(in_order));
+        self
+    }
+
+    /// The key frames whose groups have something to be seen of; see [`Wanted::groups`].
+    pub(crate) fn groups(&self) -> Vec<usize> {
+        self.wanted.as_ref().map(Wanted::groups).unwrap_or_default()
+    }
+
     /// Frames seen.
     pub(crate) fn frames(&self) -> u64 {
         self.frames

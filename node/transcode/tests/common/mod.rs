@@ -134,6 +134,7 @@ pub fn job(outputs: Outputs, limits: Limits) -> Job {
         filmstrip_link: String::new(),
         limits,
         hardware: None,
+        live: false,
     }
 }
 
@@ -296,6 +297,7 @@ pub fn run_transform(
         filmstrip_link: "a b.jpg".to_owned(),
         limits: Limits::default(),
         hardware: None,
+        live: false,
     };
     start_with(input, folder, &job, watermark).finish()
 }

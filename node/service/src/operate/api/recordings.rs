@@ -204,6 +204,7 @@ pub(super) async fn delete(
 pub(super) fn shown(node: &Node, rec: &Recording) -> RecordingView {
     let pushing = node.pushing.transfers.of(rec.id);
     view(rec, node.progress.get(rec.id), pushing, node.clock.now(), &files_base(rec.id))
+        .live(node.live.position_ms(rec.id))
         .on(&node.vault, rec)
 }
 

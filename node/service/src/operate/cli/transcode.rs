@@ -96,6 +96,7 @@ fn job(asked: &TranscodeFile) -> anyhow::Result<Job> {
         filmstrip_link: at_destination("", &name, FileKind::Filmstrip, None),
         limits: Limits::default(),
         hardware: None,
+        live: false,
     })
 }
 

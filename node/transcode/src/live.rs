@@ -1,0 +1,243 @@
+//! A job about a recording that is still coming in.
+//!
+//! The recording's beginning is probed and planned as if it were all; then the one pass runs over what
+//! comes in. At its end all is known that a probe would have found out, and the plan for the whole is made:
+//! only if it is the one that was followed is the film any good. Otherwise the job fails as `not_live`, and
+//! a job of the usual kind makes everything afterwards. What needs to know the recording's length (a
+//! filmstrip's tiles) is made at the end of the few clusters that hold it.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use holdfast_core::job::{Job, MAIN_NAME, Made};
+use holdfast_core::transform::{Loudness, Moment, Transform};
+
+use crate::clusters::Clusters;
+use crate::container::{self, Container};
+use crate::encoders::Wish;
+use crate::error::Error;
+use crate::growth::Growth;
+use crate::pipeline::{Outcome, Pictures, Written, run, run_live};
+use crate::plan::{Plan, VideoPlan, plan};
+use crate::probe::{Scan, read_through, summarize};
+use crate::source::{Feed, Input};
+use crate::verify::{MadeWith, Verified, verify};
+use crate::watch::Watch;
+use crate::watermark::Picture;
+use crate::work::{self, Files, REMARKS_MAX, create, facts, sync_folder};
+
+/// What is looked at first of a recording.
+const HEAD_BYTES_MIN: u64 = 128 << 10;
+/// By what a recording is known at the latest.
+const HEAD_BYTES_MAX: u64 = 64 << 20;
+/// So much of every stream tells what the rest is like.
+const HEAD_NS: i64 = 3_000_000_000;
+/// A stream that has not begun by then may never.
+const HEAD_SILENT_NS: i64 = 10_000_000_000;
+
+/// Does a job while its recording comes in.
+pub(crate) fn make(
+    job: &Job,
+    files: Files,
+    growth: &Arc<Growth>,
+    watch: &mut Watch<'_>,
+) -> Result<Made, Error> {
+    check(job)?;
+    let watermark = work::watermark(job, files.watermark)?;
+    let file = File::from(files.input);
+    let head = head(&file, growth, &job.transform, watch)?;
+    let planned = plan(&head, job.outputs, &job.transform, None)?;
+    if planned.waveform {
+        return Err(not_live("its sound is to be drawn, for which its length has to be known"));
+    }
+    // What the whole recording has to be known for is made at the end.
+    let first = Plan {
+        filmstrip: false,
+        snapshot: planned.snapshot && job.transform.snapshot.at == Moment::First,
+        ..planned.clone()
+    };
+    let pass = Pass { job, file, growth, head, planned, watermark, output: &files.output };
+    let made = pass.run(&first, watch)?;
+    sync_folder(&files.output)?;
+    Ok(made)
+}
+
+fn not_live(why: impl Into<String>) -> Error {
+    Error::NotLive(why.into())
+}
+
+/// Refuses what cannot be known before the end, whatever the recording.
+fn check(job: &Job) -> Result<(), Error> {
+    job.transform.check().map_err(|e| Error::Internal(format!("the job's transform: {e}")))?;
+    let (video, audio) = (&job.transform.video, &job.transform.audio);
+    if !job.outputs.mp4 {
+        return Err(not_live("no film is wanted of it"));
+    }
+    if video.constant_fps {
+        return Err(not_live("even distances (video.constant_fps) depend on the whole recording"));
+    }
+    if audio.loudness == Loudness::R128 && !audio.mute {
+        return Err(not_live("loudness (audio.loudness) is measured over the whole recording"));
+    }
+    Ok(())
+}
+
+/// Waits until enough of a recording is there to tell what it is, and scans that.
+fn head(
+    file: &File,
+    growth: &Growth,
+    want: &Transform,
+    watch: &mut Watch<'_>,
+) -> Result<Scan, Error> {
+    let mut bytes = HEAD_BYTES_MIN;
+    loop {
+        while !watch.wait(growth, bytes)? {}
+        let told = growth.told();
+        if told.durable > HEAD_BYTES_MAX {
+            return Err(not_live("its beginning does not tell what it is"));
+        }
+        let input = Input::beginning(file, told.durable)?;
+        if container::identify(&input)? != Container::Matroska {
+            return Err(not_live("only WebM and Matroska are read while they come in"));
+        }
+        let (streams, ended) = read_through(&input, Container::Matroska, watch)?;
+        let span = |s: &crate::stream::Stream| s.packets.last_ns - s.packets.first_ns;
+        let longest = streams.iter().map(span).max().unwrap_or(0);
+        let silent = streams.iter().any(|s| s.packets.count == 0);
+        if longest >= HEAD_NS && (!silent || longest >= HEAD_SILENT_NS) {
+            let mut scan = summarize(Container::Matroska, &input, &streams, &ended)?;
+            if want.audio.mute && scan.video.is_some() {
+                scan.audio = None;
+            }
+            return Ok(scan);
+        }
+        if told.ended {
+            return Err(not_live("it ended before there was anything to gain"));
+        }
+        bytes = told.durable + told.durable / 2;
+    }
+}
+
+/// A recording that is being transcoded as it comes in.
+struct Pass<'a> {
+    job: &'a Job,
+    file: File,
+    growth: &'a Arc<Growth>,
+    head: Scan,
+    planned: Plan,
+    watermark: Option<Arc<Picture>>,
+    output: &'a std::os::fd::OwnedFd,
+}
+
+impl Pass<'_> {
+    fn run(&self, first: &Plan, watch: &mut Watch<'_>) -> Result<Made, Error> {
+        let wish = Wish {
+            hardware: self.job.hardware.clone(),
+            quality: self.job.transform.video.quality,
+        };
+        let mark = self.watermark.as_ref();
+        let input = Input::growing(&self.file, self.growth)?;
+        let main = create(self.output, MAIN_NAME)?;
+        let read_back = main.try_clone().map_err(Error::disk("cannot open the .mp4 again"))?;
+        watch.grow(Arc::clone(self.growth), self.head.pixels_per_s());
+        let mut clusters = Clusters::default();
+        let mut source = None;
+        let (outcome, scan, plan) = run_live(
+            &input,
+            (&self.head, first),
+            mark,
+            main,
+            &wish,
+            watch,
+            |streams, ended| {
+                let Feed::Growing(growing) = &input.feed else {
+                    return Err(Error::Internal("it does not grow".into()));
+                };
+                clusters = growing.take_clusters();
+                let mut scan = summarize(Container::Matroska, &input, streams, ended)?;
+                source = Some(facts(&scan));
+                let plan = self.settle(&mut scan, &clusters)?;
+                Ok((scan, plan))
+            },
+        )?;
+        let Outcome { pictures, encoder, decoder, remarks, cut, lost } = outcome;
+        if cut {
+            return Err(not_live("not all of it could be read or decoded"));
+        }
+        let late = self.late(&scan, &plan, &clusters, &wish, watch)?;
+        let link = &self.job.filmstrip_link;
+        let open = |name: &str| create(self.output, name);
+        let written = merge(pictures.write(link, open)?, late.map(|p| p.write(link, open)))?;
+        let mut said = plan.remarks.clone();
+        said.extend(remarks);
+        said.extend(written.remarks);
+        let with = MadeWith { encoder, decoder, cut, lost };
+        let Verified { mp4, remarks: more } = verify(&read_back, &scan, &plan, with)?;
+        said.extend(more);
+        said.truncate(REMARKS_MAX);
+        let source = source.ok_or_else(|| Error::Internal("nothing was learnt".into()))?;
+        let Written { snapshot, filmstrip, filmstrip_vtt, .. } = written;
+        Ok(Made { source, mp4: Some(mp4), snapshot, filmstrip, filmstrip_vtt, remarks: said })
+    }
+
+    /// Makes the plan for the whole, and holds the one that was followed against it.
+    fn settle(&self, scan: &mut Scan, clusters: &Clusters) -> Result<Plan, Error> {
+        let bytes = self.growth.told().durable;
+        if !clusters.ends_at(bytes) {
+            return Err(not_live("it is cut off in the middle of a frame"));
+        }
+        if self.job.transform.audio.mute && scan.video.is_some() {
+            scan.audio = None;
+        }
+        let whole = plan(scan, self.job.outputs, &self.job.transform, None)?;
+        self.head.check_same(scan).and_then(|()| self.planned.check_same(&whole))?;
+        Ok(whole)
+    }
+
+    /// What can be drawn only now: of the clusters that have it.
+    fn late(
+        &self,
+        scan: &Scan,
+        plan: &Plan,
+        clusters: &Clusters,
+        wish: &Wish,
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Pictures>, Error> {
+        let snapshot = plan.snapshot && plan.want.snapshot.at != Moment::First;
+        let (Some(v), true) = (&scan.video, snapshot || plan.filmstrip) else { return Ok(None) };
+        let plan = Plan { snapshot, ..plan.pictures_only() };
+        debug_assert!(plan.video == Some(VideoPlan::PicturesOnly));
+        let bytes = self.growth.told().durable;
+        // By time, as the tiles are; in the file they come in another order where frames are reordered.
+        let mut keys: Vec<(i64, u64)> =
+            v.keyframes.iter().copied().zip(v.places.iter().copied()).collect();
+        keys.sort_unstable();
+        let place = |number: usize| keys.get(number).map(|(_, place)| *place);
+        let parts = if v.places.len() == v.keyframes.len() && !keys.is_empty() {
+            let groups = Pictures::new(scan, &plan).groups();
+            let pair = |&number: &usize| Some((place(number)?, place(number + 1).unwrap_or(bytes)));
+            let pairs: Vec<_> = groups.iter().filter_map(pair).collect();
+            clusters.parts(&pairs, bytes)
+        } else {
+            vec![0..bytes]
+        };
+        let input = Input::parts(&self.file, bytes, parts)?;
+        let outcome = run(&input, scan, &plan, self.watermark.as_ref(), None, wish, watch)?;
+        if outcome.cut {
+            return Err(not_live("its pictures could not all be decoded"));
+        }
+        Ok(Some(outcome.pictures))
+    }
+}
+
+/// What was drawn on the way, and afterwards.
+fn merge(mut first: Written, late: Option<Result<Written, Error>>) -> Result<Written, Error> {
+    let Some(late) = late.transpose()? else { return Ok(first) };
+    first.remarks.extend(late.remarks);
+    Ok(Written {
+        snapshot: first.snapshot.or(late.snapshot),
+        filmstrip: late.filmstrip,
+        filmstrip_vtt: late.filmstrip_vtt,
+        remarks: first.remarks,
+    })
+}
