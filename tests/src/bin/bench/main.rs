@@ -1,13 +1,14 @@
 //! What taking recordings in and delivering them costs; `scripts/bench --help` says what is measured and how.
 
 mod deliver;
+mod live;
 mod process;
 mod streams;
 mod transcode;
 mod uploads;
 mod vault;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// What to measure of taking in.
@@ -87,6 +88,26 @@ fn transcode(arguments: impl Iterator<Item = String>) -> Result<transcode::Plan>
     Ok(plan)
 }
 
+fn live(arguments: impl Iterator<Item = String>) -> Result<live::Plan> {
+    let (minutes, afterwards) = (vec![1, 10], 10);
+    let mut plan = live::Plan { media: "tests/media".into(), minutes, rounds: 1, afterwards };
+    read(arguments, |name, value| {
+        match name {
+            "--media" => plan.media = value.into(),
+            "--minutes" => {
+                let numbers = value.split(',').map(str::parse::<u64>);
+                plan.minutes = numbers.collect::<Result<_, _>>()?;
+                ensure!(!plan.minutes.contains(&0), "a minute at least");
+            }
+            "--rounds" => plan.rounds = value.parse()?,
+            "--afterwards" => plan.afterwards = value.parse()?,
+            _ => bail!("unknown argument"),
+        }
+        Ok(())
+    })?;
+    Ok(plan)
+}
+
 fn vault(arguments: impl Iterator<Item = String>) -> Result<vault::Plan> {
     let mut plan = vault::Plan { mib: 256, rounds: 3 };
     read(arguments, |name, value| {
@@ -110,6 +131,7 @@ async fn main() -> Result<()> {
         Some("ingest") => measure_ingest(ingest(arguments)?).await,
         Some("deliver") => deliver::measure(&deliver(arguments)?).await,
         Some("transcode") => transcode::measure(&transcode(arguments)?),
+        Some("live") => live::measure(&live(arguments)?).await,
         Some("vault") => vault::measure(vault(arguments)?),
         _ => bail!("what is to be measured? See scripts/bench --help"),
     }
