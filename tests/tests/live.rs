@@ -47,7 +47,8 @@ fn children(node: &Node) -> Result<Vec<Pid>> {
         // One that tries an encoder out has words on its command line.
         let line = std::fs::read(path.join("cmdline")).unwrap_or_default();
         let has_job = line.iter().filter(|byte| **byte == 0).count() == 1;
-        if has_job && name.contains("holdfast-transc") && state != Some("Z") && of == Some(&parent) {
+        if has_job && name.contains("holdfast-transc") && state != Some("Z") && of == Some(&parent)
+        {
             let pid = path.file_name().and_then(|name| name.to_str()?.parse().ok());
             found.push(Pid::from_raw(pid.context("no number")?));
         }
@@ -158,10 +159,8 @@ async fn a_node_that_is_killed_begins_anew() -> Result<()> {
     node.kill()?;
     node.launch().await?;
     for pid in child {
-        until("the child to go with its node", async || {
-            Ok(kill(pid, None).is_err().then_some(()))
-        })
-        .await?;
+        until("the child to go with its node", async || Ok(kill(pid, None).is_err().then_some(())))
+            .await?;
     }
     let mut stream = Stream::resume(&node.address()?, &id, &token).await?;
     stream.push(&bytes[..half + CHUNK], CHUNK).await?;

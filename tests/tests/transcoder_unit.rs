@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::tools::{bin_dir, output, repo};
-use holdfast_tests::{Node, Settings, media, until};
+use holdfast_tests::{Node, Settings, Stream, media, until};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, listen, socket,
@@ -156,6 +156,27 @@ async fn another_users_process_makes_a_film_for_the_node() -> Result<()> {
     let many = units.children.lock().expect("children").len();
     ensure!(many == 1, "{many} processes for one job");
     node.gone_from_vault(&uploaded.id).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_users_process_is_at_work_while_a_stream_comes_in() -> Result<()> {
+    let units = Units::new()?;
+    let node = Node::start(units.settings()).await?;
+    let source = fs::read(media::file("vp8.webm")?)?;
+    let mut stream = Stream::start(&node.address()?, "demo").await?;
+    stream.push(&source[..source.len() / 2], 100_000).await?;
+    until("the job to get on", async || {
+        let recording = node.recording(&stream.id).await?;
+        Ok(recording["live_ms"].as_u64().filter(|ms| *ms > 0))
+    })
+    .await?;
+    stream.record(&source, 100_000).await?;
+    node.wait_for(&stream.id, "stored").await?;
+    let ended = until("the process to end", async || units.ended()).await?;
+    ensure!(ended.success(), "{ended}");
+    let many = units.children.lock().expect("children").len();
+    ensure!(many == 1, "{many} processes for one job");
+    node.gone_from_vault(&stream.id).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -131,10 +131,8 @@ struct Pass<'a> {
 
 impl Pass<'_> {
     fn run(&self, first: &Plan, watch: &mut Watch<'_>) -> Result<Made, Error> {
-        let wish = Wish {
-            hardware: self.job.hardware.clone(),
-            quality: self.job.transform.video.quality,
-        };
+        let wish =
+            Wish { hardware: self.job.hardware.clone(), quality: self.job.transform.video.quality };
         let mark = self.watermark.as_ref();
         let input = Input::growing(&self.file, self.growth)?;
         let main = create(self.output, MAIN_NAME)?;
@@ -142,14 +140,8 @@ impl Pass<'_> {
         watch.grow(Arc::clone(self.growth), self.head.pixels_per_s());
         let mut clusters = Clusters::default();
         let mut source = None;
-        let (outcome, scan, plan) = run_live(
-            &input,
-            (&self.head, first),
-            mark,
-            main,
-            &wish,
-            watch,
-            |streams, ended| {
+        let (outcome, scan, plan) =
+            run_live(&input, (&self.head, first), mark, main, &wish, watch, |streams, ended| {
                 let Feed::Growing(growing) = &input.feed else {
                     return Err(Error::Internal("it does not grow".into()));
                 };
@@ -158,8 +150,7 @@ impl Pass<'_> {
                 source = Some(facts(&scan));
                 let plan = self.settle(&mut scan, &clusters)?;
                 Ok((scan, plan))
-            },
-        )?;
+            })?;
         let Outcome { pictures, encoder, decoder, remarks, cut, lost } = outcome;
         if cut {
             return Err(not_live("not all of it could be read or decoded"));

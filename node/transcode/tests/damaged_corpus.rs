@@ -189,9 +189,7 @@ fn run(path: &Path) -> Result<&'static str, String> {
             FailureKind::Internal
             | FailureKind::Disk
             | FailureKind::Hardware
-            | FailureKind::NotLive => {
-                Err(format!("{:?}: {}", f.kind, f.message))
-            }
+            | FailureKind::NotLive => Err(format!("{:?}: {}", f.kind, f.message)),
             FailureKind::Damaged => Ok("damaged"),
             FailureKind::NoMedia => Ok("no media"),
             FailureKind::Unsupported => Ok("unsupported"),

@@ -18,11 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use holdfast_core::RecordingId;
 use holdfast_core::job::{Fed, Jail, Job, Made, Outputs, Report};
 use holdfast_core::names;
 use holdfast_core::recording::{FileKind, Recording, State};
 use holdfast_core::transform::Transform;
-use holdfast_core::RecordingId;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -318,8 +318,7 @@ impl Transcoder {
         recording: &Recording,
     ) -> Result<(Job, Option<File>, Wanted), TranscodeError> {
         let (transform, watermark) = self.transform(recording).await?;
-        let link =
-            names::at_destination("", &recording.id.to_string(), FileKind::Filmstrip, None);
+        let link = names::at_destination("", &recording.id.to_string(), FileKind::Filmstrip, None);
         let job = self.job(recording.policy.outputs, transform, link);
         let wanted = Wanted {
             outputs: job.outputs,
@@ -345,8 +344,7 @@ impl Transcoder {
         let (mut confined, mut fed, mut is_open) = (false, false, true);
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
-            let stop =
-                if wish.borrow().is_taken { &self.node.halt } else { &self.node.stop };
+            let stop = if wish.borrow().is_taken { &self.node.halt } else { &self.node.stop };
             tokio::select! {
                 () = stop.cancelled() => return Err(TranscodeError::Cancelled),
                 changed = wish.changed() => {

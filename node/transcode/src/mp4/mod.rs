@@ -416,6 +416,36 @@ mod tests {
         assert!(decoded.windows(2).all(|w| w[0] < w[1]));
     }
 
+    /// An index that outgrows its room several times, in a file system that makes room and in one that
+    /// does not (tmpfs).
+    #[test]
+    fn room_is_made_for_an_index_that_grows() {
+        for folder in [std::env::temp_dir(), "/dev/shm".into()] {
+            let mut file = tempfile::tempfile_in(folder).unwrap();
+            let activity = Arc::new(Activity::default());
+            let mut writer = Writer::growing(file.try_clone().unwrap(), 1 << 30, activity);
+            let track = writer.track();
+            let config = vec![0x11, 0x88];
+            writer.format(track, Format::Aac { config, channels: 1, rate_hz: 48_000 });
+            let begun = writer.front_bytes;
+            let mut all = Vec::new();
+            for i in 0..150_000i64 {
+                let sample = i.to_be_bytes();
+                all.extend_from_slice(&sample);
+                writer.push(track, &[&sample], i * 1024 * 1_000_000 / 48, true).unwrap();
+            }
+            assert!(writer.front_bytes > begun * 16, "{}", writer.front_bytes);
+            writer.finish().unwrap();
+            let bytes = file.metadata().unwrap().len();
+            let facts = reader::read(&file, bytes).unwrap();
+            assert_eq!(facts.tracks[0].samples, 150_000);
+            let mut media = Vec::new();
+            io::Seek::seek(&mut file, io::SeekFrom::End(-(all.len() as i64))).unwrap();
+            io::Read::read_to_end(&mut file, &mut media).unwrap();
+            assert!(media == all, "other media data");
+        }
+    }
+
     #[test]
     fn equal_times_are_told_apart() {
         let (shown, decoded) = video_times(&at(&[5, 5, 5, 6]), 1000);

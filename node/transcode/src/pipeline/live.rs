@@ -48,8 +48,7 @@ impl Tap {
             tee.request_pad_simple("src_%u")
                 .ok_or_else(|| Error::Internal("a tee without another pad".into()))
         };
-        let what =
-            Followed { name: &pad.name(), caps: &caps, pixels_max: self.pixels_max };
+        let what = Followed { name: &pad.name(), caps: &caps, pixels_max: self.pixels_max };
         // Its own signs of life: what was only counted was not transcoded.
         let seen = Arc::new(Activity::default());
         let on_packet = self.on_packet(activity);

@@ -285,8 +285,7 @@ fn build(
             Some(tap) => tap.insert(&pipeline, pad, &activity),
             None => Ok(pad.clone()),
         };
-        let connected =
-            pad.and_then(|pad| connect(&pipeline, &pad, branch.map(|(_, head)| head)));
+        let connected = pad.and_then(|pad| connect(&pipeline, &pad, branch.map(|(_, head)| head)));
         if let Err(e) = connected {
             activity.fail(e);
         }

@@ -49,7 +49,9 @@ struct Run {
 pub(crate) async fn measure(plan: &Plan) -> Result<()> {
     let dir = tempfile::tempdir()?;
     let minute = make_minute(plan, dir.path())?;
-    println!("| minutes | transcoded | round | stop to .mp4, s | fed, times real time | raw MiB | film MiB |");
+    println!(
+        "| minutes | transcoded | round | stop to .mp4, s | fed, times real time | raw MiB | film MiB |"
+    );
     println!("| ---: | --- | ---: | ---: | ---: | ---: | ---: |");
     for &minutes in &plan.minutes {
         let bytes = fs::read(repeated(&minute, minutes, dir.path())?)?;

@@ -123,7 +123,8 @@ pub(super) fn recording(rec: &Value) -> String {
     lines.maybe("container", word("/container"));
     lines.maybe("media", rec.get("media").filter(|media| media.is_object()).map(media));
     lines.maybe("progress", rec["progress"].as_f64().map(|done| format!("{:.0} %", done * 100.0)));
-    let so_far = |ms: u64| format!("{}:{:02} so far, while it comes in", ms / 60_000, ms / 1000 % 60);
+    let so_far =
+        |ms: u64| format!("{}:{:02} so far, while it comes in", ms / 60_000, ms / 1000 % 60);
     lines.maybe("transcoded", rec["live_ms"].as_u64().map(so_far));
     for name in ["copy", "transcode", "push"] {
         lines.maybe(name, rec.get(name).filter(|step| step["attempts"].is_number()).map(step));
