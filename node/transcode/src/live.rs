@@ -204,14 +204,15 @@ impl Pass<'_> {
             v.keyframes.iter().copied().zip(v.places.iter().copied()).collect();
         keys.sort_unstable();
         let place = |number: usize| keys.get(number).map(|(_, place)| *place);
-        let parts = if v.places.len() == v.keyframes.len() && !keys.is_empty() {
+        let pairs: Vec<_> = if v.places.len() == v.keyframes.len() && !keys.is_empty() {
             let groups = Pictures::new(scan, &plan).groups();
             let pair = |&number: &usize| Some((place(number)?, place(number + 1).unwrap_or(bytes)));
-            let pairs: Vec<_> = groups.iter().filter_map(pair).collect();
-            clusters.parts(&pairs, bytes)
+            groups.iter().filter_map(pair).collect()
         } else {
-            vec![0..bytes]
+            // All of it.
+            vec![(0, bytes)]
         };
+        let parts = clusters.parts(&pairs, bytes);
         let input = Input::parts(&self.file, bytes, parts)?;
         let outcome = run(&input, scan, &plan, self.watermark.as_ref(), None, wish, watch)?;
         if outcome.cut {

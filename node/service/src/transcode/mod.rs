@@ -6,6 +6,7 @@
 pub mod by_hand;
 mod child;
 mod fallback;
+mod lend;
 pub(crate) mod live;
 mod trial;
 
@@ -32,6 +33,8 @@ use crate::simulation::decoder as simulated;
 use crate::vault::{Home, VaultFile};
 use crate::volumes::AWAY_PAUSE;
 use trial::For;
+
+pub(crate) use child::connected;
 
 /// Name of the transcoding program, beside the node's own.
 const PROGRAM: &str = "holdfast-transcode";
