@@ -141,9 +141,15 @@ mod tests {
     fn parts_are_whole_clusters_and_do_not_overlap() {
         let clusters = Clusters { next: 100, starts: vec![10, 20, 30, 40, 50], lost: false };
         assert_eq!((clusters.at(9), clusters.at(10), clusters.after(10)), (0, 10, Some(20)));
-        assert_eq!(clusters.parts(&[], 100), [0..20]);
-        assert_eq!(clusters.parts(&[(40, 50), (10, 10)], 100), [0..20, 30..100]);
-        assert_eq!(clusters.parts(&[(40, 40), (30, 30)], 100), [0..50]);
+        let parts = |pairs| {
+            let parts = clusters.parts(pairs, 100);
+            parts.iter().map(|part| (part.start, part.end)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(&[]), [(0, 20)]);
+        assert_eq!(parts(&[(40, 50), (10, 10)]), [(0, 20), (30, 100)]);
+        assert_eq!(parts(&[(40, 40), (30, 30)]), [(0, 50)]);
+        // All of it.
+        assert_eq!(parts(&[(0, 100)]), [(0, 100)]);
     }
 
     #[test]
