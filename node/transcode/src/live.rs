@@ -93,10 +93,7 @@ fn head(
     loop {
         while !watch.wait(growth, bytes)? {}
         let told = growth.told();
-        if told.durable > HEAD_BYTES_MAX {
-            return Err(not_live("its beginning does not tell what it is"));
-        }
-        let input = Input::beginning(file, told.durable)?;
+        let input = Input::beginning(file, bytes.min(told.durable))?;
         if container::identify(&input)? != Container::Matroska {
             return Err(not_live("only WebM and Matroska are read while they come in"));
         }
@@ -111,10 +108,13 @@ fn head(
             }
             return Ok(scan);
         }
-        if told.ended {
+        if told.ended && bytes >= told.durable {
             return Err(not_live("it ended before there was anything to gain"));
         }
-        bytes = told.durable + told.durable / 2;
+        if bytes >= HEAD_BYTES_MAX {
+            return Err(not_live("its beginning does not tell what it is"));
+        }
+        bytes *= 2;
     }
 }
 

@@ -81,7 +81,7 @@ struct Wish {
 #[derive(Debug)]
 enum Outcome {
     /// All was made.
-    Made { made: Made, wanted: Wanted },
+    Made(Box<(Made, Wanted)>),
     /// Nothing was.
     Nothing { why: String },
     /// The child goes on, and may make files.
@@ -213,12 +213,12 @@ impl Transcoder {
         let Asked { home, entry, mut standing } = asked;
         let node = &self.node;
         let outcome = match self.live(home, &entry, &mut standing).await {
-            Ok((made, wanted)) => Outcome::Made { made, wanted },
+            Ok(made) => Outcome::Made(Box::new(made)),
             Err(Ended { error, is_stuck: true }) => Outcome::Stuck { why: error.to_string() },
             Err(Ended { error, .. }) => Outcome::Nothing { why: error.to_string() },
         };
         match &outcome {
-            Outcome::Made { .. } => {
+            Outcome::Made(_) => {
                 tracing::debug!(recording = %home.id, "transcoded while it came in; not needed yet");
             }
             Outcome::Nothing { why } => {
@@ -229,7 +229,7 @@ impl Transcoder {
                 tracing::error!(recording = %home.id, why, "a transcoder goes on");
             }
         }
-        let is_made = matches!(outcome, Outcome::Made { .. });
+        let is_made = matches!(outcome, Outcome::Made(_));
         entry.end.send_replace(Some(Arc::new(outcome)));
         // What was made waits for whoever takes it: the entry goes then, or here.
         while is_made && self.is_wanted(home, &entry).await {
@@ -297,6 +297,10 @@ impl Transcoder {
         let (_lease, raw, work) = opened.await.map_err(TranscodeError::from)?;
         let (mut job, watermark, wanted) = self.live_job(&recording).await?;
         job.live = true;
+        #[cfg_attr(
+            not(test),
+            expect(clippy::infallible_destructuring_match, reason = "tests have another kind")
+        )]
         let mut child = match self.start(&job, &raw, &work, watermark.as_ref())? {
             Running::Child(child) => child,
             #[cfg(test)]
@@ -420,8 +424,9 @@ impl Transcoder {
         };
         self.node.live.remove(id);
         let why = match outcome.as_deref() {
-            Some(Outcome::Made { .. }) if was_given_up => "it was given up".to_owned(),
-            Some(Outcome::Made { made, wanted }) => {
+            Some(Outcome::Made(_)) if was_given_up => "it was given up".to_owned(),
+            Some(Outcome::Made(it)) => {
+                let (made, wanted) = &**it;
                 let (_, _, now) = self.live_job(recording).await?;
                 if *wanted == now {
                     tracing::info!(recording = %id, "what was made while it came in is taken over");
