@@ -266,7 +266,13 @@ impl Child {
 
     async fn receive(&self) -> io::Result<Vec<u8>> {
         let mut packet = vec![0; PACKET_BYTES_MAX];
-        let length = self.socket.recv(&mut packet).await?;
+        let length = match self.socket.recv(&mut packet).await {
+            // Said once of a child that ended without hearing all; what it said itself is still there.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                self.socket.recv(&mut packet).await?
+            }
+            received => received?,
+        };
         packet.truncate(length);
         Ok(packet)
     }

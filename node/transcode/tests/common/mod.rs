@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use holdfast_core::job::{FailureKind, Job, Limits, Made, Outputs, PACKET_BYTES_MAX, Report};
 use holdfast_core::transform::Transform;
+use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
@@ -105,7 +106,13 @@ impl Running {
     /// The next report; `None` at the end.
     pub fn next(&self) -> Option<Report> {
         let mut packet = vec![0; PACKET_BYTES_MAX];
-        let n = recv(self.socket.as_raw_fd(), &mut packet, MsgFlags::empty()).unwrap();
+        let mut receive = || recv(self.socket.as_raw_fd(), &mut packet, MsgFlags::empty());
+        // Said once of a child that ended without hearing all; what it said itself is still there.
+        let n = match receive() {
+            Err(Errno::ECONNRESET) => receive(),
+            received => received,
+        };
+        let n = n.unwrap();
         (n > 0).then(|| serde_json::from_slice(&packet[..n]).unwrap())
     }
 
