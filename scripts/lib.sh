@@ -41,6 +41,8 @@ fi
 # What `scripts/image` needs; what starts the image it makes, in `scripts/test image`.
 packages_image=(mmdebstrap debian-archive-keyring binutils kmod cryptsetup-bin fdisk dosfstools mtools bmap-tools zstd jq openssl gpg python3)
 packages_image_test=(qemu-system-x86 ovmf swtpm mtools ffmpeg curl python3)
+# What makes the root with another GStreamer, in `scripts/test gstreamer-1.26`.
+packages_gstreamer=(mmdebstrap debian-archive-keyring jq)
 # What BitBake needs, in `scripts/test yocto`.
 packages_yocto=(chrpath cpio diffstat file gawk git locales lz4 patch python3 rpcsvc-proto wget xz-utils zstd)
 # What a measurement needs beside the node, in `scripts/bench`.

@@ -26,6 +26,7 @@ mod measure;
 mod pace;
 mod pictures;
 mod rate;
+mod renamed;
 mod tonemap;
 mod video;
 
@@ -239,22 +240,7 @@ fn connect(
             sink
         }
     };
-    let mut sink = head.static_pad("sink");
-    if let Some(first) = &sink
-        && !pad.can_link(first)
-    {
-        // The demuxer's name of the codec is wrong; see `stream`.
-        let caps =
-            first.query_caps(None).iter().next().map(|s| gst::Caps::new_empty_simple(s.name()));
-        let setter = source::make("capssetter")?;
-        setter.set_property("caps", caps.unwrap_or_else(gst::Caps::new_empty));
-        setter.set_property("replace", true);
-        source::add_row(pipeline, std::slice::from_ref(&setter))
-            .and_then(|()| setter.link(&head))
-            .map_err(Error::internal("cannot name a stream's codec"))?;
-        sink = setter.static_pad("sink");
-    }
-    let linked = sink.map(|sink| pad.link(&sink));
+    let linked = renamed::entrance(pipeline, pad, &head)?.map(|sink| pad.link(&sink));
     match linked {
         Some(Ok(_)) => Ok(()),
         _ => Err(Error::Internal(format!("cannot link the stream {}", pad.name()))),

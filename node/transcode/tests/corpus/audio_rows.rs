@@ -22,12 +22,6 @@ pub(crate) const AUDIO: &[Row] = &[
         ..SOUND
     },
     Row {
-        name: "opus.webm",
-        steps: &["ffmpeg -i CLIP -vn -c:a libopus OUT"],
-        codecs: ("", "opus"),
-        ..SOUND
-    },
-    Row {
         name: "sound.mp3",
         steps: &["ffmpeg -i CLIP -vn -c:a libmp3lame OUT"],
         codecs: ("", "mp3"),

@@ -10,8 +10,8 @@ use crate::common::{ffmpeg, held, text};
 const PICTURE: &str = "testsrc2=s=256x192:r=25:d=3,format=yuv420p,\
     drawbox=t=fill:color=white:enable='lt(mod(t+0.601,1),0.08)'";
 /// Loud as long, over a tone that rises, so that no part of it is like another.
-const SOUND: &str = "aevalsrc='0.1*sin(2*PI*(300+200*t)*t)\
-    +0.6*sin(2*PI*500*t)*lt(mod(t+0.6,1),0.08)':s=48000:d=3:c=mono,\
+const SOUND: &str = "aevalsrc='0.1*sin(2*PI*(60+40*t)*t)\
+    +0.6*sin(2*PI*250*t)*lt(mod(t+0.6,1),0.08)':s=48000:d=3:c=mono,\
     aformat=channel_layouts=stereo";
 
 /// The clip, without loss.

@@ -6,15 +6,17 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::clip::mp4box;
-use crate::common::{ffprobe, pixels, text};
+use crate::common::{ffmpeg, ffprobe, pixels, text};
 
 /// Samples a second that sound is compared at.
-const RATE: usize = 8_000;
+const RATE: usize = 4_000;
 
 /// A film, as strict readers see it.
 pub(crate) struct Film {
     /// What they have to say against it.
     pub(crate) complaints: String,
+    /// Its streams' codecs.
+    pub(crate) codecs: Vec<String>,
     /// Its length in seconds.
     pub(crate) length: f64,
     /// Its size before it is turned; zeros without pictures.
@@ -26,7 +28,11 @@ pub(crate) struct Film {
 /// Looks at a film with ffprobe and with GPAC's MP4Box.
 pub(crate) fn film(film: &Path) -> Film {
     let probe = Command::new("ffprobe")
-        .args(["-v", "warning", "-of", "json", "-show_format", "-show_streams", "-show_frames"])
+        .args(["-v", "warning", "-of", "json", "-show_entries"])
+        .arg(
+            "stream=codec_name,width,height:format=start_time,duration:\
+             frame=media_type,best_effort_timestamp_time,width,height",
+        )
         .arg(film)
         .output()
         .unwrap();
@@ -46,9 +52,24 @@ pub(crate) fn film(film: &Path) -> Film {
     complaints += &info.lines().filter(is_bad).collect::<Vec<_>>().join("\n");
     let json: Value = serde_json::from_slice(&probe.stdout).unwrap();
     let streams = json["streams"].as_array().unwrap();
-    let size = streams.iter().find_map(|s| Some((s["width"].as_u64()?, s["height"].as_u64()?)));
-    let length = number(&json["format"]["duration"]);
-    Film { complaints, length, size: size.unwrap_or_default(), times: frame_times(&json) }
+    let size = |s: &Value| Some((s["width"].as_u64()?, s["height"].as_u64()?));
+    let own = streams.iter().find_map(size);
+    let frames = json["frames"].as_array().unwrap().iter().filter_map(size);
+    for other in frames.filter(|frame| Some(*frame) != own) {
+        complaints += &format!("a frame of {other:?}");
+    }
+    let bytes = std::fs::read(film).unwrap();
+    let place = |name: &[u8]| bytes.windows(4).position(|w| w == name);
+    if place(b"moov") > place(b"mdat") {
+        complaints += "the index does not come first";
+    }
+    Film {
+        complaints,
+        codecs: streams.iter().map(|s| s["codec_name"].as_str().unwrap().to_owned()).collect(),
+        length: number(&json["format"]["duration"]),
+        size: own.unwrap_or_default(),
+        times: frame_times(&json),
+    }
 }
 
 fn number(value: &Value) -> f64 {
@@ -69,9 +90,17 @@ fn frame_times(json: &Value) -> Vec<f64> {
 
 /// How much the frames of a film look like a recording's behind filters, one by one (SSIM, 1: the same).
 pub(crate) fn likeness(film: &Path, recording: &Path, filter: &str) -> Vec<f64> {
+    let filtered = tempfile::NamedTempFile::with_suffix(".nut").unwrap();
+    let mut recording = recording;
+    if filter != "null" {
+        // ffmpeg counts from the beginning where the size changes, so not in the same run.
+        let (from, to) = (text(recording), text(filtered.path()));
+        let codec = ["-vsync", "passthrough", "-c:v", "ffv1", "-an", to];
+        ffmpeg(&[&["-i", from, "-vf", filter], &codec[..]].concat());
+        recording = filtered.path();
+    }
     let number = "settb=1/25,setpts=N,format=yuv420p,setparams=range=tv";
-    let graph =
-        format!("[0:v]{number}[is];[1:v]{filter},{number}[want];[is][want]ssim=stats_file=-");
+    let graph = format!("[0:v]{number}[is];[1:v]{number}[want];[is][want]ssim=stats_file=-");
     let out = Command::new("ffmpeg")
         .args(["-v", "error", "-i", text(film), "-i", text(recording), "-lavfi", &graph])
         .args(["-vsync", "passthrough", "-f", "null", "-"])
@@ -96,27 +125,45 @@ pub(crate) fn sound(file: &Path) -> Vec<f64> {
 }
 
 /// How alike two sounds are (1: the same but for loudness), and by how many seconds the second is late
-/// (0.1 at most).
+/// (0.1 at most): of all half seconds, the least alike and the latest. Sound that is retimed is a little
+/// late or early in parts.
 pub(crate) fn correlation(a: &[f64], b: &[f64]) -> (f64, f64) {
+    const PART: usize = RATE / 2;
+    let energy = |part: &[f64]| part.iter().map(|x| x * x).sum::<f64>();
+    let loudest = a.chunks(PART).map(energy).fold(0.0, f64::max);
+    let (mut least, mut latest) = (1.0, 0.0f64);
+    for (i, part) in a.chunks(PART).enumerate().filter(|(_, part)| energy(part) > loudest / 100.0) {
+        let (alike, lag) = best_lag(part, b, i * PART);
+        least = f64::min(least, alike);
+        latest = if lag.abs() > latest.abs() { lag } else { latest };
+    }
+    (least, latest)
+}
+
+/// The same of a part, which begins at `from` of its whole.
+fn best_lag(part: &[f64], whole: &[f64], from: usize) -> (f64, f64) {
     let most = RATE as i64 / 10;
     let alike = |lag: i64| {
+        let begin = from as i64 + lag;
+        // What lies before the beginning or behind the end is silence.
+        let skipped = usize::try_from(-begin).unwrap_or(0);
+        let rest = whole.get(usize::try_from(begin).unwrap_or(0)..).unwrap_or_default();
         let (mut both, mut first, mut second) = (0.0, 0.0, 0.0);
-        for (i, x) in a.iter().enumerate() {
-            let y = usize::try_from(i as i64 + lag).ok().and_then(|at| b.get(at)).unwrap_or(&0.0);
+        part.iter().for_each(|x| first += x * x);
+        for (x, y) in part.iter().skip(skipped).zip(rest) {
             both += x * y;
-            first += x * x;
             second += y * y;
         }
         both / (first * second).sqrt().max(1e-9)
     };
-    let (best, lag) = (-most..=most)
+    let best = (-most..=most)
         .step_by(2)
         .map(|lag| (alike(lag), lag))
         .max_by(|x, y| x.0.total_cmp(&y.0))
         .unwrap();
-    let near = (lag - 1..=lag + 1).map(|lag| (alike(lag), lag));
-    let (best, lag) = near.fold((best, lag), |x, y| if y.0 > x.0 { y } else { x });
-    (best, lag as f64 / RATE as f64)
+    let near = (best.1 - 1..=best.1 + 1).map(|lag| (alike(lag), lag));
+    let (alike, lag) = near.fold(best, |x, y| if y.0 > x.0 { y } else { x });
+    (alike, lag as f64 / RATE as f64)
 }
 
 /// When something begins: where it is above a limit after it was not for a third of a second.

