@@ -33,12 +33,13 @@ pub(crate) fn run(steps: &[&str], folder: &Path, name: &str) -> PathBuf {
     for step in steps {
         let words: Vec<String> = step
             .split_whitespace()
-            .map(|word| {
-                word.replace("CLIP", text(clip()))
-                    .replace("OUT", text(&out))
-                    .replace("MEDIA/", &format!("{}/", text(media().as_path())))
-                    .replace("A.", &format!("{}/A.", text(folder)))
-                    .replace("B.", &format!("{}/B.", text(folder)))
+            .map(|word| match word {
+                "CLIP" => text(clip()).to_owned(),
+                "OUT" => text(&out).to_owned(),
+                _ if word.starts_with("A.") || word.starts_with("B.") => {
+                    format!("{}/{word}", text(folder))
+                }
+                _ => word.to_owned(),
             })
             .collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -59,10 +60,6 @@ pub(crate) fn run(steps: &[&str], folder: &Path, name: &str) -> PathBuf {
         }
     }
     out
-}
-
-fn media() -> PathBuf {
-    crate::common::media("vp8.webm").parent().unwrap().to_owned()
 }
 
 fn tool(mut program: Command, arguments: &[&str]) {

@@ -79,7 +79,9 @@ pub(crate) const OLD: &[Row] = &[
     },
     Row {
         name: "vp8_opus.ogv",
-        steps: &["ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -c:a libopus -f ogg OUT"],
+        steps: &[
+            "ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -cpu-used 8 -c:a libopus -f ogg OUT",
+        ],
         codecs: ("vp8", "opus"),
         ..PLAIN
     },

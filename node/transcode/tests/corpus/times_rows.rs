@@ -7,7 +7,7 @@ pub(crate) const TIMES: &[Row] = &[
         name: "variable_rate.webm",
         steps: &[
             "ffmpeg -i CLIP -vf select=not(eq(mod(n\\,5)\\,3)) -vsync vfr -c:v libvpx -b:v 2M \
-             -deadline realtime -c:a libopus OUT",
+             -deadline realtime -cpu-used 8 -c:a libopus OUT",
         ],
         codecs: ("vp8", "opus"),
         ..PLAIN
@@ -25,7 +25,7 @@ pub(crate) const TIMES: &[Row] = &[
         name: "a_lost_connection.webm",
         steps: &[
             "ffmpeg -i CLIP -vf select=not(between(t\\,0.8\\,1.25)) -vsync vfr -c:v libvpx -b:v 2M \
-             -deadline realtime -c:a libopus A.webm",
+             -deadline realtime -cpu-used 8 -c:a libopus A.webm",
             "ffmpeg -i A.webm -c copy -bsf:a noise=drop=between(pts\\,800\\,1250) OUT",
         ],
         codecs: ("vp8", "opus"),
@@ -37,7 +37,7 @@ pub(crate) const TIMES: &[Row] = &[
         name: "slow_sound_card.webm",
         steps: &[
             "ffmpeg -stream_loop 6 -i CLIP -vf scale=128:96 -af asetrate=48144,aresample=48000 -c:v libvpx \
-             -b:v 1M -deadline realtime -c:a libopus A.webm",
+             -b:v 1M -deadline realtime -cpu-used 8 -c:a libopus A.webm",
             "ffmpeg -i A.webm -c copy -bsf:a setts=ts=TS*1.003 OUT",
         ],
         codecs: ("vp8", "opus"),

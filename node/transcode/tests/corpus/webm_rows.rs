@@ -5,13 +5,17 @@ use super::{Converted, PLAIN, Remuxed, Row};
 pub(crate) const WEBM: &[Row] = &[
     Row {
         name: "vp8_opus.webm",
-        steps: &["ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -c:a libopus OUT"],
+        steps: &[
+            "ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -cpu-used 8 -c:a libopus OUT",
+        ],
         codecs: ("vp8", "opus"),
         ..PLAIN
     },
     Row {
         name: "vp8_vorbis.webm",
-        steps: &["ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -c:a libvorbis OUT"],
+        steps: &[
+            "ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -cpu-used 8 -c:a libvorbis OUT",
+        ],
         codecs: ("vp8", "vorbis"),
         ..PLAIN
     },
@@ -100,7 +104,7 @@ pub(crate) const WEBM: &[Row] = &[
     Row {
         name: "no_duration.webm",
         steps: &[
-            "ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -c:a libopus -f webm -live 1 OUT",
+            "ffmpeg -i CLIP -c:v libvpx -b:v 2M -deadline realtime -cpu-used 8 -c:a libopus -f webm -live 1 OUT",
         ],
         codecs: ("vp8", "opus"),
         ..PLAIN
@@ -108,7 +112,7 @@ pub(crate) const WEBM: &[Row] = &[
     Row {
         name: "odd_size.webm",
         steps: &[
-            "ffmpeg -i CLIP -vf crop=255:191:0:0 -c:v libvpx -b:v 2M -deadline realtime -c:a libopus OUT",
+            "ffmpeg -i CLIP -vf crop=255:191:0:0 -c:v libvpx -b:v 2M -deadline realtime -cpu-used 8 -c:a libopus OUT",
         ],
         codecs: ("vp8", "opus"),
         size: (254, 190),
@@ -136,8 +140,8 @@ pub(crate) const WEBM: &[Row] = &[
     Row {
         name: "size_changes.webm",
         steps: &[
-            "ffmpeg -t 1.2 -i CLIP -c:v libvpx -b:v 2M -deadline realtime -c:a libopus A.webm",
-            "ffmpeg -ss 1.2 -i CLIP -vf scale=128:96 -c:v libvpx -b:v 2M -deadline realtime -c:a libopus B.webm",
+            "ffmpeg -t 1.2 -i CLIP -c:v libvpx -b:v 2M -deadline realtime -cpu-used 8 -c:a libopus A.webm",
+            "ffmpeg -ss 1.2 -i CLIP -vf scale=128:96 -c:v libvpx -b:v 2M -deadline realtime -cpu-used 8 -c:a libopus B.webm",
             "list A.txt A.webm B.webm",
             "ffmpeg -f concat -safe 0 -i A.txt -c copy OUT",
         ],
