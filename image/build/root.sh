@@ -75,10 +75,11 @@ END2
         install -m 644 "$keys/update.pgp" "$root/usr/lib/systemd/import-pubring.$name"
     done
     # Where updates come from, and how old they may be.
-    local file
+    local file url=${update_url%/}
     for file in "$root"/usr/lib/sysupdate.*.d/*; do
-        sed -i "s|@FLOOR@|$floor|; s|@UPDATE_URL@|${update_url:-https://updates.invalid}|" "$file"
+        sed -i "s|@FLOOR@|$floor|; s|@UPDATE_URL@|${url:-https://updates.invalid}|" "$file"
     done
+    [ -z "$ca" ] || cat "$ca" >>"$root/etc/ssl/certs/ca-certificates.crt"
     [ -n "$update_url" ] || rm -f "$root/usr/lib/systemd/system/holdfast-update.timer"
 
     mkdir -p "$root/usr/lib/systemd/system-preset"

@@ -2,7 +2,8 @@
 //!
 //! `holdfast-transcode --candidates` prints a [`Listing`]: what could be used, by its name alone.
 //! `holdfast-transcode --prove NAME` prints one [`Proof`]: what a clip showed of that candidate. One
-//! child for each, because drivers hang and crash; the service gives each its time and ends it then.
+//! child for each, because drivers hang and crash; the service gives each its time and ends it then. Over
+//! the socket of the contract the same is asked as a [`crate::job::Question`].
 
 use serde::{Deserialize, Serialize};
 

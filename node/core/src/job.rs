@@ -12,6 +12,9 @@
 //!    [`Report::Failed`], then end of stream. A child that cannot confine itself as the job asks
 //!    says [`Report::Failed`] alone.
 //!
+//! Instead of a job the service may send a [`Question`], without descriptors. The child confines itself,
+//! gives one [`Answer`] and ends.
+//!
 //! The child may be killed at any moment; whatever it left in the output folder is then worthless
 //! and the service empties the folder before the next attempt. A child whose socket closes ends.
 
@@ -52,6 +55,40 @@ pub struct Job {
     /// down the answer is [`FailureKind::Hardware`], and a new child does the job without it.
     #[serde(default)]
     pub hardware: Option<Chain>,
+}
+
+/// What a child is asked about hardware: see [`crate::hardware`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Question {
+    /// What there is: the answer is a [`crate::hardware::Listing`].
+    Candidates,
+    /// Whether this candidate works: the answer is a [`crate::hardware::Proof`].
+    Prove {
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What comes first over the socket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[allow(clippy::large_enum_variant)] // one is made in a process
+pub enum Asked {
+    /// A question.
+    Question(Question),
+    /// A job.
+    Job(Job),
+}
+
+/// The answer to a [`Question`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer<T> {
+    /// What was asked for.
+    Answer(T),
+    /// Why there is none, as a sentence.
+    Failed(String),
 }
 
 /// Which files processing makes.
@@ -297,6 +334,18 @@ pub enum FailureKind {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_is_no_job() {
+        let read = |text: &str| serde_json::from_str::<Asked>(text);
+        let name = "va".to_owned();
+        let asked = read(r#"{"ask":"prove","name":"va"}"#).unwrap();
+        assert_eq!(asked, Asked::Question(Question::Prove { name }));
+        let asked = read(r#"{"ask":"candidates"}"#).unwrap();
+        assert_eq!(asked, Asked::Question(Question::Candidates));
+        read(r#"{"ask":"prove","name":"va","path":"/"}"#).unwrap_err();
+        read(r#"{"ask":"everything"}"#).unwrap_err();
+    }
 
     #[test]
     fn a_recording_may_take_as_long_as_its_length_and_its_size_say() {

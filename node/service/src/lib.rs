@@ -3,6 +3,7 @@
 //! A recording walks through the rooms in this order, and nothing walks back:
 //! `ingest` ─▶ `vault` ─▶ `queue` ─▶ `transcode` ─▶ `deliver` ─▶ `retain`; `operate` looks on.
 
+mod addresses;
 pub mod audit;
 pub mod blocking;
 pub mod clock;

@@ -13,6 +13,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::addresses;
 use crate::config::Config;
 
 /// What can be wrong with TLS.
@@ -130,14 +131,7 @@ fn write(path: &Path, text: &str, mode: u32) -> std::io::Result<()> {
 fn names(config: &Config) -> Vec<String> {
     let mut names = vec![config.node_name(), "localhost".into(), "127.0.0.1".into(), "::1".into()];
     names.extend(config.tls.names.iter().cloned());
-    for interface in nix::ifaddrs::getifaddrs().into_iter().flatten() {
-        let Some(address) = interface.address else { continue };
-        let v4 = address.as_sockaddr_in().map(|v4| v4.ip().to_string());
-        let v6 = address.as_sockaddr_in6().map(nix::sys::socket::SockaddrIn6::ip);
-        // A link-local address means nothing without its interface.
-        let v6 = v6.filter(|ip| !ip.is_unicast_link_local()).map(|ip| ip.to_string());
-        names.extend(v4.or(v6));
-    }
+    names.extend(addresses::of_this_machine().iter().map(ToString::to_string));
     names.sort();
     names.dedup();
     names

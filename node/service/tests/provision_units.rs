@@ -7,7 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 const SERVICES: [&str; 2] = ["holdfast-provision.service", "holdfast-provision-page.service"];
-const OTHERS: [&str; 2] = ["holdfast-provision.path", "run-holdfast\\x2dprovision\\x2dstick.mount"];
+const OTHERS: [&str; 3] = [
+    "holdfast-provision.path",
+    "holdfast-setup-stick.service",
+    "run-holdfast\\x2dprovision\\x2dstick.mount",
+];
 /// Highest exposure that `systemd-analyze security` may find, of 100.
 const EXPOSURE_MAX: &str = "15";
 

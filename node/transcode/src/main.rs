@@ -46,7 +46,10 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 
 use gstreamer as gst;
-use holdfast_core::job::{Confinement, FILMSTRIP_NAME, Jail, Job, Limits, Outputs, Report};
+use holdfast_core::hardware::{Listing, Proof};
+use holdfast_core::job::{
+    Answer, Confinement, FILMSTRIP_NAME, Jail, Job, Limits, Outputs, Question, Report,
+};
 use holdfast_core::transform::Transform;
 
 use holdfast_transcode::jail::{self, plugins::Loaded};
@@ -133,18 +136,23 @@ fn run(asked: Asked) -> Result<(), Error> {
         Asked::Jail(how) => try_jail(how),
         Asked::Candidates => {
             confine_alone(Jail::BestEffort)?;
-            start_gstreamer()?;
-            print(&encoders::candidates::listing())
+            print(&candidates()?)
         }
         Asked::Prove(name) => {
             confine_alone(Jail::BestEffort)?;
-            jail::plugins::start_gstreamer_for_proofs().map_err(no_gstreamer)?;
-            print(&encoders::proof::prove(encoders::named(&name)?))
+            print(&proof(&name)?)
         }
-        Asked::Socket => {
-            let Received { job, files } = socket::receive()?;
-            do_job(&job, files, &mut SocketReporter)
-        }
+        Asked::Socket => match socket::receive()? {
+            Received::Job(job, files) => do_job(&job, files, &mut SocketReporter),
+            Received::Question(question) => {
+                confine_alone(Jail::BestEffort)?;
+                socket::end_with_the_service()?;
+                match question {
+                    Question::Candidates => reply(candidates()),
+                    Question::Prove { name } => reply(proof(&name)),
+                }
+            }
+        },
         Asked::Files(named) => {
             let transform = match &named.transform {
                 Some(path) => work::read_transform(path)?,
@@ -171,6 +179,27 @@ fn do_job(job: &Job, files: Files, reporter: &mut dyn Reporter) -> Result<(), Er
         return Err(e);
     }
     work::work(job, files, &mut watch)
+}
+
+fn candidates() -> Result<Listing, Error> {
+    start_gstreamer()?;
+    Ok(encoders::candidates::listing())
+}
+
+fn proof(name: &str) -> Result<Proof, Error> {
+    jail::plugins::start_gstreamer_for_proofs().map_err(no_gstreamer)?;
+    Ok(encoders::proof::prove(encoders::named(name)?))
+}
+
+/// Answers the service, and fails after that as a program on the command line would.
+fn reply<T: serde::Serialize>(result: Result<T, Error>) -> Result<(), Error> {
+    match result {
+        Ok(answer) => socket::answer(&Answer::Answer(answer)),
+        Err(error) => {
+            socket::answer(&Answer::<T>::Failed(error.to_string()))?;
+            Err(error)
+        }
+    }
 }
 
 fn print(answer: &impl serde::Serialize) -> Result<(), Error> {

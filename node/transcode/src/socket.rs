@@ -1,10 +1,10 @@
-//! The contract's socket: one job in with its descriptors, reports out.
+//! The contract's socket: one job in with its descriptors, reports out; or a question in, an answer out.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::time::Duration;
 
-use holdfast_core::job::{Job, PACKET_BYTES_MAX, Report};
+use holdfast_core::job::{Answer, Asked, Job, PACKET_BYTES_MAX, Question, Report};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, send};
 use rustix::event;
@@ -13,12 +13,13 @@ use crate::error::Error;
 use crate::watch::Reporter;
 use crate::work::Files;
 
-/// A job with what came along.
-pub(crate) struct Received {
-    /// What is wanted.
-    pub(crate) job: Job,
-    /// The descriptors.
-    pub(crate) files: Files,
+/// What came.
+#[allow(clippy::large_enum_variant)] // one is made in a process
+pub(crate) enum Received {
+    /// A job, with the descriptors that came along.
+    Job(Job, Files),
+    /// A question.
+    Question(Question),
 }
 
 /// Longest wait for the job, which comes with the connection.
@@ -26,7 +27,7 @@ const JOB_WAIT_MS: u16 = 60_000;
 /// How long the main thread may take to end after the service has gone.
 const END_WAIT: Duration = Duration::from_secs(10);
 
-/// Waits for the job on standard input.
+/// Waits for the job or the question on standard input.
 pub(crate) fn receive() -> Result<Received, Error> {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
@@ -55,8 +56,16 @@ pub(crate) fn receive() -> Result<Received, Error> {
     if len == 0 {
         return Err(Error::Abandoned);
     }
-    let job: Job =
-        serde_json::from_slice(&bytes[..len]).map_err(Error::internal("cannot read the job"))?;
+    let job: Job = match serde_json::from_slice(&bytes[..len]) {
+        Ok(Asked::Question(question)) if descriptors.is_empty() => {
+            return Ok(Received::Question(question));
+        }
+        Ok(Asked::Job(job)) => job,
+        // Which field is wrong is said only by a reading as the one thing that it then has to be.
+        Ok(Asked::Question(_)) | Err(_) => {
+            serde_json::from_slice(&bytes[..len]).map_err(Error::internal("cannot read the job"))?
+        }
+    };
     let wanted = if job.transform.watermark.is_some() { 3 } else { 2 };
     let came = descriptors.len();
     let mut descriptors = descriptors.into_iter();
@@ -68,7 +77,19 @@ pub(crate) fn receive() -> Result<Received, Error> {
     if came != wanted {
         return Err(Error::Internal(format!("{came} descriptors came with the job, not {wanted}")));
     }
-    Ok(Received { job, files: Files { input, output, watermark } })
+    Ok(Received::Job(job, Files { input, output, watermark }))
+}
+
+/// Answers a question.
+pub(crate) fn answer<T: serde::Serialize>(answer: &Answer<T>) -> Result<(), Error> {
+    let packet = serde_json::to_vec(answer).map_err(Error::internal("cannot write an answer"))?;
+    if packet.len() > PACKET_BYTES_MAX {
+        return Err(Error::Internal(format!("an answer of {} bytes", packet.len())));
+    }
+    let stdin = io::stdin();
+    send(stdin.as_fd().as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL)
+        .map(|_| ())
+        .map_err(|_| Error::Abandoned)
 }
 
 /// Ends this process when the service has gone, even where the main thread hangs in a pipeline

@@ -1,22 +1,24 @@
 //! What an attacker finds inside: compared with lists that are committed, so that a change of them is a decision. The
-//! image is the one for debugging, which differs by a shell on the serial line alone.
+//! image is the one for debugging, which differs by a shell on the serial line, and by a server of updates that it knows.
 
 use std::collections::BTreeSet;
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use holdfast_tests::tools::repo;
 use holdfast_tests::wait::until_within;
 
 use crate::machine::{Board, START};
-use crate::world::{BOARD, HEALTHY, World, tools};
+use crate::updates::Server;
+use crate::world::{BOARD, HEALTHY, World, images, tools};
 
 /// Highest exposure that `systemd-analyze security` may find in a unit, of 10. Where it is more than was asked for, the unit
 /// says why.
-const EXPOSURE_MAX: [(&str, f32); 6] = [
-    ("holdfast.service", 2.1),
+const EXPOSURE_MAX: [(&str, f32); 7] = [
+    ("holdfast.service", 1.2),
+    ("holdfast-clock.service", 0.5),
     ("holdfast-volume@holdfast.data0.service", 4.2),
-    ("holdfast-transcode@.service", 0.8),
+    ("holdfast-transcode@.service", 0.5),
     ("holdfast-health.service", 0.3),
     ("holdfast-provision.service", 1.5),
     ("holdfast-provision-page.service", 1.5),
@@ -105,11 +107,14 @@ async fn look_around(board: &Board) -> Result<Vec<String>> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn inside_is_what_the_lists_say_and_sticks_are_looked_at_when_they_are_plugged_in()
+async fn inside_is_what_the_lists_say_what_is_plugged_in_is_looked_at_and_updates_come_over_https()
 -> Result<()> {
     tools()?;
     let world = World::flashed("debug").await?;
+    fs::create_dir(world.file("served"))?;
+    let server = Server::start(&world.file("served"))?;
     let mut board = world.board(BOARD)?;
+    board.updates_from(server.port);
     board.start(&world.disk, &[])?;
     board.says(&[HEALTHY]).await?;
     let mut problems = look_around(&board).await?;
@@ -132,7 +137,31 @@ async fn inside_is_what_the_lists_say_and_sticks_are_looked_at_when_they_are_plu
     let stick = world.stick("HOLDFAST-UPDATE", "HF-UPDATE", 16, &[])?;
     board.plug("update", &stick, "usb-storage")?;
     board.says(&["no update: 0.1.0 is the newest"]).await?;
-    board.off().await?;
+    board.unplug("update")?;
     ensure!(problems.is_empty(), "{}", problems.join("\n"));
-    Ok(())
+
+    // A newer version that the server has, and somebody has tampered with: what is signed is another list of files.
+    let forged = world.file("forged");
+    fs::create_dir(&forged)?;
+    for entry in fs::read_dir(images()?.join("two"))? {
+        let path = entry?.path();
+        std::os::unix::fs::symlink(&path, forged.join(path.file_name().context("a name")?))?;
+    }
+    let sums = forged.join("SHA256SUMS");
+    let said = fs::read_to_string(&sums)?.replace("holdfast_0.2.0.efi", "holdfast_0.2.1.efi");
+    fs::remove_file(&sums)?;
+    fs::write(&sums, said)?;
+    server.has(&forged)?;
+    board.listen_anew()?;
+    let update = "systemctl start --no-block holdfast-update.service";
+    board.shell(update).await?;
+    board.says(&["no update: 0.1.0 is the newest"]).await?;
+
+    // The real one.
+    server.has(&images()?.join("two"))?;
+    board.shell(update).await?;
+    board.says(&["updating from 0.1.0 to 0.2.0"]).await?;
+    board.says(&["version 0.2.0 works, and stays"]).await?;
+    board.says(&["version 0.2.0 is healthy"]).await?;
+    board.off().await
 }

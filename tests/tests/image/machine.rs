@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 pub(crate) const START: Duration = Duration::from_secs(900);
 /// Where the guest reaches the object store.
 pub(crate) const STORE: &str = "10.0.2.100:9000";
+/// Where it looks for updates, in an image that is built for that.
+const UPDATES: &str = "10.0.2.101:443";
 
 const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -28,6 +30,8 @@ pub(crate) struct Board {
     uuid: &'static str,
     port: u16,
     store: u16,
+    /// The port of a server of updates on this machine.
+    updates: Option<u16>,
     running: Option<[Child; 2]>,
     /// Where the output of the last start begins.
     begun: u64,
@@ -40,12 +44,17 @@ impl Board {
         fs::create_dir_all(dir.join("tpm"))?;
         fs::copy(VARIABLES, dir.join("variables"))?;
         File::create(dir.join("serial"))?;
-        Ok(Self { dir, uuid, port: free_port()?, store, running: None, begun: 0 })
+        Ok(Self { dir, uuid, port: free_port()?, store, updates: None, running: None, begun: 0 })
     }
 
     /// The port of this machine that leads to the node's.
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Lets it reach a server of updates that listens at this port, from the next start on.
+    pub(crate) fn updates_from(&mut self, port: u16) {
+        self.updates = Some(port);
     }
 
     /// Switches it on, with this disk and these further ones, which are sticks.
@@ -71,27 +80,56 @@ impl Board {
             waited += Duration::from_millis(50);
         }
         let log = File::create(self.dir.join("qemu.log"))?;
+        let lead = |to: &str, port| format!(",guestfwd=tcp:{to}-cmd:socat - TCP:127.0.0.1:{port}");
+        let mut leads = lead(STORE, self.store);
+        leads.extend(self.updates.map(|port| lead(UPDATES, port)));
         let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-machine", "q35,smm=on", "-accel", "tcg,thread=multi", "-smp", "2", "-m", "2048"])
-            .args(["-cpu", "Nehalem", "-uuid", self.uuid])
-            .args(["-global", "driver=cfi.pflash01,property=secure,value=on"])
-            .args(["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}")])
-            .args(["-drive", &format!("if=pflash,unit=1,format=raw,file={}", here("variables"))])
-            .args(["-drive", &format!("if=none,id=disk,format=raw,file={},discard=unmap", disk.display())])
-            .args(["-device", "virtio-blk-pci,drive=disk,bootindex=1"])
-            .args(["-chardev", &format!("socket,id=tpm,path={}", here("tpm.sock"))])
-            .args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"])
-            .args(["-netdev", &format!(
-                "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{}-:443,guestfwd=tcp:{STORE}-cmd:socat - TCP:127.0.0.1:{}",
-                self.port, self.store
-            )])
-            .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
-            .args(["-device", "i6300esb", "-device", "qemu-xhci"])
-            .args(["-display", "none", "-chardev", &format!("socket,id=serial,path={},server=on,wait=off,logfile={},logappend=on", here("line"), here("serial"))])
-            .args(["-serial", "chardev:serial", "-qmp", &format!("unix:{},server,nowait", here("monitor"))])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
+        qemu.args([
+            "-machine",
+            "q35,smm=on",
+            "-accel",
+            "tcg,thread=multi",
+            "-smp",
+            "2",
+            "-m",
+            "2048",
+        ])
+        .args(["-cpu", "Nehalem", "-uuid", self.uuid])
+        .args(["-global", "driver=cfi.pflash01,property=secure,value=on"])
+        .args(["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}")])
+        .args(["-drive", &format!("if=pflash,unit=1,format=raw,file={}", here("variables"))])
+        .args([
+            "-drive",
+            &format!("if=none,id=disk,format=raw,file={},discard=unmap", disk.display()),
+        ])
+        .args(["-device", "virtio-blk-pci,drive=disk,bootindex=1"])
+        .args(["-chardev", &format!("socket,id=tpm,path={}", here("tpm.sock"))])
+        .args(["-tpmdev", "emulator,id=tpm0,chardev=tpm", "-device", "tpm-tis,tpmdev=tpm0"])
+        .args([
+            "-netdev",
+            &format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{}-:443{leads}", self.port),
+        ])
+        .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
+        .args(["-device", "i6300esb", "-device", "qemu-xhci"])
+        .args([
+            "-display",
+            "none",
+            "-chardev",
+            &format!(
+                "socket,id=serial,path={},server=on,wait=off,logfile={},logappend=on",
+                here("line"),
+                here("serial")
+            ),
+        ])
+        .args([
+            "-serial",
+            "chardev:serial",
+            "-qmp",
+            &format!("unix:{},server,nowait", here("monitor")),
+        ])
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
         for (number, stick) in sticks.iter().enumerate() {
             qemu.args([
                 "-drive",
@@ -257,15 +295,23 @@ fn last(text: &str, bytes: usize) -> &str {
     &text[from..]
 }
 
-/// A partition of a disk that lies in a file: first byte and length.
-pub(crate) fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
+fn table(disk: &Path) -> Result<Vec<Value>> {
     let table = output(Command::new("/sbin/sfdisk").arg("-J").arg(disk))?;
     let table: Value = serde_json::from_slice(&table)?;
-    let all = table["partitiontable"]["partitions"].as_array().context("no partitions")?;
-    let found = all
-        .iter()
-        .find(|it| it["name"] == name)
-        .with_context(|| format!("no partition {name} in {table}"))?;
+    Ok(table["partitiontable"]["partitions"].as_array().context("no partitions")?.clone())
+}
+
+/// The number of a partition, from 1.
+pub(crate) fn number(disk: &Path, name: &str) -> Result<usize> {
+    let found = table(disk)?.iter().position(|it| it["name"] == name);
+    found.map(|it| it + 1).with_context(|| format!("no partition {name}"))
+}
+
+/// A partition of a disk that lies in a file: first byte and length.
+pub(crate) fn partition(disk: &Path, name: &str) -> Result<(u64, u64)> {
+    let all = table(disk)?;
+    let found = all.iter().find(|it| it["name"] == name);
+    let found = found.with_context(|| format!("no partition {name} in {all:?}"))?;
     let number = |key: &str| found[key].as_u64().map(|it| it * 512).context("no number");
     Ok((number("start")?, number("size")?))
 }

@@ -9,4 +9,5 @@ mod life;
 mod machine;
 mod twice;
 mod update;
+mod updates;
 mod world;

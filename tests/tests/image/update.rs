@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use holdfast_tests::tools::output;
 use reqwest::Method;
 
 use crate::first::start;
-use crate::machine::{flip, partition};
+use crate::machine::{flip, number, partition};
 use crate::world::{World, images, tools};
 
 /// A stick with an update of this version.
@@ -81,5 +83,25 @@ async fn a_new_version_is_tried_and_kept_and_one_that_does_not_work_is_left() ->
     let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{id}")).await?;
     ensure!(seen["state"] == "stored", "{seen}");
     world.record(&board).await?;
-    board.off().await
+    board.off().await?;
+
+    // A root that is not there: no shell, no waiting for a person, but another start.
+    for name in ["holdfast_0.1.0", "holdfast_0.3.0", "holdfast_0.2.0"] {
+        if let Ok(slot) = number(&world.disk, name) {
+            let id = "00000000-0000-0000-0000-00000000000".to_owned() + &slot.to_string();
+            output(
+                Command::new("/sbin/sfdisk")
+                    .args(["-q", "--no-reread", "--part-uuid"])
+                    .arg(&world.disk)
+                    .args([slot.to_string(), id]),
+            )?;
+        }
+    }
+    board.start(&world.disk, &[])?;
+    let begins = "BdsDxe: starting";
+    board.says(&[begins]).await?;
+    board.listen_anew()?;
+    board.says(&[begins]).await?;
+    board.cut();
+    Ok(())
 }

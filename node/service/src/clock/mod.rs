@@ -16,6 +16,7 @@ mod machine;
 mod steer;
 pub mod trust;
 pub mod watch;
+mod witness;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use driven::Hands;
 pub(crate) use kept::resume;
 use steer::Steering;
 pub use steer::TOLERANCE;
+pub use witness::{WITNESS, run as witness};
 
 /// The node's clock. Cheap to clone; all clones agree.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@
 //! - A device's failure counts only if software then did the same job ([`standing`]). It is forgotten
 //!   with the process: a start is a new chance.
 
+mod ask;
 mod cache;
 mod machine;
 mod prove;

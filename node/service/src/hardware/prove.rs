@@ -3,25 +3,17 @@
 //!
 //! A device whose time aside is over is proven here as well.
 
-use std::path::Path;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast_core::hardware::{Candidate, Family, Listing, Proof};
-use serde::de::DeserializeOwned;
-use tokio::io::AsyncReadExt;
-use tokio::process::Command;
+use holdfast_core::job::Question;
 
+use super::ask::ask;
 use super::cache::Cache;
 use super::{Hardware, Known};
 use crate::node::Node;
-use crate::transcode;
 
-/// Longest that a proof may take: a driver that hangs is ended then.
-const PROOF_MAX: Duration = Duration::from_secs(60);
-/// Longest answer of a child, in bytes.
-const ANSWER_BYTES_MAX: u64 = 1 << 20;
 /// Most candidates that are tried.
 const CANDIDATES_MAX: usize = 64;
 /// How often it is looked whether a device's time aside is over.
@@ -45,7 +37,7 @@ pub async fn run(node: Arc<Node>, mut changed: impl FnMut()) {
 }
 
 async fn first(node: &Node, changed: &mut impl FnMut()) {
-    match ask::<Listing>(node, &["--candidates"]).await {
+    match ask::<Listing>(node, &Question::Candidates).await {
         Ok(listing) => {
             node.hardware.lock().gstreamer = Some(listing.gstreamer.clone());
             prove_all(node, listing, changed).await;
@@ -86,7 +78,8 @@ async fn prove_all(node: &Node, listing: Listing, changed: &mut impl FnMut()) {
 /// Proves one candidate anew.
 async fn prove(node: &Node, candidate: Candidate) -> Known {
     let name = candidate.name.clone();
-    let proof = match ask::<Proof>(node, &["--prove", &name]).await {
+    let question = Question::Prove { name: name.clone() };
+    let proof = match ask::<Proof>(node, &question).await {
         Ok(proof) if proof.candidate == candidate => proof,
         Ok(_) => Proof::failed(candidate, "the transcoder proved something else"),
         Err(reason) => Proof::failed(candidate, reason),
@@ -149,66 +142,5 @@ impl Hardware {
                 device.standing.set_aside(now, why);
             }
         }
-    }
-}
-
-/// Asks a child; what it does wrong is told in words.
-async fn ask<T: DeserializeOwned>(node: &Node, arguments: &[&str]) -> Result<T, String> {
-    let program = transcode::program(&node.config.transcode);
-    let asked = answer(&program, &node.config.node.state_path, arguments);
-    match tokio::time::timeout(PROOF_MAX, asked).await {
-        Ok(Ok(bytes)) => serde_json::from_slice(&bytes)
-            .map_err(|error| format!("the transcoder's answer is none: {error}")),
-        Ok(Err(problem)) => Err(problem),
-        Err(_) => Err(format!("it did not end within {} s", PROOF_MAX.as_secs())),
-    }
-}
-
-/// Dropping this ends the child.
-async fn answer(program: &Path, state_path: &Path, arguments: &[&str]) -> Result<Vec<u8>, String> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("LANG", "C.UTF-8")
-        .env("GST_REGISTRY", state_path.join("gstreamer-registry.bin"))
-        .env("GST_REGISTRY_FORK", "no")
-        .env("GST_REGISTRY_UPDATE", "no")
-        .current_dir("/")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(|error| format!("{} cannot be started: {error}", program.display()))?;
-    let mut bytes = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        let read = stdout.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).await;
-        read.map_err(|error| format!("its answer cannot be read: {error}"))?;
-    }
-    let status = child.wait().await.map_err(|error| error.to_string())?;
-    if status.success() { Ok(bytes) } else { Err(format!("it ended with {status}")) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    async fn asked(script: &str) -> Result<Vec<u8>, String> {
-        let folder = tempfile::tempdir().unwrap();
-        answer(Path::new("/bin/sh"), folder.path(), &["-c", script]).await
-    }
-
-    #[tokio::test]
-    async fn a_child_that_crashes_is_told_by_its_signal() {
-        assert_eq!(asked("echo {}").await.unwrap(), b"{}\n");
-        assert!(asked("kill -SEGV $$").await.unwrap_err().contains("signal: 11"));
-        assert!(asked("exit 3").await.unwrap_err().contains("exit status: 3"));
-    }
-
-    #[tokio::test]
-    async fn a_program_that_is_not_there_is_named() {
-        let missing = answer(Path::new("/no/such/program"), Path::new("/"), &[]).await;
-        assert!(missing.unwrap_err().contains("/no/such/program"));
     }
 }

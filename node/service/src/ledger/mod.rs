@@ -9,6 +9,7 @@
 //!
 //! Format: see [`schema`].
 
+mod before;
 mod correction;
 mod depth;
 mod place;

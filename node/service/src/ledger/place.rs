@@ -7,7 +7,7 @@ use redb::{Builder, Database, DatabaseError};
 use tokio::sync::mpsc;
 
 use super::writer::{self, Op};
-use super::{LedgerError, Shared};
+use super::{LedgerError, Shared, before};
 use crate::held::once_let_go;
 #[cfg(test)]
 use crate::simulation::disk::LedgerFile;
@@ -56,6 +56,25 @@ impl Place {
             }
             #[cfg(test)]
             Self::Simulated(file) => builder.create_with_backend(file.clone()),
+        }
+    }
+
+    /// Keeps a copy of it, which is of this version and not open.
+    pub(super) fn keep(&self, version: u64) -> std::io::Result<()> {
+        match self {
+            Self::File(path) => before::keep(path, version),
+            // Its programs are all the same.
+            #[cfg(test)]
+            Self::Simulated(_) => Ok(()),
+        }
+    }
+
+    /// Puts the copy of a version in its place; says where it lies now, or why it cannot.
+    pub(super) fn put_back(&self, known: u64, newer: u64) -> Result<PathBuf, String> {
+        match self {
+            Self::File(path) => before::put_back(path, known, newer),
+            #[cfg(test)]
+            Self::Simulated(_) => Err("the simulation keeps none".into()),
         }
     }
 

@@ -24,6 +24,8 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, WriteTran
 use serde::Deserialize;
 
 use super::LedgerError;
+#[cfg(doc)]
+use super::before;
 use super::place::Place;
 
 /// Today's schema version.
@@ -52,23 +54,46 @@ struct Entry2 {
     slots: [Slot; 3],
 }
 
-/// Opens or makes the file and brings it up to date.
+/// Opens or makes the file and brings it up to date, or back to what this program knows: see [`before`].
 pub(super) fn open(place: &Place) -> Result<Database, LedgerError> {
+    let failed = |reason: String| LedgerError::Open { path: place.path().into(), reason };
+    let (mut database, mut version) = open_as_it_is(place)?;
+    if let Some(newer) = version.filter(|version| *version > VERSION) {
+        drop(database);
+        let aside = place.put_back(VERSION, newer).map_err(|why| {
+            failed(format!(
+                "its schema is version {newer} and this program knows up to {VERSION}; use a newer program ({why})"
+            ))
+        })?;
+        tracing::error!(
+            newer,
+            aside = %aside.display(),
+            "the ledger was a newer program's: the one from before it goes on; settings, keys and entries of the \
+             audit log that were made since are in the file put aside"
+        );
+        (database, version) = open_as_it_is(place)?;
+    }
+    if version == Some(VERSION) {
+        return Ok(database);
+    }
+    if let Some(older) = version {
+        drop(database);
+        place.keep(older).map_err(|error| {
+            failed(format!("a copy of it cannot be kept before it is migrated: {error}"))
+        })?;
+        (database, version) = open_as_it_is(place)?;
+    }
+    migrate(&database, version).map_err(failed)?;
+    Ok(database)
+}
+
+fn open_as_it_is(place: &Place) -> Result<(Database, Option<u64>), LedgerError> {
     let failed = |reason: String| LedgerError::Open { path: place.path().into(), reason };
     let database = place
         .database(Database::builder().set_cache_size(CACHE_BYTES))
         .map_err(|error| failed(describe_open(&error)))?;
     let version = version(&database).map_err(|error| failed(error.to_string()))?;
-    match version {
-        Some(VERSION) => {}
-        Some(newer) if newer > VERSION => {
-            return Err(failed(format!(
-                "its schema is version {newer} and this program knows up to {VERSION}; use a newer program"
-            )));
-        }
-        older => migrate(&database, older).map_err(failed)?,
-    }
-    Ok(database)
+    Ok((database, version))
 }
 
 fn describe_open(error: &redb::DatabaseError) -> String {

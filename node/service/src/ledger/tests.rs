@@ -182,6 +182,11 @@ async fn a_ledger_of_version_1_becomes_one_of_today() {
     assert_eq!(ledger.get(old.id).unwrap().as_ref(), Some(&old));
     let (claimed, _) = ledger.claim(Lane::Process, now, now).await.unwrap().unwrap();
     assert_eq!(claimed.id, old.id);
+    // What it was is there for the program that knows no other.
+    let copy = Database::open(folder.path().join("ledger.redb.schema-1")).unwrap();
+    let read = copy.begin_read().unwrap();
+    assert_eq!(read.open_table(schema::META).unwrap().get("schema").unwrap().unwrap().value(), 1);
+    assert!(read.open_table(schema::RECORDINGS).unwrap().get(old.id.to_bytes()).unwrap().is_some());
 }
 
 #[tokio::test]
@@ -196,4 +201,52 @@ async fn a_ledger_that_is_too_new_is_left_alone() {
     }
     let said = Ledger::open(&path, Timestamp::UNIX_EPOCH, Vec::new()).unwrap_err().to_string();
     assert!(said.contains("use a newer program"), "{said}");
+    assert!(said.contains("no copy of before"), "{said}");
+    assert!(path.exists());
+}
+
+/// As a newer program does with a ledger of today.
+fn migrate_to_the_next(path: &Path) {
+    before::keep(path, VERSION).unwrap();
+    let database = Database::create(path).unwrap();
+    let write = database.begin_write().unwrap();
+    write.open_table(schema::META).unwrap().insert("schema", VERSION + 1).unwrap();
+    write.commit().unwrap();
+}
+
+#[tokio::test]
+async fn a_program_that_is_left_for_the_one_before_leaves_it_a_ledger_that_it_knows() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ledger.redb");
+    let now = at("2026-01-01T00:00:00Z");
+    let before = recording(1, now);
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
+    ledger.insert(before.clone()).await.unwrap();
+    drop(ledger);
+    wait_for_writer(&path).await;
+    migrate_to_the_next(&path);
+    let ledger = Ledger::open(&path, now, Vec::new()).unwrap();
+    assert_eq!(ledger.get(before.id).unwrap().map(|it| it.id), Some(before.id));
+    assert!(folder.path().join(format!("ledger.redb.newer-{}", VERSION + 1)).exists());
+    // Once: the copy is the ledger now.
+    assert!(!folder.path().join(format!("ledger.redb.schema-{VERSION}")).exists());
+    drop(ledger);
+    wait_for_writer(&path).await;
+
+    // One that has been worked without for weeks is no help.
+    migrate_to_the_next(&path);
+    let copy = folder.path().join(format!("ledger.redb.schema-{VERSION}"));
+    let weeks = std::time::Duration::from_secs(21 * 86_400);
+    let file = std::fs::File::options().write(true).open(&copy).unwrap();
+    file.set_modified(file.metadata().unwrap().modified().unwrap() - weeks).unwrap();
+    let said = Ledger::open(&path, now, Vec::new()).unwrap_err().to_string();
+    assert!(said.contains("7 days older"), "{said}");
+    assert!(copy.exists() && path.exists());
+}
+
+/// The writer's thread has the file open until it has ended.
+async fn wait_for_writer(path: &Path) {
+    while matches!(Database::open(path), Err(redb::DatabaseError::DatabaseAlreadyOpen)) {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
 }

@@ -27,7 +27,7 @@ use tokio::net::UnixDatagram;
 use tokio::process::{Child as Process, ChildStderr, Command};
 use tokio::time::Instant;
 
-use super::TranscodeError;
+use super::{TranscodeError, lend};
 
 /// A child is given so many times its promised interval before it counts as hanging.
 const SILENCE_FACTOR: u64 = 30;
@@ -79,7 +79,7 @@ impl Start<'_> {
             Self::Connect(path) => {
                 let failed = |source| TranscodeError::Connect { socket: (*path).into(), source };
                 let ours = connected(path).map_err(failed)?;
-                lend(handed.1, path).map_err(failed)?;
+                lend::to_the_group_of(handed.1, path).map_err(failed)?;
                 hand_over(ours, None, job, handed).map_err(failed)
             }
         }
@@ -102,19 +102,12 @@ pub(super) fn check(confinement: &Confinement, jail: Jail) -> Result<(), Transco
     if whole || jail == Jail::BestEffort { Ok(()) } else { Err(TranscodeError::Unconfined) }
 }
 
-fn connected(path: &Path) -> io::Result<OwnedFd> {
+/// A connection to a child that somebody else starts.
+pub(crate) fn connected(path: &Path) -> io::Result<OwnedFd> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let ours = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
     connect(ours.as_raw_fd(), &UnixAddr::new(path)?)?;
     Ok(ours)
-}
-
-/// The child is another user there. What lets it make files in the folder is the socket's group,
-/// of which both are members; and by which the node reads the files.
-fn lend(work: &Path, socket: &Path) -> io::Result<()> {
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-    chown(work, None, Some(std::fs::metadata(socket)?.gid()))?;
-    std::fs::set_permissions(work, std::fs::Permissions::from_mode(0o2770))
 }
 
 fn hand_over(

@@ -6,6 +6,7 @@
 pub mod by_hand;
 mod child;
 mod fallback;
+mod lend;
 mod trial;
 
 use std::fs::File;
@@ -31,6 +32,8 @@ use crate::simulation::decoder as simulated;
 use crate::vault::{Home, VaultFile};
 use crate::volumes::AWAY_PAUSE;
 use trial::For;
+
+pub(crate) use child::connected;
 
 /// Name of the transcoding program, beside the node's own.
 const PROGRAM: &str = "holdfast-transcode";

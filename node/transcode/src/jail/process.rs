@@ -6,7 +6,7 @@ use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{getegid, geteuid, getppid};
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
 use super::{JailError, step};
 
@@ -80,10 +80,14 @@ pub(super) fn has_network() -> bool {
     })
 }
 
-/// Capabilities, of root or of the new user namespace.
+/// Capabilities, of root or of the new user namespace. Where there are none, as in the appliance's unit, the
+/// call that would change them is not made: the unit need not allow it.
 pub(super) fn give_up_capabilities() -> Result<(), JailError> {
     let none = CapabilitySet::empty();
     let sets = CapabilitySets { effective: none, permitted: none, inheritable: none };
+    if capabilities(None).is_ok_and(|own| own == sets) {
+        return Ok(());
+    }
     set_capabilities(None, sets).map_err(step("give up capabilities"))
 }
 

@@ -34,9 +34,8 @@ REQUIRED_DISTRO_FEATURES = "systemd usrmerge"
 
 # The root is read-only, so that systemd-sysusers comes too late there: the same as its files say.
 USERADD_PACKAGES = "${PN}"
-GROUPADD_PARAM:${PN} = "--system holdfast-work"
 USERADD_PARAM:${PN} = "\
-    --system --no-create-home --home-dir / --shell /sbin/nologin --user-group --groups holdfast-work holdfast; \
+    --system --no-create-home --home-dir / --shell /sbin/nologin --user-group holdfast; \
     --system --no-create-home --home-dir / --shell /sbin/nologin --user-group holdfast-setup; \
     --system --no-create-home --home-dir / --shell /sbin/nologin --user-group holdfast-transcode \
 "

@@ -30,7 +30,7 @@ use crate::config::Config;
 use crate::ledger;
 use crate::node::Node;
 pub use arguments::{Arguments, Command};
-use arguments::{Ask, Audit, LedgerCommand, Shell};
+use arguments::{Ask, Audit, LedgerCommand, On, Shell};
 use client::{Client, Target};
 pub use failure::{Failure, exit_code};
 use output::{print, print_json};
@@ -72,6 +72,9 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         Command::Keys(on) => resources::keys::act(&desk(&on.ask)?, &on.act),
         Command::Webhooks(on) => resources::webhooks::act(&desk(&on.ask)?, &on.act),
         Command::Policy(on) => resources::policy::act(&desk(&on.ask)?, &on.act),
+        Command::Clock(On { act: arguments::Clock::Witness { to }, .. }) => {
+            crate::clock::witness(to).with_context(|| to.display().to_string())
+        }
         Command::Clock(on) => resources::clock::act(&desk(&on.ask)?, &on.act),
         Command::Volumes(on) => resources::volumes::act(&desk(&on.ask)?, &on.act),
         Command::Transcode(asked) => transcode::act(asked),

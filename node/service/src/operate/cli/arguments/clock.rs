@@ -16,4 +16,13 @@ pub enum Clock {
         #[command(flatten)]
         sure: Sure,
     },
+    /// Write down whether the kernel's clock is synchronised, until ended; for a unit beside the node
+    ///
+    /// A node that may not ask the kernel itself reads it there. What is older than ten seconds counts as a clock
+    /// that is not synchronised.
+    Witness {
+        /// Where
+        #[arg(long, value_name = "FILE", default_value = "/run/holdfast-clock/synchronised")]
+        to: std::path::PathBuf,
+    },
 }

@@ -10,7 +10,9 @@ use super::super::words::words;
 use super::Desk;
 
 pub(in super::super) fn act(desk: &Desk, act: &Clock) -> anyhow::Result<()> {
-    let Clock::Accept { sure } = act;
+    let Clock::Accept { sure } = act else {
+        anyhow::bail!("a witness asks no node");
+    };
     let status = desk.client.get(&Target::new(["status"])?)?;
     let shows = words(&status, "/clock/wall").unwrap_or("?");
     confirm(&format!("The clock shows {shows}. Is that right?"), *sure)?;
