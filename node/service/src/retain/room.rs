@@ -67,7 +67,10 @@ struct Short<'a> {
 /// Keeps the higher water mark, as far as there is something that can go. Until the node stops; comes to an
 /// end at once where nothing is to be dropped.
 pub async fn run(node: Arc<Node>) {
-    while node.config.vault.when_full == WhenFull::DropDeliveredFirst {
+    if node.config.vault.when_full != WhenFull::DropDeliveredFirst {
+        return;
+    }
+    loop {
         tokio::select! {
             () = node.clock.sleep_until(None, LOOK_PAUSE, LOOK_PAUSE) => {}
             () = node.stop.cancelled() => return,

@@ -117,7 +117,7 @@ fn status(desk: &Desk) -> anyhow::Result<()> {
         let mut lines = Lines::default();
         match desk.client.get(&Target::new(["volumes"])?) {
             Ok(all) => {
-                headers::lines(&mut lines, all["luks"].as_array().map_or(&[], Vec::as_slice))
+                headers::lines(&mut lines, all["luks"].as_array().map_or(&[], Vec::as_slice));
             }
             Err(error) => lines.line("headers:", error),
         }
