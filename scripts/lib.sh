@@ -38,7 +38,7 @@ else
     packages_test+=(systemd-cryptsetup libtss2-tcti-swtpm0t64)
 fi
 # What `scripts/image` needs; what starts the image it makes, in `scripts/test image`.
-packages_image=(mmdebstrap debian-archive-keyring binutils kmod cryptsetup-bin fdisk dosfstools mtools bmap-tools zstd jq openssl gpg python3)
+packages_image=(mmdebstrap debian-archive-keyring udev binutils kmod cryptsetup-bin fdisk dosfstools mtools bmap-tools zstd jq openssl gpg python3)
 packages_image_test=(qemu-system-x86 ovmf swtpm mtools ffmpeg curl python3)
 # What BitBake needs, in `scripts/test yocto`.
 packages_yocto=(chrpath cpio diffstat file gawk git locales lz4 patch python3 rpcsvc-proto wget xz-utils zstd)
