@@ -30,6 +30,7 @@ packages_test=(
     openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev systemd
     swtpm swtpm-tools tpm2-tools socat strace
     tang clevis clevis-luks bmap-tools mtools zstd qrencode dmsetup
+    mkvtoolnix x265 debian-archive-keyring
 )
 # systemd-cryptenroll has a package of its own from Debian 13 on, and some libraries other names.
 if [ "$(cut -d . -f 1 /etc/debian_version 2>/dev/null)" = 12 ]; then
@@ -38,8 +39,10 @@ else
     packages_test+=(systemd-cryptsetup libtss2-tcti-swtpm0t64)
 fi
 # What `scripts/image` needs; what starts the image it makes, in `scripts/test image`.
-packages_image=(mmdebstrap debian-archive-keyring binutils kmod cryptsetup-bin fdisk dosfstools mtools bmap-tools zstd jq openssl gpg python3)
+packages_image=(mmdebstrap debian-archive-keyring udev binutils kmod cryptsetup-bin fdisk dosfstools mtools bmap-tools zstd jq openssl gpg python3)
 packages_image_test=(qemu-system-x86 ovmf swtpm mtools ffmpeg curl python3)
+# What makes the root with another GStreamer, in `scripts/test gstreamer-1.26`.
+packages_gstreamer=(mmdebstrap debian-archive-keyring jq)
 # What BitBake needs, in `scripts/test yocto`.
 packages_yocto=(chrpath cpio diffstat file gawk git locales lz4 patch python3 rpcsvc-proto wget xz-utils zstd)
 # What a measurement needs beside the node, in `scripts/bench`.
@@ -102,6 +105,48 @@ need_unpacked() {
     [ -e "$new/$program" ] || die "$program is in none of: $*"
     rm -rf "$folder"
     mv "$new" "$folder"
+}
+
+# Brings in GPAC's MP4Box, a strict reader of .mp4. Debian has it up to 11 only, so it is unpacked from there
+# with its libraries, into a folder of its own. `mp4box/MP4Box` in the tools runs it.
+need_mp4box() {
+    local folder=$tools/mp4box site package
+    [ -x "$folder/MP4Box" ] && return
+    say 'unpacking MP4Box of Debian 11'
+    # The mirror is this machine's own.
+    site=$(apt-get indextargets --format '$(SITE)|$(CODENAME)|$(COMPONENT)' 'Created-By: Packages' |
+        sed -n -E 's/^([^|]*)\|(bookworm|trixie)\|main$/\1/p' | head -n 1)
+    [ -n "$site" ] || die "apt on this machine has no Debian mirror: sources with main of bookworm or trixie are needed"
+    rm -rf "$folder.new"
+    mkdir -p "$folder.new"/apt/{lists,cache/archives}/partial "$folder.new/root"
+    echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $site bullseye main" >"$folder.new/apt/sources.list"
+    : >"$folder.new/apt/status"
+    local apt=(apt-get -q -y -o "Dir::Etc::sourcelist=$folder.new/apt/sources.list" -o Dir::Etc::sourceparts=/dev/null
+        -o "Dir::State::lists=$folder.new/apt/lists" -o "Dir::State::status=$folder.new/apt/status"
+        -o "Dir::Cache=$folder.new/apt/cache" -o Acquire::Languages=none -o Acquire::Retries=3
+        -o "APT::Sandbox::User=$(id -un)" -o Debug::NoLocking=true -o Dpkg::Use-Pty=0)
+    { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends --download-only gpac; } >"$folder.new/said" 2>&1 ||
+        die "MP4Box of Debian 11 (package gpac) could not be downloaded: $(tail -n 3 "$folder.new/said"). Build GPAC by hand and put its MP4Box at $folder/MP4Box"
+    for package in "$folder.new"/apt/cache/archives/*.deb; do
+        case ${package##*/} in
+            # The system's own, and what only screens need.
+            libc6_* | libllvm* | libgl1-mesa-dri_* | libz3*) ;;
+            lib* | gpac*) dpkg-deb -x "$package" "$folder.new/root" ;;
+        esac
+    done
+    # What it links, and no more.
+    mkdir "$folder.new/lib"
+    local from=$folder.new/root/usr/lib/$(uname -m)-linux-gnu
+    local where=$from:$folder.new/root/lib/$(uname -m)-linux-gnu:$from/pulseaudio:$from/blas:$from/lapack
+    LD_LIBRARY_PATH=$where ldd "$folder.new/root/usr/bin/MP4Box" |
+        sed -n "s|.* => \($folder.new/root/[^ ]*\) .*|\1|p" | xargs cp -L -t "$folder.new/lib"
+    cp "$folder.new/root/usr/bin/MP4Box" "$folder.new/lib/MP4Box"
+    # shellcheck disable=SC2016
+    printf '#!/bin/sh\nhere=$(dirname "$(readlink -f "$0")")/lib\nLD_LIBRARY_PATH=$here exec "$here/MP4Box" "$@"\n' >"$folder.new/MP4Box"
+    chmod 755 "$folder.new/MP4Box"
+    "$folder.new/MP4Box" -version 2>&1 | grep -q 'MP4Box - GPAC' || die 'MP4Box of Debian 11 does not run here'
+    rm -rf "$folder.new/apt" "$folder.new/root" "$folder"
+    mv "$folder.new" "$folder"
 }
 
 # Whether version $1 is at least version $2.

@@ -16,7 +16,9 @@ PLACES = [1 << power for power in range(14, 23)]
 MAGICS = (b"LUKS\xba\xbe", b"SKUL\xba\xbe")
 BINARY_BYTES = 4096
 CHECKSUM = slice(448, 512)
-CIPHER = "aes-xts-plain64"
+SLOT_CIPHER = "aes-xts-plain64"
+# Of the data, with the bytes of its key: AES, or Adiantum where a processor has no AES.
+CIPHERS = {SLOT_CIPHER: 64, "xchacha12,aes-adiantum-plain64": 32}
 INTEGRITY = "hmac(sha256)"
 SECTOR_BYTES = 4096
 UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -87,22 +89,23 @@ def other(said, is_between):
         return f"wants more than is known here: {', '.join(mandatory)}"
     if len(segments) != 1 and not (is_between and len(segments) > 1):
         return f"has {len(segments)} segments, not one"
-    key_bytes = 64
+    cipher = segments[0].get("encryption") if segments else None
+    key_bytes = CIPHERS.get(cipher)
     for segment in segments:
         if segment.get("type") != "crypt":
             return "has a segment in the clear"
-        if segment.get("encryption") != CIPHER:
-            return f"has the cipher {segment.get('encryption')}, not {CIPHER}"
+        if segment.get("encryption") != cipher or key_bytes is None:
+            return f"has the cipher {segment.get('encryption')}, none of {', '.join(CIPHERS)}"
         if segment.get("sector_size") != SECTOR_BYTES:
             return f"has sectors of {segment.get('sector_size')} bytes, not {SECTOR_BYTES}"
         integrity = segment.get("integrity", {}).get("type")
         if integrity not in (None, INTEGRITY):
             return f"has the integrity {integrity}"
-        key_bytes = 96 if integrity else 64
+        key_bytes = CIPHERS[cipher] + (32 if integrity else 0)
     for number, slot in said.get("keyslots", {}).items():
         if slot.get("type") != "luks2":
             continue
-        if slot.get("area", {}).get("encryption") != CIPHER:
+        if slot.get("area", {}).get("encryption") not in (SLOT_CIPHER, cipher):
             return f"has key slot {number} with another cipher"
         if slot.get("key_size") != key_bytes:
             return "has a key of another length"

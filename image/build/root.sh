@@ -22,6 +22,11 @@ install_units() {
     for file in "$repo"/udev/*.rules; do
         install -D -m 644 "$file" "$root/usr/lib/udev/rules.d/${file##*/}"
     done
+    for file in "$repo"/udev/*.hwdb; do
+        install -D -m 644 "$file" "$root/usr/lib/udev/hwdb.d/${file##*/}"
+    done
+    # From outside: inside it would want /proc, and nothing is mounted.
+    systemd-hwdb --root="$root" --usr update >"$work/said" 2>&1 || die "systemd-hwdb update: $(tail -n 3 "$work/said")"
 }
 
 make_root() {

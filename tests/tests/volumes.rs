@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::http::problem;
-use holdfast_tests::media::webm_noise;
+use holdfast_tests::media::{self, salted, webm_noise};
 use holdfast_tests::mount::Disk;
 use holdfast_tests::settings::volumes;
-use holdfast_tests::tools::{sha256, sha256_of};
+use holdfast_tests::tools::{output, sha256, sha256_of};
 use holdfast_tests::{Environment, Node, Settings, Stream, until};
 use reqwest::Method;
 use serde_json::{Value, json};
+use toml::Table;
 
 const MIB: usize = 1 << 20;
 
@@ -225,6 +226,137 @@ async fn a_full_volume_takes_nothing_new_until_the_other_water_mark() -> Result<
     volume_is(&node, "data1", "ready").await?;
     let again = node.upload("kept", webm_noise(2, MIB)).await?.id;
     ensure!(folder(&large.path(), &again).is_dir(), "it takes again");
+    Ok(())
+}
+
+/// A recording whose raw file is delivered, and whose snapshot has no place at the destination.
+async fn half_delivered(node: &Node, salt: u64) -> Result<String> {
+    let webm = salted(&fs::read(media::file("vp8.webm")?)?, salt);
+    let mut stream = Stream::start(&node.address()?, "snagged").await?;
+    let id = stream.id.clone();
+    fs::create_dir_all(node.storage().join(format!("snagged/{id}.jpg/in the way")))?;
+    stream.record(&webm, 64 << 10).await?;
+    until("the snapshot to be refused", async || {
+        let recording = node.recording(&id).await?;
+        Ok(recording["push"]["error"].is_object().then_some(()))
+    })
+    .await?;
+    ensure!(
+        raw_of(node, &id).await?["pushed"][0]["destination"] == "folder",
+        "its raw file is not up"
+    );
+    Ok(id)
+}
+
+async fn raw_of(node: &Node, id: &str) -> Result<Value> {
+    let recording = node.recording(id).await?;
+    let mut files = recording["files"].as_array().context("no files")?.iter();
+    files.find(|file| file["kind"] == "raw").cloned().context("no raw file")
+}
+
+async fn made_room(node: &Node, id: &str) -> Result<()> {
+    until("a delivered file to make room", async || {
+        Ok(raw_of(node, id).await?["deleted_at"].is_string().then_some(()))
+    })
+    .await?;
+    let raw = raw_of(node, id).await?;
+    ensure!(raw["deleted_by_rule"] == "space_needed", "{raw}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_is_set_what_every_destination_has_goes_before_anything_new_is_refused()
+-> Result<()> {
+    const KEPT_FREE: usize = 20 * MIB;
+    const FREE_AGAIN: usize = 30 * MIB;
+    let disk = Disk::new(128 << 20)?;
+    let snagged = Environment::raw_only("snagged").set("snapshot", true);
+    let mut nowhere = Table::new();
+    nowhere.insert("kind".into(), "directory".into());
+    nowhere.insert("name".into(), "nowhere".into());
+    nowhere.insert("path".into(), "/nowhere/at/all".into());
+    let settings = Settings::new()
+        .environment(snagged)
+        .environment(Environment::raw_only("lost").set("destinations", vec!["folder", "nowhere"]))
+        .environment(Environment::raw_only("kept").set("destinations", Vec::<String>::new()))
+        .destination(nowhere)
+        .set("vault.volumes", volumes([("data0", disk.path())]))
+        .set("vault.when_full", "drop_delivered_first")
+        .set("vault.free_bytes_min", KEPT_FREE as i64)
+        .set("vault.free_bytes_again", FREE_AGAIN as i64)
+        .set("ingest.playback_ms", 0);
+    let node = Node::start(settings).await?;
+    let oldest = half_delivered(&node, 1).await?;
+    let held = half_delivered(&node, 2).await?;
+    let newest = half_delivered(&node, 3).await?;
+    hold(&node, &held).await?;
+    // One destination has it, the other has not.
+    let lost = node.upload("lost", webm_noise(4, 5 * MIB)).await?.id;
+    until("one of two destinations to have it", async || {
+        Ok((raw_of(&node, &lost).await?["pushed"][0]["destination"] == "folder").then_some(()))
+    })
+    .await?;
+    ensure!(state_of(&node, "data0").await?["when_full"] == "drop_delivered_first", "not shown");
+    let is_there = |id: &str, name: &str| folder(&disk.path(), id).join(name).exists();
+    for id in [&oldest, &held, &newest, &lost] {
+        ensure!(is_there(id, "raw"), "{id}: something went without need");
+    }
+
+    // What comes would leave too little. It is taken in all the same, for the oldest delivered file went.
+    let _filler = disk.fill_to((FREE_AGAIN + MIB) as u64)?;
+    let new = node.upload("kept", webm_noise(5, 14 * MIB)).await?.id;
+    ensure!(is_there(&new, "raw"), "what was acknowledged is not there");
+    made_room(&node, &oldest).await?;
+    // Now less is free than the higher mark says, so the next goes without being asked.
+    made_room(&node, &newest).await?;
+    for id in [&oldest, &newest] {
+        ensure!(!is_there(id, "raw") && is_there(id, "snapshot.jpg"), "{id}");
+        ensure!(node.recording(id).await?["state"] == "delivering");
+    }
+
+    // What is left is held, or a destination still has to get it: from here on what is new is refused.
+    let path = Node::upload_path("kept");
+    let refused = node.request(Method::PUT, &path)?.body(webm_noise(6, 14 * MIB)).send().await?;
+    problem(refused, 507).await?;
+    node.for_a_while(2_500).await;
+    ensure!(is_there(&held, "raw"), "a legal hold was broken");
+    ensure!(is_there(&lost, "raw"), "what one destination has not was dropped");
+    ensure!(is_there(&new, "raw"), "what is stored here alone was dropped");
+
+    // The snapshot's place is free again: the push ends, and nothing of it is missing.
+    fs::remove_dir_all(node.storage().join(format!("snagged/{oldest}.jpg")))?;
+    let retried = node.api(Method::POST, &format!("/recordings/{oldest}/retry"))?.send().await?;
+    ensure!(retried.status().is_success(), "{}", retried.text().await?);
+    until("the rest to be pushed", async || {
+        Ok((node.recording(&oldest).await?["state"] == "stored").then_some(()))
+    })
+    .await?;
+    let pushed = fs::read(node.storage().join(format!("snagged/{oldest}_raw.webm")))?;
+    ensure!(
+        pushed == salted(&fs::read(media::file("vp8.webm")?)?, 1),
+        "it is not what was recorded"
+    );
+    audit_has_receipts(&node, [&oldest, &newest])
+}
+
+/// The log verifies, and has for each of these the receipt of what made room.
+fn audit_has_receipts(node: &Node, ids: [&str; 2]) -> Result<()> {
+    let export = output(&mut node.command(&["audit", "export"]))?;
+    let (log, key) = (node.dir().join("audit.jsonl"), node.dir().join("audit.pem"));
+    fs::write(&log, &export)?;
+    fs::write(&key, output(&mut node.command(&["audit", "key"]))?)?;
+    let mut verify = node.command(&["audit", "verify"]);
+    output(verify.arg(&log).arg("--key").arg(&key))?;
+    let lines = String::from_utf8(export)?;
+    let lines: Vec<Value> = lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    for id in ids {
+        let is_its = |line: &&Value| {
+            line["what"]["recording"] == id && line["what"]["rule"] == "space_needed"
+        };
+        let receipt = lines.iter().find(is_its).with_context(|| format!("no receipt of {id}"))?;
+        ensure!(receipt["what"]["rule_number"] == "5", "{receipt}");
+        ensure!(receipt["what"]["files"][0]["kind"] == "raw", "{receipt}");
+    }
     Ok(())
 }
 

@@ -149,7 +149,7 @@ fn the_recipe_installs_every_unit_and_rule_of_the_tree() -> Result<()> {
     let groups = recipe["values"]["GROUPADD_PARAM:${PN}"]
         .as_str()
         .or(recipe["values"]["GROUPADD_PARAM:holdfast"].as_str());
-    let users = format!("{};{}", users.context("no users")?, groups.context("no groups")?);
+    let users = format!("{};{}", users.context("no users")?, groups.unwrap_or_default());
     let preset =
         fs::read_to_string(image.join("usr/lib/systemd/system-preset/50-holdfast.preset"))?;
     let mut units = 0;
@@ -181,14 +181,14 @@ fn the_recipe_installs_every_unit_and_rule_of_the_tree() -> Result<()> {
     }
     ensure!(units >= 10, "only {units} units are in node/*/systemd");
     ensure!(preset.contains("disable holdfast-volume-site.socket\n"), "the preset is {preset}");
-    for rule in files_under(&repo().join("udev"))? {
-        let Some(name) =
-            rule.file_name().filter(|_| rule.extension().is_some_and(|is| is == "rules"))
-        else {
-            continue;
+    for file in files_under(&repo().join("udev"))? {
+        let place = match file.extension().and_then(|it| it.to_str()) {
+            Some("rules") => "usr/lib/udev/rules.d",
+            Some("hwdb") => "usr/lib/udev/hwdb.d",
+            _ => continue,
         };
-        let installed = image.join("usr/lib/udev/rules.d").join(name);
-        ensure!(fs::read(installed)? == fs::read(&rule)?, "{} is not installed", rule.display());
+        let installed = image.join(place).join(file.file_name().context("a name")?);
+        ensure!(fs::read(installed)? == fs::read(&file)?, "{} is not installed", file.display());
     }
     let programs = files_under(&image.join("usr/bin"))?;
     ensure!(programs.len() == 3, "the programs are {programs:?}");

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::attempts::WINDOW;
 use crate::push_order;
-use crate::recording::{FileKind, Recording, Source, State};
+use crate::recording::{File, FileKind, Recording, Source, State};
 
 /// How long a recording of unknown status is kept after its last byte (rule 3.3).
 pub const UNKNOWN_KEPT: SignedDuration = SignedDuration::from_hours(6);
@@ -41,6 +41,9 @@ pub enum Rule {
     Unknown,
     /// 4: pushed to every destination.
     Pushed,
+    /// 5: pushed to every destination, before the push of its recording's other files ended, because its
+    /// volume was short of space and the configuration has that go first.
+    SpaceNeeded,
     /// 5: store-nothing, and the push counts as successful.
     StoreNothing,
     /// 6: transcoding (or copying to the node that does it) failed for good, 28 days ago.
@@ -64,6 +67,7 @@ impl Rule {
             Self::Garbage => "rule 3.2 (not a recording, or never completed)",
             Self::Unknown => "rule 3.3 (of unknown status for 6 hours)",
             Self::Pushed => "rule 5 (pushed to every destination)",
+            Self::SpaceNeeded => "rule 5 (pushed to every destination, and space was needed)",
             Self::StoreNothing => "rule 5 (delivered, and store-nothing is on)",
             Self::TranscodeFailed => "rule 6 (28 days after transcoding failed)",
             Self::PushFailed => "rule 6 (28 days after pushing failed)",
@@ -80,7 +84,7 @@ impl Rule {
             Self::Processed => "3.1",
             Self::Garbage => "3.2",
             Self::Unknown => "3.3",
-            Self::Pushed | Self::StoreNothing => "5",
+            Self::Pushed | Self::SpaceNeeded | Self::StoreNothing => "5",
             Self::TranscodeFailed | Self::PushFailed => "6",
             Self::AccountExpired => "7",
             Self::Lifecycle | Self::Requested => "8",
@@ -101,6 +105,7 @@ impl Rule {
             Self::Processed
             | Self::Garbage
             | Self::Pushed
+            | Self::SpaceNeeded
             | Self::StoreNothing
             | Self::Requested => false,
         }
@@ -260,6 +265,23 @@ fn concluded(rec: &Recording, kind: FileKind) -> Fate {
     } else {
         after_chances(rec, kind, Rule::Pushed)
     }
+}
+
+/// Whether a file can go before its recording's push has ended, where space is needed: every destination
+/// has it, so that no attempt pushes it again; playback had its chance; no legal hold keeps it. With the
+/// push ends what it waits for, and [`Rule::Pushed`] would take it then.
+#[must_use]
+pub fn is_spare(rec: &Recording, kind: FileKind, now: Timestamp) -> bool {
+    let to = &rec.policy.destinations;
+    let is_everywhere = |file: &File| !to.is_empty() && to.iter().all(|to| file.is_pushed_to(to));
+    rec.state == State::Delivering
+        && rec.hold.is_none()
+        && rec.file(kind).is_some_and(|file| file.is_local() && is_everywhere(file))
+        && match after_chances(rec, kind, Rule::SpaceNeeded) {
+            Fate::Now(_) => true,
+            Fate::Until { at, .. } => at <= now,
+            Fate::Kept(_) | Fate::Gone => false,
+        }
 }
 
 /// A streamed raw file stays until playback in the recorder had its chance (rule 3.1).

@@ -392,6 +392,53 @@ fn rule_5_without_the_main_file_nothing_counts() {
 }
 
 #[test]
+fn rule_5_where_space_is_needed_what_every_destination_has_goes_before_the_push_ends() {
+    let raw_too = Policy { push_raw: true, ..policy() };
+    let mut life = Life::processed(Source::Stream, raw_too);
+    let of = |life: &Life| -> Vec<(FileKind, Rule)> {
+        let doomed =
+            life.rec.files.iter().filter_map(|it| Some((it.kind, it.doomed.as_ref()?.rule)));
+        doomed.collect()
+    };
+    life.happen(Event::SpaceNeeded);
+    assert_eq!(of(&life), [], "nothing has been pushed");
+    let failing = [("theirs", FileKind::Snapshot), ("ours", FileKind::Filmstrip)];
+    life.push(&failing);
+    assert_eq!(life.rec.state, State::Delivering);
+    assert_eq!(life.sweep(), [], "by itself nothing goes before the push ends");
+
+    // Neither under a legal hold,
+    life.happen(Event::HoldSet { by: "counsel".into(), reason: "case 1".into() });
+    life.happen(Event::SpaceNeeded);
+    assert_eq!(of(&life), []);
+    life.happen(Event::HoldLifted { by: "counsel".into() });
+    // nor the raw file while it can be played,
+    life.now = life.rec.saved_at.unwrap() + SignedDuration::from_secs(59);
+    life.happen(Event::SpaceNeeded);
+    assert_eq!(of(&life), [(FileKind::Main, Rule::SpaceNeeded)]);
+    life.now = life.rec.saved_at.unwrap() + SignedDuration::from_secs(60);
+    life.happen(Event::SpaceNeeded);
+    let gone = [(FileKind::Raw, Rule::SpaceNeeded), (FileKind::Main, Rule::SpaceNeeded)];
+    assert_eq!(of(&life), gone);
+    // nor, ever, what one destination has not.
+    assert_eq!(life.sweep(), [FileKind::Raw, FileKind::Main]);
+    let left: Vec<_> = failing.iter().map(|(to, kind)| ((*to).to_owned(), *kind)).collect();
+    let mut pushed = life.push(&[]);
+    pushed.reverse();
+    assert_eq!(pushed, left, "the next attempt pushes what is missing, and no more");
+    assert_eq!(life.rec.state, State::Stored);
+}
+
+#[test]
+fn rule_5_what_is_stored_here_alone_never_makes_room() {
+    let kept = Policy { destinations: vec![], ..policy() };
+    let mut life = Life::processed(Source::Upload, kept);
+    life.happen(Event::SpaceNeeded);
+    assert!(life.rec.files.iter().all(|it| it.doomed.is_none() || it.kind == FileKind::Raw));
+    assert_eq!(life.fate(FileKind::Main), Fate::Kept(Hold::StoredHere));
+}
+
+#[test]
 fn rule_6_a_failed_transcode_keeps_its_original_for_28_days_from_the_later_day() {
     let mut life = Life::saved(Source::Stream, policy());
     while life.rec.state != State::Failed {

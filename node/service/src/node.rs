@@ -22,6 +22,7 @@ use crate::keys::Keys;
 use crate::ledger::{self, Ledger, LedgerError, Observer, Place, Stepped};
 use crate::nodekey::NodeKey;
 use crate::queue::Queue;
+use crate::retain::room::Room;
 use crate::settings::Settings;
 use crate::transcode::live::{self, Live};
 use crate::vault::{Home, Vault, VaultError};
@@ -61,6 +62,8 @@ pub struct Node {
     pub running: Running,
     /// One change of a recording's folder at a time.
     pub locks: Locks,
+    /// Making room where a volume runs short.
+    pub room: Room,
     /// Held by the self-test that runs.
     pub selftest: Arc<tokio::sync::Mutex<()>>,
     /// Cancelled when the node is to stop: nothing new is begun.
@@ -172,6 +175,7 @@ impl Node {
             progress: Progress::default(),
             running: Running::default(),
             locks: Locks::default(),
+            room: Room::default(),
             selftest: Arc::default(),
             stop: CancellationToken::new(),
             halt: CancellationToken::new(),

@@ -216,6 +216,8 @@ fn start_workers(
     start(&workers, node, 1, &Arc::new(Retainer::new(Arc::clone(node), Arc::clone(streams))));
     start(&workers, node, 1, &Arc::new(Expirer::new(Arc::clone(node))));
     workers.spawn(retain::epochs::run(Arc::clone(node)));
+    workers.spawn(volumes::erased::run(Arc::clone(node)));
+    workers.spawn(retain::room::run(Arc::clone(node)));
     workers.spawn(clock::watch::run(Arc::clone(node)));
     workers.spawn(deliver::abandon::run(Arc::clone(node)));
     workers.spawn(settings::sweep::run(Arc::clone(node)));

@@ -66,7 +66,9 @@ static WMA1: Codec = audio("wma1", None, &["avdec_wmav1"]);
 static WMA2: Codec = audio("wma2", None, &["avdec_wmav2"]);
 static WMA_PRO: Codec = audio("wmapro", None, &["avdec_wmapro"]);
 static FLAC: Codec = audio("flac", Some("flacparse"), &["flacdec"]);
+static ALAC: Codec = audio("alac", None, &["avdec_alac"]);
 static AC3: Codec = audio("ac3", Some("ac3parse"), &["avdec_ac3"]);
+static EAC3: Codec = audio("eac3", Some("ac3parse"), &["avdec_eac3"]);
 static ALAW: Codec = audio("alaw", None, &["alawdec"]);
 static MULAW: Codec = audio("mulaw", None, &["mulawdec"]);
 static PCM: Codec = audio("pcm", None, &["identity"]);
@@ -104,7 +106,9 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
             _ => return None,
         },
         ("audio/x-flac", _) => &FLAC,
+        ("audio/x-alac", _) => &ALAC,
         ("audio/x-ac3", _) => &AC3,
+        ("audio/x-eac3", _) => &EAC3,
         ("audio/x-alaw", _) => &ALAW,
         ("audio/x-mulaw", _) => &MULAW,
         ("audio/x-raw", _) => &PCM,

@@ -198,6 +198,26 @@ impl AvcConfig {
             .find(|s| s.first().is_some_and(|b| b & 31 == SPS))
             .and_then(|s| sps_size(s))
     }
+
+    /// An access unit, in parts, less the parameter sets that this record has already: with `avc3` they
+    /// come with every key frame, and h264parse of GStreamer 1.26 puts them before the first; some
+    /// players stumble over them in `avc1`. `None` where there is a set that the record does not have:
+    /// from there on those that it has may stand where they do to be in force again.
+    pub(crate) fn without_sets<'a>(&self, au: &'a [u8]) -> Option<Vec<&'a [u8]>> {
+        let n = self.length_bytes;
+        let mut parts = Vec::new();
+        let mut at = 0;
+        for nal in nals(au, n) {
+            let Some(part) = au.get(at..at + n + nal.len()) else { break };
+            at += part.len();
+            if !matches!(nal[0] & 31, SPS | PPS) {
+                parts.push(part);
+            } else if !self.sets.iter().any(|s| s.as_slice() == nal) {
+                return None;
+            }
+        }
+        Some(if parts.is_empty() || at != au.len() { vec![au] } else { parts })
+    }
 }
 
 #[cfg(test)]
@@ -215,6 +235,22 @@ mod tests {
         let c = avc_config(&hex(CHROME)).unwrap();
         assert_eq!((c.length_bytes, c.sets.len()), (4, 2));
         assert_eq!(c.size(), Some(SpsSize { width: 640, height: 480, macroblocks: 1200 }));
+    }
+
+    #[test]
+    fn sets_that_the_record_has_are_left_out() {
+        let config = avc_config(&hex(CHROME)).unwrap();
+        let unit = |nal: &[u8]| [&(nal.len() as u32).to_be_bytes(), nal].concat();
+        let slice = unit(&[0x65, 1, 2, 3]);
+        let sets: Vec<u8> = config.sets.iter().flat_map(|s| unit(s)).collect();
+        let au = [sets.clone(), slice.clone()].concat();
+        assert_eq!(config.without_sets(&au).unwrap().concat(), slice);
+        // Nothing else is: an access unit without them, one of nothing but sets, one that is cut.
+        for au in [&slice, &sets, &au[..au.len() - 1].to_vec()] {
+            assert_eq!(&config.without_sets(au).unwrap().concat(), au);
+        }
+        let another = [unit(&[0x68, 9, 9]), au].concat();
+        assert_eq!(config.without_sets(&another), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::clusters::Clusters;
 use crate::container::{Container, Front};
 use crate::error::Error;
 use crate::growth::Growth;
+use crate::mp4::without_length;
 
 /// A recording opened for reading.
 #[derive(Debug)]
@@ -373,6 +374,9 @@ pub(crate) fn attach(
     use gst::subclass::prelude::ObjectSubclassIsExt as _;
     let src: DescriptorSrc = glib::Object::new();
     let _ = src.imp().input.set(Arc::clone(input));
+    if let Some(pad) = src.static_pad("src").filter(|_| container == Container::Quicktime) {
+        without_length(&pad, &input.file);
+    }
     let on_pad = move |pad: &gst::Pad| {
         without_alpha(pad);
         without_missing(pad);

@@ -7,7 +7,7 @@ use gst::prelude::*;
 use gstreamer as gst;
 
 use crate::aac;
-use crate::codec::{Codec, Kind};
+use crate::codec::{self, Codec, Kind};
 use crate::error::{Error, at};
 use crate::even::{Even, Steps};
 use crate::frame_size::{jpeg_size, vp8_key_size, vp9_key_size};
@@ -173,7 +173,7 @@ impl Stream {
             lost_sets: false,
             channels: 0,
             rate_hz: 0,
-            framed: crate::codec::is_framed(caps),
+            framed: codec::is_framed(caps),
             places: Vec::new(),
             avc: None,
             macroblocks: 0,
@@ -261,6 +261,13 @@ impl Stream {
 
     fn caps(&mut self, caps: &gst::CapsRef, pixels_max: u64) -> Result<(), Error> {
         let Some(s) = caps.structure(0) else { return Ok(()) };
+        // Parsers know better than MPEG-TS: it takes camcorders' AC-3 for E-AC-3, and MP2 for MP3.
+        let told = codec::of_caps(caps);
+        if let (Some(told), Some(own)) = (told, self.codec)
+            && (told.kind, told.parser) == (own.kind, own.parser)
+        {
+            self.codec = Some(told);
+        }
         let field = |name| s.get::<i32>(name).ok().and_then(|v| u32::try_from(v).ok()).unwrap_or(0);
         (self.channels, self.rate_hz) = (field("channels"), field("rate"));
         let (width, height) = (field("width"), field("height"));

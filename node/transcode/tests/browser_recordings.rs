@@ -4,8 +4,9 @@
 mod common;
 
 use std::path::Path;
+use std::process::Command;
 
-use common::{brightness, check_film, make, media, shown, span};
+use common::{brightness, check_film, make, media, shown, span, text};
 use holdfast_core::job::Treatment;
 
 /// Sound and picture begin and end where they do in the recording, to this many seconds.
@@ -33,7 +34,23 @@ fn check(name: &str, video: Treatment) {
     assert!((a_start_out - (a_in.first - base)).abs() < SYNC, "sound begins at {a_start_out}");
     assert!((a_end_out - a_end).abs() < SYNC, "sound ends at {a_end_out}, not {a_end}");
     assert!((mp4.duration_ms as f64 / 1000.0 - a_end.max(v_in.end - base)).abs() < LENGTH);
+    // Of those whose size changes, `transform_video.rs` has a look.
+    if !name.starts_with("reschange") {
+        let alike = first_second(&film, &input);
+        assert!(alike > 0.9, "{name}: SSIM {alike}");
+    }
     check_pictures(folder.path(), &made);
+}
+
+/// How much the first frames look like the recording's (SSIM, 1: the same).
+fn first_second(film: &Path, recording: &Path) -> f64 {
+    let frames = "trim=end_frame=24,settb=1/25,setpts=N,format=yuv420p";
+    let graph = format!("[0:v]{frames}[is];[1:v]{frames}[want];[is][want]ssim");
+    let args = ["-hide_banner", "-i", text(film), "-i", text(recording), "-lavfi", &graph];
+    let out = Command::new("ffmpeg").args(args).args(["-f", "null", "-"]).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr);
+    let all = said.rsplit_once("All:").unwrap_or_else(|| panic!("{said}")).1;
+    all.split_whitespace().next().unwrap().parse().unwrap()
 }
 
 fn check_pictures(folder: &Path, made: &holdfast_core::job::Made) {

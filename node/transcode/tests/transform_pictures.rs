@@ -158,7 +158,7 @@ fn a_watermark_stands_upright_in_a_turned_film() {
     let plain = ["-c:v", "libx264", "-pix_fmt", "yuv420p"];
     let flat = input(&scratch, "f.mp4", "color=gray:s=320x180:r=10:d=0.3", &plain);
     let held = scratch.path().join("held.mp4");
-    ffmpeg(&["-i", text(&flat), "-c", "copy", "-metadata:s:v", "rotate=90", text(&held)]);
+    common::held(&flat, &held);
     let want = json!({"watermark": {"position": "top-left", "margin": "10px", "width": "80px"}});
     let (made, folder) = marked(&held, &want, Some(&mark));
     let mp4 = made.mp4.unwrap();

@@ -37,7 +37,7 @@ fn all_eight_orientations() {
     let plain = input(&scratch, "p.mp4", source, H264);
     // Held sideways: players turn it by the matrix in the file.
     let held = scratch.path().join("held.mp4");
-    ffmpeg(&["-i", text(&plain), "-c", "copy", "-metadata:s:v", "rotate=90", text(&held)]);
+    common::held(&plain, &held);
     let turns = [(0, "null"), (90, "transpose=1"), (180, "hflip,vflip"), (270, "transpose=2")];
     for (recording, turn_count) in [(&upright, 4), (&held, 1)] {
         for (degrees, turn) in turns.iter().take(turn_count) {

@@ -101,6 +101,9 @@ pub enum Command {
         /// The backup file; the kept one where none is given
         #[arg(long)]
         file: Option<PathBuf>,
+        /// Encrypt the file that a backup is written to, with a key that is shown once
+        #[arg(long, requires = "file")]
+        encrypt: bool,
         /// Which volume, and how
         #[command(flatten)]
         destroy: Destroy,
@@ -218,7 +221,8 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
         }
         Command::Reencrypt(it) => reencrypt(&volume(&it.volume)?, &it.how.into()),
         Command::Erase(it) => erase(&volume(&it.volume)?, &it.how.into()),
-        Command::Header { action, file, destroy } => {
+        Command::Header { action, file, encrypt, destroy } => {
+            let file = file.map(|path| header::Named { path, encrypt });
             header::header(&volume(&destroy.volume)?, action, file, &destroy.how.into())
         }
     }
@@ -260,16 +264,16 @@ fn format(volume: &Volume<'_>, how: &Confirmation) -> Result<(), Error> {
 
 /// Shows a key, which has to be out before the old one is destroyed.
 fn show_recovery(key: &RecoveryKey) -> Result<(), Error> {
-    let mut out = std::io::stdout().lock();
-    let qr = key.qr()?;
-    writeln!(
-        out,
-        "Recovery key, shown this once and stored nowhere. Keep it away from the box:\n\n{}\n\n{}",
-        key.text().as_str(),
-        qr.as_str()
-    )
-    .and_then(|()| out.flush())
-    .map_err(|e| Error::failed("showing the recovery key; the old one is valid still", e))
+    let shown = show_key("Recovery key", "Keep it away from the box", key)?;
+    shown.map_err(|e| Error::failed("showing the recovery key; the old one is valid still", e))
+}
+
+fn show_key(what: &str, keep: &str, key: &RecoveryKey) -> Result<std::io::Result<()>, Error> {
+    let (mut out, qr, text) = (std::io::stdout().lock(), key.qr()?, key.text());
+    let (qr, text) = (qr.as_str(), text.as_str());
+    let written =
+        writeln!(out, "{what}, shown this once and stored nowhere. {keep}:\n\n{text}\n\n{qr}");
+    Ok(written.and_then(|()| out.flush()))
 }
 
 fn keys(volume: &Volume<'_>, remove: Option<u32>, how: &Confirmation) -> Result<(), Error> {

@@ -19,6 +19,7 @@
 //! device = { partition_label = "holdfast.data0" }
 //! mount = "/srv/holdfast/data0"
 //! keys = ["credential", "stick"]         # tried in this order
+//! cipher = "auto"                        # or "aes", "adiantum"
 //! integrity = false
 //! discards = false
 //! workqueues = true
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::keys::{Purpose, SourceKind};
+use crate::luks::Choice;
 
 /// Largest configuration file, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 16;
@@ -147,6 +149,9 @@ pub struct VolumeSettings {
     pub mount: PathBuf,
     /// Where its key is looked for, in this order.
     pub keys: Vec<SourceKind>,
+    /// Which cipher. Only at formatting.
+    #[serde(default)]
+    pub cipher: Choice,
     /// Whether each sector is authenticated with HMAC-SHA256. Only at formatting.
     #[serde(default)]
     pub integrity: bool,
@@ -269,6 +274,8 @@ impl Config {
                 "mount wants the absolute path of a folder, without .. and spaces"
             } else if volume.integrity && volume.discards {
                 "integrity and discards exclude each other: dm-crypt passes none on with integrity"
+            } else if volume.integrity && volume.cipher == Choice::Adiantum {
+                "integrity is with aes only"
             } else if config.header_backups.starts_with(&volume.mount) {
                 "header_backups would be on this volume, and lost with it"
             } else {
@@ -345,6 +352,8 @@ mod tests {
             ("[[volumes]]", "[tpm2]\npcrs = []\n[[volumes]]", "pcrs wants"),
             ("[[volumes]]", "[tpm2]\ndevice = \"swtpm:path=/s\"\n[[volumes]]", "development only"),
             ("keys", "integrity = true\ndiscards = true\nkeys", "exclude each other"),
+            ("keys", "cipher = \"adiantum\"\nintegrity = true\nkeys", "with aes only"),
+            ("keys", "cipher = \"null\"\nkeys", "unknown variant"),
             ("keys", "path = \"/dev/sda\"\nkeys", "unknown field"),
         ] {
             let refused = Config::parse(&VOLUME.replace(from, to)).unwrap_err();

@@ -85,6 +85,15 @@ impl Error {
         Self::Failed { doing: doing.into(), why: why.to_string() }
     }
 
+    /// The same of a header backup, by the name that a person gave.
+    #[must_use]
+    pub fn of_header(self, file: &std::path::Path) -> Self {
+        match self {
+            Self::Header { problem, .. } => Self::Header { what: file.to_owned(), problem },
+            other => other,
+        }
+    }
+
     /// The exit code, as `docs/volumes.md` lists them. 2 is the command line's own.
     #[must_use]
     pub const fn code(&self) -> u8 {

@@ -25,6 +25,8 @@ pub mod harden;
 pub mod keys;
 pub mod luks;
 pub mod protocol;
+pub mod receipts;
+pub mod sealed;
 pub mod state;
 pub mod status;
 pub mod volume;

@@ -10,6 +10,7 @@ use crate::device::Shown;
 use crate::keys::tpm2::{self, Binding};
 use crate::luks::slots::Slot;
 use crate::luks::{Description, Luks, Progress};
+use crate::receipts::{self, Erased};
 use crate::state::Opened;
 use crate::volume::Volume;
 use crate::{backup, children, erasing, filesystem, state};
@@ -43,6 +44,8 @@ pub struct Status {
     pub kernel: Option<Kernel>,
     /// When the kept header backup was made.
     pub header_backup: Option<jiff::Timestamp>,
+    /// Receipts of what had this name before and was erased, the newest first.
+    pub erased: Vec<Erased>,
 }
 
 /// Whether it is tried what the TPM unseals, which takes it up to a second.
@@ -90,6 +93,7 @@ pub fn one(volume: &Volume<'_>, tries_tpm: TriesTpm) -> Status {
         opened: None,
         kernel: None,
         header_backup: None,
+        erased: receipts::shown(volume.config, volume.name()),
     };
     match look(volume, &mut status, tries_tpm) {
         Ok(()) => {}

@@ -10,11 +10,14 @@ use std::process::{Command, Stdio};
 use holdfast_volume::backup::{self, Proof};
 use holdfast_volume::config::{Config, Name};
 use holdfast_volume::keys::{Purpose, RecoveryKey, Secret, SourceKind};
-use holdfast_volume::luks::{Kdf, Luks, restore};
+use holdfast_volume::luks::{Cipher, Kdf, Luks, restore};
+use holdfast_volume::sealed;
 use tempfile::TempDir;
 
 /// As cheap as libcryptsetup takes.
 const KDF: Kdf = Kdf { memory_kib: 64 };
+/// AES, without integrity. Others cannot be made where the kernel has no device mapper.
+const AES: (Cipher, bool) = (Cipher::Aes, false);
 const IMAGE_BYTES: u64 = 24 << 20;
 
 struct Disk {
@@ -30,7 +33,7 @@ impl Disk {
 
     fn formatted(key: &Secret) -> (Self, Luks) {
         let disk = Self::new();
-        let mut luks = Luks::format(&disk.path(), "holdfast-a", false, KDF, key).unwrap();
+        let mut luks = Luks::format(&disk.path(), "holdfast-a", AES, KDF, key).unwrap();
         luks.name_slot(0, Purpose::Machine, Some(SourceKind::Credential)).unwrap();
         (disk, luks)
     }
@@ -206,6 +209,53 @@ fn a_backup_of_another_volume_or_a_damaged_one_is_refused() {
         let refused = backup::check(&cut, KDF, Some(&uuid)).err().unwrap();
         assert_eq!(refused.code(), 9, "{bytes} bytes: {refused}");
     }
+}
+
+#[test]
+fn an_encrypted_backup_opens_with_its_key_only_and_shows_nothing_of_what_is_in_it() {
+    let (disk, mut luks) = Disk::formatted(&key(1));
+    let (file, folder) = (disk.dir.path().join("sealed"), disk.dir.path());
+    let backup_key = RecoveryKey::generate().unwrap();
+    sealed::write(&mut luks, &file, &backup_key, folder).unwrap();
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|it| it.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["disk", "sealed"], "a plain copy stayed behind");
+    assert!(sealed::is_sealed(&file) && !sealed::is_sealed(&disk.path()));
+    let bytes = fs::read(&file).unwrap();
+    let uuid = luks.uuid().unwrap();
+    for part in [uuid.as_bytes(), b"LUKS", b"keyslots"] {
+        assert!(!bytes.windows(part.len()).any(|it| it == part), "{part:?} shows");
+    }
+    drop(luks);
+    disk.damage(0, 8 << 20);
+    let opened = sealed::open(&file, &backup_key).unwrap();
+    assert!(backup::check(&opened.path(), KDF, Some(&uuid)).is_ok());
+    let refused = backup::check(&opened.path(), KDF, Some("another")).err().unwrap();
+    assert!(refused.to_string().contains("another volume"), "{refused}");
+    restore(&disk.path(), &opened.path()).unwrap();
+    assert_eq!(disk.load().slot_of(&key(1)).unwrap(), Some(0));
+
+    // It is refused with another key, cut off, longer, or changed anywhere.
+    let other = RecoveryKey::generate().unwrap();
+    let refused = sealed::open(&file, &other).err().unwrap();
+    assert!(refused.code() == 9 && refused.to_string().contains("backup key"), "{refused}");
+    let spoiled = disk.dir.path().join("spoiled");
+    for length in [0, 10, 20, 60, bytes.len() - 1] {
+        fs::write(&spoiled, &bytes[..length]).unwrap();
+        assert_eq!(sealed::open(&spoiled, &backup_key).err().unwrap().code(), 9, "{length} bytes");
+    }
+    fs::write(&spoiled, [&bytes[..], b"x"].concat()).unwrap();
+    assert_eq!(sealed::open(&spoiled, &backup_key).err().unwrap().code(), 9);
+    for at in [3, 17, 23, 24, 55, 56, 1 << 20, bytes.len() - 1] {
+        let mut changed = bytes.clone();
+        changed[at] ^= 1;
+        fs::write(&spoiled, &changed).unwrap();
+        assert_eq!(sealed::open(&spoiled, &backup_key).err().unwrap().code(), 9, "byte {at}");
+    }
+    // One that is there is not written over.
+    let again = sealed::write(&mut disk.load(), &file, &backup_key, disk.dir.path());
+    assert!(again.is_err() && fs::read(&file).unwrap() == bytes);
 }
 
 #[test]

@@ -25,7 +25,11 @@ const EXPOSURE_MAX: [(&str, f32); 7] = [
 ];
 
 /// What a command has to say.
-const FACTS: [(&str, &[&str]); 5] = [
+const FACTS: [(&str, &[&str]); 6] = [
+    (
+        "cd /dev/holdfast/bay && for n in *; do echo $n $(readlink $n); done",
+        &["sata-3 ../../sd", "sata-3-part1 ../../sd"],
+    ),
     ("cat /sys/kernel/security/lockdown", &["[confidentiality]"]),
     ("bootctl status --no-pager", &["Secure Boot: enabled (user)", "Measured UKI: yes"]),
     ("udevadm verify /usr/lib/udev/rules.d/9*-holdfast-*.rules; echo verified $?", &["verified 0"]),
@@ -115,6 +119,8 @@ async fn inside_is_what_the_lists_say_what_is_plugged_in_is_looked_at_and_update
     let server = Server::start(&world.file("served"))?;
     let mut board = world.board(BOARD)?;
     board.updates_from(server.port);
+    let in_bay = world.stick("BAY-DISK", "BAY", 16, &[])?;
+    board.has_in_bay(&in_bay);
     board.start(&world.disk, &[])?;
     board.says(&[HEALTHY]).await?;
     let mut problems = look_around(&board).await?;

@@ -32,6 +32,8 @@ pub(crate) struct Board {
     store: u16,
     /// The port of a server of updates on this machine.
     updates: Option<u16>,
+    /// A disk on the third port of the board's own SATA controller.
+    bay: Option<PathBuf>,
     running: Option<[Child; 2]>,
     /// Where the output of the last start begins.
     begun: u64,
@@ -44,7 +46,16 @@ impl Board {
         fs::create_dir_all(dir.join("tpm"))?;
         fs::copy(VARIABLES, dir.join("variables"))?;
         File::create(dir.join("serial"))?;
-        Ok(Self { dir, uuid, port: free_port()?, store, updates: None, running: None, begun: 0 })
+        Ok(Self {
+            dir,
+            uuid,
+            port: free_port()?,
+            store,
+            updates: None,
+            bay: None,
+            running: None,
+            begun: 0,
+        })
     }
 
     /// The port of this machine that leads to the node's.
@@ -55,6 +66,11 @@ impl Board {
     /// Lets it reach a server of updates that listens at this port, from the next start on.
     pub(crate) fn updates_from(&mut self, port: u16) {
         self.updates = Some(port);
+    }
+
+    /// Puts a disk into its third bay, for the next starts.
+    pub(crate) fn has_in_bay(&mut self, disk: &Path) {
+        self.bay = Some(disk.into());
     }
 
     /// Switches it on, with this disk and these further ones, which are sticks.
@@ -136,6 +152,10 @@ impl Board {
                 &format!("if=none,id=stick{number},format=raw,file={}", stick.display()),
             ])
             .args(["-device", &format!("usb-storage,drive=stick{number},removable=on")]);
+        }
+        if let Some(bay) = &self.bay {
+            qemu.args(["-drive", &format!("if=none,id=bay,format=raw,file={}", bay.display())])
+                .args(["-device", "ide-hd,drive=bay,bus=ide.2"]);
         }
         let qemu = qemu.spawn().context("starting qemu-system-x86_64")?;
         self.running = Some([qemu, tpm]);

@@ -6,12 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::Guest;
 use holdfast_tests::guest::Ran;
-use holdfast_tests::tools::bin_dir;
+use holdfast_tests::tools::{bin_dir, repo};
 
 /// User that the volumes belong to in a guest: a Debian has it always.
 pub(crate) const SERVICE_UID: u32 = 65534;
 /// Bytes of the disk of a box.
 pub(crate) const DISK_BYTES: u64 = 160 << 20;
+/// The unit that opens a volume.
+const CONFINING_UNIT: &str = "node/volume/systemd/holdfast-volume@.service";
 /// Seed and size of what is written to be looked for.
 pub(crate) const KNOWN: &str = "3000000 77";
 
@@ -20,7 +22,8 @@ const PRELUDE: &str = r#"
 install -m 600 "$W/volume.toml" /run/volume.toml
 mkdir -p /run/data0 "$W/backups"
 export CREDENTIALS_DIRECTORY=$W/credentials
-hv() { "$BIN/holdfast-volume" --config /run/volume.toml "$@"; }
+# With CONFINED as the unit of a volume confines it.
+hv() { ${CONFINED:-} "$BIN/holdfast-volume" --config /run/volume.toml "$@"; }
 guest() { "$BIN/guest" "$@"; }
 uuid() { blkid -c /dev/null -p -s UUID -o value "${1:-/dev/ubda1}"; }
 export -f hv guest uuid
@@ -94,6 +97,13 @@ impl Machine {
         ran.all_well(&["format"])?;
         recovery_key(&ran.step("format")?.out)
     }
+}
+
+/// What has `hv` run with the system calls, address families, capabilities and limits of the volumes' unit.
+pub(crate) fn confined() -> String {
+    let (script, unit) =
+        (repo().join("tests/tests/volume/confined.py"), repo().join(CONFINING_UNIT));
+    format!("export CONFINED=\"python3 {} {}\"", script.display(), unit.display())
 }
 
 /// A machine's key, as a file has it: text, so that a search finds it.

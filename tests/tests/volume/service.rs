@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::Guest;
+use holdfast_tests::guest::Ran;
 use holdfast_tests::media::webm_noise;
 use holdfast_tests::tools::sha256;
 use serde_json::Value;
@@ -137,12 +138,19 @@ fn an_appliance_records_onto_volumes_that_go_and_come_and_shows_an_auditor() -> 
         step key1 guest holds $node "$(head -c 20 $W/credentials/holdfast-volume_data1)"
         down; hv close data0; hv close data1
         hv open data1; step again hv close data1
+        # A technician erases the second disk. The node says so in its log, once.
+        hv open data0 && up
+        step erase hv erase data1 --confirm "erase data1 $(uuid /dev/ubdb1)"
+        hf volumes list >$W/erased.txt; hf status >$W/status.txt; hf volumes list >/dev/null
+        hf audit export >$W/erased.jsonl; step verified hf audit verify $W/erased.jsonl --key /run/key.pem
+        down; hv close data0
         "#,
     ))?;
     ran.all_well(&[
         "format0", "format1", "check", "signed", "where", "other", "open", "recover", "file",
-        "same", "again", "memory", "tested",
+        "same", "again", "memory", "tested", "erase", "verified",
     ])?;
+    was_erased(&machine, &ran)?;
     let tested = &ran.step("tested")?.out;
     ensure!(tested.matches("passed        volume data").count() == 2, "{tested}");
     let untested = ran.step("untested")?;
@@ -175,6 +183,34 @@ fn an_appliance_records_onto_volumes_that_go_and_come_and_shows_an_auditor() -> 
     // Closed, the disks have nothing of the recording; 64 bytes of noise are nowhere by chance.
     for disk in ["disk0", "disk1"] {
         ensure!(!is_in(&machine.path(disk), &recording[300_000..300_064])?, "{disk} shows it");
+    }
+    Ok(())
+}
+
+/// Whether the log has the receipt, and people are shown it and what the other volume's header says.
+fn was_erased(machine: &Machine, ran: &Ran) -> Result<()> {
+    let receipt: Value = serde_json::from_str(&ran.step("erase")?.out)?;
+    let log = fs::read_to_string(machine.path("erased.jsonl"))?;
+    let lines = log.lines().map(serde_json::from_str::<Value>).collect::<Result<Vec<_>, _>>()?;
+    let of = |line: &&Value| line["what"]["act"] == "volume_erased";
+    let erased: Vec<_> = lines.iter().filter(of).collect();
+    let [entry] = erased[..] else { anyhow::bail!("{} receipts: {log}", erased.len()) };
+    let what = &entry["what"];
+    ensure!(what["volume"] == "data1" && what["uuid"] == receipt["uuid"], "{entry}");
+    ensure!(what["slots_destroyed"] == 2 && what["keys_refused"] == 1, "{entry}");
+    ensure!(entry["by"] == "holdfast-volume" && entry["sig"].is_string(), "{entry}");
+    let (listed, status) = (
+        fs::read_to_string(machine.path("erased.txt"))?,
+        fs::read_to_string(machine.path("status.txt"))?,
+    );
+    let uuid = receipt["uuid"].as_str().context("no UUID")?;
+    for shown in [&listed, &status] {
+        ensure!(shown.contains(uuid), "the erasure is not shown: {shown}");
+        for part in ["aes-xts-plain64, 512 bits", "mapped as the header says", "header backup of "]
+        {
+            ensure!(shown.contains(part), "{part:?} is missing: {shown}");
+        }
+        ensure!(shown.contains("opened by credential"), "{shown}");
     }
     Ok(())
 }

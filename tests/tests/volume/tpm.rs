@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use holdfast_tests::guest::Ran;
 use serde_json::Value;
 
-use crate::common::{KNOWN, Machine, is_in, key, recovery_key};
+use crate::common::{KNOWN, Machine, confined, is_in, key, recovery_key};
 
 /// `swtpm` has no device of the kernel's here, so its socket is named.
 const TPM: &str =
@@ -64,7 +64,8 @@ fn a_box_opens_by_its_tpm_and_after_a_drift_by_the_recovery_key_which_seals_it_a
     let ran = run(
         &machine,
         &format!(
-            "step boot hv open data0; step fill guest fill /run/data0/film {KNOWN}
+            "{}
+             step boot hv open data0; step fill guest fill /run/data0/film {KNOWN}
              step status hv status data0; hv close data0
              measure 7
              step drifted hv open data0; step told hv status data0
@@ -72,7 +73,8 @@ fn a_box_opens_by_its_tpm_and_after_a_drift_by_the_recovery_key_which_seals_it_a
              step recover hv recover data0 --enrol </run/r
              step bindings hv status data0; hv close data0
              step again hv open data0; step same guest same /run/data0/film {KNOWN}
-             step closed hv close data0"
+             step closed hv close data0",
+            confined(),
         ),
     )?;
     ran.all_well(&["boot", "fill", "status", "recover", "again", "same", "closed"])?;

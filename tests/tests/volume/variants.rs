@@ -1,11 +1,12 @@
 //! Integrity, discards, and work queues.
 
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use anyhow::{Result, ensure};
 use holdfast_tests::Guest;
 
-use crate::common::{KNOWN, Machine};
+use crate::common::{KNOWN, Machine, is_in};
 
 #[test]
 fn with_integrity_a_changed_sector_is_an_error_and_never_a_changed_recording() -> Result<()> {
@@ -67,5 +68,44 @@ fn discards_reach_the_disk_only_where_they_are_allowed() -> Result<()> {
         let bytes = machine.disk.metadata()?.blocks() * 512;
         ensure!((bytes < 40_000_000) == is_allowed, "{settings}: the disk takes {bytes} bytes");
     }
+    Ok(())
+}
+
+#[test]
+fn a_volume_with_adiantum_is_opened_filled_and_given_another_key() -> Result<()> {
+    let machine = Machine::of(72 << 20, "cipher = \"adiantum\"\ndiscards = true")?;
+    machine.format()?;
+    let ran = machine.run(&format!(
+        "step open hv open data0
+         step status hv status data0
+         step dump cryptsetup luksDump --dump-json-metadata /dev/ubda1
+         step table dmsetup table holdfast-data0
+         step fill guest fill /run/data0/film {KNOWN}
+         step reencrypt hv reencrypt data0 --confirm 'reencrypt data0'
+         step same guest same /run/data0/film {KNOWN}
+         step close hv close data0
+         step theirs cryptsetup open --test-passphrase -d $W/credentials/holdfast-volume_data0 /dev/ubda1
+         step again hv open data0
+         step still guest same /run/data0/film {KNOWN}
+         cp /run/data0/film $W/film
+         step cpu cat /proc/cpuinfo"
+    ))?;
+    ran.all_well(&["open", "fill", "reencrypt", "same", "close", "theirs", "again", "still"])?;
+    let status: serde_json::Value = serde_json::from_str(&ran.step("status")?.out)?;
+    let (header, kernel) = (&status[0]["header"], &status[0]["kernel"]);
+    ensure!(header["cipher"] == "xchacha12,aes-adiantum-plain64", "{status}");
+    ensure!(header["key_bits"] == 256 && kernel["is_as_header"] == true, "{status}");
+    let dump: serde_json::Value = serde_json::from_str(&ran.step("dump")?.out)?;
+    for slot in ["0", "1"] {
+        let slot = &dump["keyslots"][slot];
+        ensure!(
+            slot["area"]["encryption"] == "aes-xts-plain64",
+            "it opens only with this kernel: {slot}"
+        );
+    }
+    let table = ran.step("table")?.out;
+    ensure!(table.contains("crypt xchacha12,aes-adiantum-plain64 :32:"), "{table}");
+    let film = fs::read(machine.path("film"))?;
+    ensure!(!is_in(&machine.disk, &film[1000..1064])?, "known bytes are on the disk");
     Ok(())
 }

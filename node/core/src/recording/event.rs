@@ -149,6 +149,8 @@ pub enum Event {
         /// Why not now, in a sentence.
         waits_for: String,
     },
+    /// Its volume is short of space: what every destination has goes before the push ends.
+    SpaceNeeded,
     /// These files are unlinked and their folder is fsynced.
     FilesDeleted(Vec<FileKind>),
     /// Our own storage has this file no more.

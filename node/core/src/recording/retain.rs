@@ -34,6 +34,17 @@ pub(super) fn doom(rec: &mut Recording, now: Timestamp, lane: Lane) {
     }
 }
 
+/// Commits the intent to delete what can go to make room.
+pub(super) fn make_room(rec: &mut Recording, now: Timestamp) {
+    let kinds = rec.files.iter().map(|file| file.kind);
+    let spare: Vec<FileKind> = kinds.filter(|kind| retention::is_spare(rec, *kind, now)).collect();
+    for kind in spare {
+        if let Some(file) = rec.file_mut(kind) {
+            file.doomed.get_or_insert(Doom { rule: Rule::SpaceNeeded, at: now });
+        }
+    }
+}
+
 pub(super) fn retain(rec: &mut Recording, now: Timestamp) -> Vec<Effect> {
     if rec.reconnect_until().is_some_and(|until| until <= now) {
         if rec.source == Source::Stream && rec.bytes > 0 {

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::push::{push_ended, put_off, withdraw_failed, withdrawn};
-use super::retain::{clear_metadata, deleted};
+use super::retain::{clear_metadata, deleted, make_room};
 use super::shift::shift;
 use super::work::{
     begin, copied, copy_failed, interrupt, put_off_transcode, transcode_failed, transcoded,
@@ -80,6 +80,7 @@ pub(super) fn apply(rec: &mut Recording, event: Event, now: Timestamp) -> Vec<Ef
         }
         Event::PushEnded { failure } => push_ended(rec, failure, now),
         Event::PushPutOff { until, waits_for } => put_off(rec, until, waits_for, now),
+        Event::SpaceNeeded => make_room(rec, now),
         Event::FilesDeleted(kinds) => deleted(rec, &kinds, now),
         Event::Withdrawn { destination, kind } => withdrawn(rec, &destination, kind, now),
         Event::WithdrawFailed(failure) => withdraw_failed(rec, failure),

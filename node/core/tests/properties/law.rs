@@ -250,7 +250,7 @@ impl Law {
                 );
                 chances().filter(|_| is_done && kind == FileKind::Raw && !self.wanted(kind))
             }
-            Rule::Pushed => chances().filter(|_| {
+            Rule::Pushed | Rule::SpaceNeeded => chances().filter(|_| {
                 self.is_pushed_everywhere(kind) && !self.policy.destinations.is_empty()
             }),
             Rule::StoreNothing => {

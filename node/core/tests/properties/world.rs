@@ -52,6 +52,8 @@ pub(crate) enum Act {
     Terms { expires_in_days: Option<i64>, lifecycle_days: Option<u32> },
     /// A clock that was wrong for so long turns out to be off by so much.
     Clock { since_s: i64, by_s: i64 },
+    /// Space is short on its volume.
+    Room,
     /// Something comes late that belongs nowhere any more.
     Late(u8),
 }
@@ -99,6 +101,7 @@ fn act() -> impl Strategy<Value = Act> {
             |(expires_in_days, lifecycle_days)| Act::Terms { expires_in_days, lifecycle_days }),
         1 => (0..400_000_i64, -300_000..90_000_000_i64)
             .prop_map(|(since_s, by_s)| Act::Clock { since_s, by_s }),
+        1 => Just(Act::Room),
         1 => (0..6_u8).prop_map(Act::Late),
     ]
 }
@@ -215,6 +218,7 @@ impl World {
                 self.law.terms = terms;
                 self.happen(Event::TermsChanged(terms));
             }
+            Act::Room => _ = self.happen(Event::SpaceNeeded),
             Act::Clock { since_s, by_s } => self.clock_stepped(*since_s, *by_s),
             Act::Late(what) => self.late(*what),
         }

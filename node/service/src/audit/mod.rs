@@ -28,6 +28,7 @@ use crate::config::Config;
 use crate::ledger::{Change, Ledger, LedgerError, Observer};
 use crate::nodekey::{KeyError, NodeKey};
 use crate::vault::erasure::ErasedKeys;
+use crate::volumes::helper::ErasedView;
 pub(crate) use canonical::canonical;
 pub use carry::Carried;
 pub use chain::{Head, Stretch};
@@ -104,6 +105,14 @@ pub enum Act {
         volume: String,
         /// With which key: the `machine`'s or the `recovery` key.
         with: String,
+    },
+    /// A volume was erased: every key slot and its header, as `holdfast-volume` proved it.
+    VolumeErased {
+        /// What it was called.
+        volume: String,
+        /// The receipt.
+        #[serde(flatten)]
+        erased: ErasedView,
     },
     /// The key of an epoch was destroyed, and so were those of all epochs before it. Keys of recordings
     /// that were wrapped under them ceased to exist.

@@ -32,7 +32,7 @@ pub(crate) use environment::Around;
 pub use environment::{Environment, LIFECYCLE_DAYS_MAX, PersonalData};
 pub use node::{ApiKey, ClockSource, Node, Operate, Profile, Tls};
 pub use timetable::{Timetable, TimetableError};
-pub use vault::{Erasure, PLAIN_VOLUME, Vault, VaultVolume};
+pub use vault::{Erasure, PLAIN_VOLUME, Vault, VaultVolume, WhenFull};
 pub use webhook::{Notify, PrivateTargets, Webhook};
 pub use work::{Deliver, Ingest, Transcode};
 

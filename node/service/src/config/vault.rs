@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Node, Profile};
 use crate::vault::Demands;
@@ -32,6 +32,9 @@ pub struct Vault {
     /// none is given.
     #[serde(default)]
     pub free_bytes_again: Option<u64>,
+    /// What happens when space runs out.
+    #[serde(default)]
+    pub when_full: WhenFull,
     /// What deleting a recording does to its bytes.
     #[serde(default)]
     pub erasure: Erasure,
@@ -39,6 +42,30 @@ pub struct Vault {
     /// milliseconds.
     #[serde(default = "erasure_epoch_ms")]
     pub erasure_epoch_ms: u64,
+}
+
+/// `[vault] when_full`: what happens when space runs out. Never is anything lost that was acknowledged and
+/// that a destination still has to get.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhenFull {
+    /// What is new is refused until there is room again.
+    #[default]
+    RefuseNew,
+    /// Files that every destination has go first, although the push of others of their recording has not
+    /// ended.
+    DropDeliveredFirst,
+}
+
+impl WhenFull {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RefuseNew => "refuse_new",
+            Self::DropDeliveredFirst => "drop_delivered_first",
+        }
+    }
 }
 
 /// `[vault] erasure`: what deleting a recording does to its bytes.

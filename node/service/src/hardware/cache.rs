@@ -60,10 +60,11 @@ impl Cache {
         Some(Known::new(proof.clone(), *at))
     }
 
-    /// Keeps a proof, if it showed that something works.
+    /// Keeps a proof, if it showed that all of it works.
     pub(super) fn keep(&mut self, known: &Known) {
         self.proofs.retain(|(_, proof)| proof.candidate != known.proof.candidate);
-        if known.proof.encoder.works() {
+        let decodes = known.proof.decoders.iter().all(|decoder| decoder.decode.works());
+        if known.proof.encoder.works() && decodes {
             self.proofs.push((known.proven_at, known.proof.clone()));
         }
     }
@@ -81,7 +82,7 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use holdfast_core::hardware::{Family, Verdict};
+    use holdfast_core::hardware::{DecoderProof, Family, Verdict};
 
     use super::*;
 
@@ -109,6 +110,23 @@ mod tests {
         let mut failed = same;
         failed.keep(&known(Verdict::fails("it is gone")));
         assert!(failed.get(candidate).is_none(), "failures are tried again");
+        // A decoder that failed is a reason to look again as well.
+        let candidate_of_all = listing("1.22.0").candidates.remove(0);
+        let decoder = |decode| DecoderProof {
+            codec: "vp8".into(),
+            element: "vavp8dec".into(),
+            decode,
+            whole: Verdict::fails("it cannot scale"),
+        };
+        for (decode, is_kept) in
+            [(Verdict::Works { psnr_db: 50.0 }, true), (Verdict::fails("it hung"), false)]
+        {
+            let mut proof = Proof::failed(candidate_of_all.clone(), "");
+            proof.encoder = Verdict::Works { psnr_db: 40.0 };
+            proof.decoders = vec![decoder(decode)];
+            failed.keep(&Known::new(proof, Timestamp::UNIX_EPOCH));
+            assert_eq!(failed.get(candidate).is_some(), is_kept);
+        }
         std::fs::write(path(folder.path()), b"{\"identity\":").unwrap();
         assert!(Cache::load(folder.path(), &listing("1.22.0")).get(candidate).is_none());
     }

@@ -1,7 +1,7 @@
 //! Proofs, each by a child of its own with a time limit, in the background: recordings that come before
 //! are done in software.
 //!
-//! A device whose time aside is over is proven here as well.
+//! A device whose time aside is over is proven here as well, and what failed is tried again from time to time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,20 +14,31 @@ use super::cache::Cache;
 use super::{Hardware, Known};
 use crate::node::Node;
 
+/// When what failed is tried again for the first time; each further wait is twice as long.
+const FAILED_WAIT: Duration = Duration::from_secs(300);
+/// Longest such wait.
+const FAILED_WAIT_MAX: Duration = Duration::from_secs(6 * 3600);
 /// Most candidates that are tried.
 const CANDIDATES_MAX: usize = 64;
 /// How often it is looked whether a device's time aside is over.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
-/// Proves what there is, then what was set aside, until the node stops. Calls `changed` when there may
-/// be room for more jobs.
+/// Proves what there is, then what was set aside and what failed, until the node stops. Calls `changed` when there
+/// may be room for more jobs.
 pub async fn run(node: Arc<Node>, mut changed: impl FnMut()) {
     let stop = node.stop.clone();
     let all = async {
-        first(&node, &mut changed).await;
+        let mut failed = first(&node, &mut changed).await;
+        let mut wait = FAILED_WAIT;
+        let mut due = node.clock.boottime() + wait;
         loop {
             node.clock.sleep_until(None, LOOK_EVERY, LOOK_EVERY).await;
             again(&node, &mut changed).await;
+            if !failed.is_empty() && node.clock.boottime() >= due {
+                failed = once_more(&node, failed, &mut changed).await;
+                wait = (wait * 2).min(FAILED_WAIT_MAX);
+                due = node.clock.boottime() + wait;
+            }
         }
     };
     tokio::select! {
@@ -36,42 +47,95 @@ pub async fn run(node: Arc<Node>, mut changed: impl FnMut()) {
     }
 }
 
-async fn first(node: &Node, changed: &mut impl FnMut()) {
-    match ask::<Listing>(node, &Question::Candidates).await {
+/// What did not work: a driver that is loaded later, a device that another program had.
+enum Failed {
+    /// Nobody said what there is.
+    Listing,
+    /// The proofs of these.
+    Proofs(Vec<Candidate>),
+}
+
+impl Failed {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Proofs(these) if these.is_empty())
+    }
+}
+
+async fn first(node: &Node, changed: &mut impl FnMut()) -> Failed {
+    let failed = match ask::<Listing>(node, &Question::Candidates).await {
         Ok(listing) => {
-            node.hardware.lock().gstreamer = Some(listing.gstreamer.clone());
-            prove_all(node, listing, changed).await;
+            {
+                let mut inner = node.hardware.lock();
+                (inner.gstreamer, inner.problem) = (Some(listing.gstreamer.clone()), None);
+            }
+            Failed::Proofs(prove_all(node, listing, changed).await)
         }
         Err(problem) => {
             tracing::warn!(%problem, "what hardware there is cannot be found out; software does the work");
             node.hardware.lock().problem = Some(problem);
+            Failed::Listing
         }
-    }
+    };
     node.hardware.lock().is_proving = false;
     changed();
+    failed
 }
 
-async fn prove_all(node: &Node, listing: Listing, changed: &mut impl FnMut()) {
+/// Tries what failed; says what failed again.
+async fn once_more(node: &Node, failed: Failed, changed: &mut impl FnMut()) -> Failed {
+    let candidates = match failed {
+        Failed::Listing => return first(node, changed).await,
+        Failed::Proofs(candidates) => candidates,
+    };
+    let mut still = Vec::new();
+    for candidate in candidates {
+        let known = prove(node, candidate.clone()).await;
+        if !known.proof.encoder.works() {
+            still.push(candidate);
+        }
+        node.hardware.note(known);
+        changed();
+    }
+    Failed::Proofs(still)
+}
+
+/// Proves all of a listing that may be of use; says what failed.
+async fn prove_all(node: &Node, listing: Listing, changed: &mut impl FnMut()) -> Vec<Candidate> {
     let state_path = &node.config.node.state_path;
     let mut cache = Cache::load(state_path, &listing);
-    let mut software_works = false;
+    let mut working = Vec::new();
+    let mut failed = Vec::new();
     for candidate in listing.candidates.into_iter().take(CANDIDATES_MAX) {
-        // The second software is there for where the first does not work.
-        if candidate.family == Family::Openh264 && software_works {
+        if is_spare(candidate.family, &working) {
             continue;
         }
         let known = match cache.get(&candidate) {
             Some(known) => known,
             None => {
-                let known = prove(node, candidate).await;
+                let known = prove(node, candidate.clone()).await;
                 cache.keep(&known);
                 cache.save(state_path);
                 known
             }
         };
-        software_works |= known.proof.encoder.works() && !known.is_hardware();
+        if known.proof.encoder.works() {
+            working.push(candidate.family);
+        } else {
+            failed.push(candidate);
+        }
         node.hardware.note(known);
         changed();
+    }
+    failed
+}
+
+/// Whether a family is there only for where another does not work: the second software, and the older way to
+/// the same devices, which would be counted as one device more.
+fn is_spare(family: Family, working: &[Family]) -> bool {
+    match family {
+        Family::Openh264 => working.contains(&Family::X264),
+        Family::Vaapi => working.iter().any(|it| matches!(it, Family::Va | Family::VaLp)),
+        _ => false,
     }
 }
 
@@ -142,5 +206,20 @@ impl Hardware {
                 device.standing.set_aside(now, why);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spare_family_is_for_where_the_other_does_not_work() {
+        assert!(is_spare(Family::Vaapi, &[Family::VaLp]));
+        assert!(is_spare(Family::Openh264, &[Family::Va, Family::X264]));
+        // A software encoder that did not work, or hardware alone.
+        assert!(!is_spare(Family::Openh264, &[Family::Va]));
+        assert!(!is_spare(Family::Vaapi, &[Family::Nvcodec, Family::X264]));
+        assert!(!is_spare(Family::Nvcodec, &[Family::Va]));
     }
 }

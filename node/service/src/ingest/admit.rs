@@ -17,6 +17,7 @@ use super::messages::{ClientMetadata, short};
 use crate::config::PersonalData;
 use crate::node::NodeError;
 use crate::problem::Problem;
+use crate::retain::room;
 use crate::vault::{VaultError, VaultFile, Volume};
 
 /// After how many seconds to try again when there are too many recordings.
@@ -101,7 +102,18 @@ impl Ingest {
 
     /// The volume that a new recording of so many bytes goes to.
     async fn place(&self, bytes: u64) -> Result<Option<VolumeId>, Problem> {
-        let placed = self.node.with_vault(move |vault| vault.place(bytes).map(Volume::id)).await;
+        let place = || self.node.with_vault(move |vault| vault.place(bytes).map(Volume::id));
+        let placed = match place().await {
+            Err(error) if error.is_no_space() => match room::make(&self.node, bytes).await {
+                Ok(true) => place().await,
+                Ok(false) => Err(error),
+                Err(why) => {
+                    tracing::error!(error = %why, "no room could be made");
+                    Err(error)
+                }
+            },
+            placed => placed,
+        };
         placed.map_err(|error| failed(&error))
     }
 

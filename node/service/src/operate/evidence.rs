@@ -23,14 +23,13 @@ use crate::node::Node;
 use crate::vault::Encryption;
 use crate::volumes::helper::{self, LuksView};
 
-/// The cipher that volumes have.
-const CIPHER: &str = "aes-xts-plain64";
+/// The ciphers that volumes may have, with the fewest bits of their keys.
+const CIPHERS: [(&str, usize); 2] = [(AES, 512), ("xchacha12,aes-adiantum-plain64", 256)];
+const AES: &str = "aes-xts-plain64";
 /// The same with integrity, as the kernel writes it.
 const CIPHER_WITH_INTEGRITY: &str = "capi:authenc(hmac(sha256),xts(aes))-plain64";
 /// Most that an epoch lasts beyond its time, in milliseconds: a failed end is tried again within it.
 const EPOCH_LATE_MS: i64 = 120_000;
-/// Fewest bits of a volume's key.
-const KEY_BITS_MIN: usize = 512;
 
 /// What a node can show of how it keeps recordings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -213,7 +212,8 @@ fn promises(
         ),
         PromiseView::new(
             "cipher",
-            "Volumes are encrypted with AES-XTS under a key of 512 bits, and the kernel does what the header says.",
+            "Volumes are encrypted with AES-XTS under a key of 512 bits, or with Adiantum under one of 256 where a \
+             processor has no AES, and the kernel does what the header says.",
             of_headers(cipher),
         ),
         PromiseView::new(
@@ -297,14 +297,18 @@ pub(super) fn luks_fault(volume: &VolumeView, all: &[LuksView]) -> Option<String
 
 fn cipher(luks: &LuksView) -> Looked {
     let header = luks.header.as_ref().ok_or_else(|| format!("is {}", luks.state))?;
-    if header.cipher != CIPHER || header.key_bits < KEY_BITS_MIN {
+    let is_one =
+        |(cipher, bits): &(&str, usize)| header.cipher == *cipher && header.key_bits >= *bits;
+    if !CIPHERS.iter().any(is_one) {
         return Err(format!("has {} with {} bits", header.cipher, header.key_bits));
     }
     match &luks.kernel {
         Some(kernel) if !kernel.is_as_header => {
             Err(format!("is mapped with {}, not as its header says", kernel.cipher))
         }
-        Some(kernel) if ![CIPHER, CIPHER_WITH_INTEGRITY].contains(&kernel.cipher.as_str()) => {
+        Some(kernel)
+            if kernel.cipher != header.cipher && kernel.cipher != CIPHER_WITH_INTEGRITY =>
+        {
             Err(format!("is mapped with {}", kernel.cipher))
         }
         Some(_) => Ok(Some(())),
@@ -369,12 +373,12 @@ mod tests {
     fn luks(change: impl FnOnce(&mut Value)) -> LuksView {
         let mut value = serde_json::json!({
             "volume": "data0", "state": "open", "problem": null, "device": "/dev/sda1",
-            "header": {"uuid": "u", "cipher": CIPHER, "key_bits": 512, "sector_bytes": 4096,
+            "header": {"uuid": "u", "cipher": AES, "key_bits": 512, "sector_bytes": 4096,
                        "integrity": null},
             "slots": [{"number": 0, "purpose": "machine", "source": "stick", "made": null},
                       {"number": 1, "purpose": "recovery", "source": null, "made": null}],
             "mount": "/srv/data0", "mount_options": "rw", "opened": null,
-            "kernel": {"cipher": CIPHER, "is_as_header": true, "discards": false,
+            "kernel": {"cipher": AES, "is_as_header": true, "discards": false,
                        "key_in_keyring": true},
             "header_backup": null,
         });
@@ -392,6 +396,17 @@ mod tests {
         let short = luks(|it| it["header"]["key_bits"] = 256.into());
         assert!(cipher(&short).unwrap_err().contains("256 bits"));
         assert_eq!(cipher(&luks(|it| it["kernel"] = Value::Null)), Ok(None));
+        let adiantum = |bits: u64| {
+            luks(|it| {
+                it["header"]["cipher"] = "xchacha12,aes-adiantum-plain64".into();
+                it["header"]["key_bits"] = bits.into();
+                it["kernel"]["cipher"] = "xchacha12,aes-adiantum-plain64".into();
+            })
+        };
+        assert_eq!(cipher(&adiantum(256)), Ok(Some(())));
+        assert!(cipher(&adiantum(128)).unwrap_err().contains("128 bits"));
+        let another = luks(|it| it["kernel"]["cipher"] = "xchacha12,aes-adiantum-plain64".into());
+        assert!(cipher(&another).unwrap_err().contains("is mapped with"));
     }
 
     #[test]

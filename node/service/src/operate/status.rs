@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::health::{ANSWER_MAX, Missing, missing};
+use crate::config::WhenFull;
 use crate::deliver::gate::Health;
 use crate::node::Node;
 use crate::vault::{Encryption, Standing, Vault, Volume, VolumeState};
@@ -86,8 +87,12 @@ pub struct VolumeView {
     pub luks_uuid: Option<String>,
     /// Space that is free, in bytes; nothing where it cannot be measured.
     pub free_bytes: Option<u64>,
-    /// Space that is to stay free, in bytes.
+    /// Space that is to stay free, in bytes. Below it the volume takes nothing new.
     pub free_bytes_min: u64,
+    /// Space that has to be free again until a full volume takes something new, in bytes.
+    pub free_bytes_again: u64,
+    /// What happens when space runs out.
+    pub when_full: WhenFull,
 }
 
 /// A destination.
@@ -157,9 +162,9 @@ pub(super) fn clock_view(node: &Node) -> ClockView {
 }
 
 pub(super) async fn volumes(node: &Node) -> Vec<VolumeView> {
-    let free_bytes_min = node.config.vault.free_bytes_min;
+    let settings = node.config.vault.clone();
     let looked = node.with_vault(move |vault: &Vault| {
-        let view = |volume| volume_view(vault, volume, free_bytes_min);
+        let view = |volume| volume_view(vault, volume, &settings);
         Ok(vault.volumes().iter().map(view).collect())
     });
     // A disk that hangs must not take the status with it.
@@ -169,7 +174,7 @@ pub(super) async fn volumes(node: &Node) -> Vec<VolumeView> {
     }
 }
 
-fn volume_view(vault: &Vault, volume: &Volume, free_bytes_min: u64) -> VolumeView {
+fn volume_view(vault: &Vault, volume: &Volume, settings: &config::Vault) -> VolumeView {
     let Standing { state, why, id, encryption, .. } = volume.standing();
     VolumeView {
         name: volume.name().into(),
@@ -188,7 +193,9 @@ fn volume_view(vault: &Vault, volume: &Volume, free_bytes_min: u64) -> VolumeVie
             Encryption::None => None,
         },
         free_bytes: vault.free_bytes(volume).ok(),
-        free_bytes_min,
+        free_bytes_min: settings.free_bytes_min,
+        free_bytes_again: settings.free_bytes_again(),
+        when_full: settings.when_full,
     }
 }
 

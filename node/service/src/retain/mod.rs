@@ -1,6 +1,7 @@
 //! Recovering what its client left, and deleting what the core says is due (contract 3).
 
 pub mod epochs;
+pub mod room;
 
 use std::sync::Arc;
 

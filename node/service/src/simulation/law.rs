@@ -271,7 +271,7 @@ impl Law {
                 let is_done = matches!(rec.state, Delivering | Stored | Delivered | Failed);
                 chances().filter(|_| is_done && kind == FileKind::Raw && !self.is_wanted(kind))
             }
-            Rule::Pushed => chances().filter(|_| {
+            Rule::Pushed | Rule::SpaceNeeded => chances().filter(|_| {
                 self.is_pushed_everywhere(kind) && !self.policy.destinations.is_empty()
             }),
             Rule::StoreNothing => {

@@ -75,6 +75,62 @@ pub struct LuksView {
     /// When the kept header backup was made.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub header_backup: Option<Timestamp>,
+    /// How slots are bound to the TPM2.
+    #[serde(default)]
+    pub tpm2: Vec<BindingView>,
+    /// How far it is re-encrypted, if that is under way.
+    #[serde(default)]
+    pub reencryption: Option<ReencryptionView>,
+    /// Receipts of what had this name before and was erased, the newest first.
+    #[serde(default)]
+    pub erased: Vec<ErasedView>,
+}
+
+/// How a slot is bound to the TPM2.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BindingView {
+    /// The slot.
+    pub slot: Option<u32>,
+    /// PCRs that have to be as they were when it was sealed.
+    pub pcrs: Vec<u8>,
+    /// PCRs whose values have to be signed.
+    pub signed_pcrs: Vec<u8>,
+    /// The bank of the PCRs.
+    pub bank: String,
+    /// Whether the TPM that is there unseals it now; nothing where that was not tried: it is tried for volumes
+    /// that are closed.
+    pub unseals: Option<bool>,
+    /// Why not.
+    pub problem: Option<String>,
+}
+
+/// How far a volume is re-encrypted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ReencryptionView {
+    /// Bytes that have the new key.
+    pub bytes_done: u64,
+    /// Bytes in all.
+    pub bytes_total: u64,
+}
+
+/// The receipt of an erasure, in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErasedView {
+    /// The UUID that the volume had; `unknown` where its header could not be read.
+    pub uuid: String,
+    /// When its key slots and header were gone.
+    #[schema(value_type = String, format = DateTime)]
+    pub erased_at: Timestamp,
+    /// Key slots that were destroyed.
+    pub slots_destroyed: usize,
+    /// Keys that were tried afterwards, and opened nothing.
+    pub keys_refused: usize,
+    /// Bytes at the front that were overwritten.
+    pub overwritten_bytes: u64,
+    /// Kept header backups that were overwritten and removed.
+    pub header_backups_destroyed: usize,
+    /// Whether the device took a discard of all its blocks.
+    pub discarded: bool,
 }
 
 /// A LUKS2 header.
@@ -115,6 +171,9 @@ pub struct OpenedView {
     /// When.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
+    /// Why the sources that are asked before this one opened nothing, such as a TPM whose state is another.
+    #[serde(default)]
+    pub tried: Vec<String>,
 }
 
 /// What the kernel's table says.

@@ -5,6 +5,7 @@
 //! decides meanwhile cannot be noted in their folders (contract 2), so the ledger first notes that the
 //! volume is behind; once it is back, its folders are brought up to date, and then that note goes.
 
+pub mod erased;
 pub mod helper;
 pub(crate) mod known;
 

@@ -14,6 +14,7 @@
 //! has to come before zero (an encoder's lead-in, reordering) is cut off by an edit list.
 
 mod boxes;
+mod endless;
 pub(crate) mod front;
 pub(crate) mod reader;
 
@@ -29,6 +30,7 @@ use crate::error::Error;
 use crate::watch::Activity;
 pub(crate) use boxes::Format;
 use boxes::{MOVIE_TIMESCALE, Tables};
+pub(crate) use endless::without_length;
 
 const CHUNK_BYTES_MAX: usize = 512 * 1024;
 const CHUNK_NS_MAX: i64 = 1_000_000_000;

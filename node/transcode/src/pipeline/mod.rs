@@ -28,6 +28,7 @@ mod measure;
 mod pace;
 mod pictures;
 mod rate;
+mod renamed;
 mod tonemap;
 mod video;
 
@@ -308,7 +309,7 @@ fn connect(
             sink
         }
     };
-    let linked = head.static_pad("sink").map(|sink| pad.link(&sink));
+    let linked = renamed::entrance(pipeline, pad, &head)?.map(|sink| pad.link(&sink));
     match linked {
         Some(Ok(_)) => Ok(()),
         _ => Err(Error::Internal(format!("cannot link the stream {}", pad.name()))),

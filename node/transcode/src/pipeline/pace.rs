@@ -11,6 +11,9 @@ use gstreamer as gst;
 /// Frames that have to differ before counting gives in: longer than any group is reordered.
 const LASTING: u32 = 16;
 const JUMP_NS: i64 = 1_000_000_000;
+/// A decoder that is told when packets are decoded, not when they show (AVI with reordered frames), is
+/// behind for good, by as many frames as are reordered.
+const BEHIND: i64 = 4;
 
 /// Counts one stream's frames.
 struct Pace {
@@ -23,7 +26,8 @@ impl Pace {
     fn time(&mut self, told_ns: Option<i64>) -> i64 {
         let next = self.next_ns.or(told_ns).unwrap_or(0);
         let ahead = told_ns.map_or(0, |told| told - next);
-        self.differing = if ahead.abs() > self.step_ns / 2 { self.differing + 1 } else { 0 };
+        let differs = ahead > self.step_ns / 2 || ahead < -BEHIND * self.step_ns;
+        self.differing = if differs { self.differing + 1 } else { 0 };
         let mut at = next;
         if self.differing > LASTING || ahead > JUMP_NS {
             self.differing = 0;
@@ -71,6 +75,12 @@ mod tests {
         assert_eq!(have[39], 39 * 40 + 200);
         let jump = times(&[Some(0), Some(40), Some(40 + JUMP_NS + 41)]);
         assert_eq!(jump[2], 40 + JUMP_NS + 41);
+    }
+
+    #[test]
+    fn what_is_behind_by_the_frames_that_are_reordered_is_not_believed() {
+        let behind: Vec<_> = (0..100).map(|i| Some(if i < 8 { i } else { i - 2 } * 40)).collect();
+        assert_eq!(times(&behind)[99], 99 * 40);
     }
 
     #[test]

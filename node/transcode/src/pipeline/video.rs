@@ -62,7 +62,7 @@ pub(super) fn remux(
     plan: &Plan,
     shared: &Arc<Shared>,
 ) -> Result<gst::Element, Error> {
-    let sink = mux_sink(v, track, shared, plan.rotation, v.par);
+    let sink = mux_sink(track, shared, plan.rotation, v.par);
     let packets = queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?;
     let head = row(pipeline, &[packets, make("h264parse")?, avc_filter()?, sink.upcast()])?;
     if !plan.snapshot && !plan.filmstrip {
@@ -131,7 +131,7 @@ pub(super) fn convert(
     elements.extend(frame_rate(target, plan)?);
     elements.extend(target.choice.encode(target.size)?);
     elements.extend([make("h264parse")?, avc_filter()?]);
-    elements.push(mux_sink(v, track, shared, plan.rotation, (1, 1)).upcast());
+    elements.push(mux_sink(track, shared, plan.rotation, (1, 1)).upcast());
     let head = row(pipeline, &elements)?;
     let decoded = decoded_pad(&decoded, v, shared)?;
     look_at(changed.as_ref().unwrap_or(&decoded), shared);
@@ -202,7 +202,7 @@ pub(super) fn convert_in_device(
     let decoded = pad(&elements[elements.len() - 1], "src")?;
     elements.extend(target.choice.whole(target.size)?);
     elements.extend([make("h264parse")?, avc_filter()?]);
-    elements.push(mux_sink(v, track, shared, plan.rotation, (1, 1)).upcast());
+    elements.push(mux_sink(track, shared, plan.rotation, (1, 1)).upcast());
     let head = row(pipeline, &elements)?;
     if v.pts_missing {
         pace::count(&decoded, v.last_frame_ns);
@@ -317,14 +317,13 @@ fn as_bt601() -> Result<gst::Element, Error> {
 
 /// Where H.264 leaves the pipeline for the .mp4.
 fn mux_sink(
-    v: &VideoScan,
     track: TrackId,
     shared: &Arc<Shared>,
     rotation: u16,
     par: (u32, u32),
 ) -> gst_app::AppSink {
     let shared = Arc::clone(shared);
-    let strip = v.sets_in_band;
+    let mut strip = true;
     let mut config: Option<AvcConfig> = None;
     let mut known: Option<gst::Caps> = None;
     let callbacks = gst_app::AppSinkCallbacks::builder().new_sample(move |sink| {
@@ -350,7 +349,10 @@ fn mux_sink(
         let key = !buffer.flags().contains(gst::BufferFlags::DELTA_UNIT);
         shared.activity.saw(Some(pts));
         let parts = match &config {
-            Some(c) if strip => without_known_sets(&data, c),
+            Some(c) if strip => c.without_sets(&data).unwrap_or_else(|| {
+                strip = false;
+                vec![data.as_slice()]
+            }),
             _ => vec![data.as_slice()],
         };
         shared.write(|w| w.push(track, &parts, pts, key))
@@ -365,22 +367,4 @@ fn read_config(sample: &gst::Sample) -> Option<(AvcConfig, Vec<u8>)> {
     let record = sample.caps()?.structure(0)?.get::<gst::Buffer>("codec_data").ok()?;
     let record = record.map_readable().ok()?.to_vec();
     Some((h264::avc_config(&record)?, record))
-}
-
-/// The access unit less the parameter sets that the file's header has already (from `avc3`, where
-/// they come with every key frame; some players stumble over them in `avc1`).
-fn without_known_sets<'a>(au: &'a [u8], config: &AvcConfig) -> Vec<&'a [u8]> {
-    let n = config.length_bytes;
-    let mut parts = Vec::new();
-    let mut at = 0;
-    for nal in h264::nals(au, n) {
-        let Some(part) = au.get(at..at + n + nal.len()) else { break };
-        at += part.len();
-        let known = matches!(nal[0] & 31, h264::SPS | h264::PPS)
-            && config.sets.iter().any(|s| s.as_slice() == nal);
-        if !known {
-            parts.push(part);
-        }
-    }
-    if parts.is_empty() || at != au.len() { vec![au] } else { parts }
 }

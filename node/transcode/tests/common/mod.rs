@@ -281,6 +281,19 @@ pub fn brightness(picture: &Path) -> (f64, f64) {
     (mean, var.sqrt())
 }
 
+/// Writes a film anew as if its camera had been held sideways: players turn it by 90 degrees. (ffmpeg's
+/// words for that differ from version to version.)
+pub fn held(film: &Path, to: &Path) {
+    let mut bytes = std::fs::read(film).unwrap();
+    let tkhd = bytes.windows(4).position(|w| w == b"tkhd").unwrap();
+    // Version 0: the matrix comes 36 bytes behind the box's head and version.
+    let matrix = tkhd + 4 + 40;
+    for (i, value) in [0, 0x1_0000, 0, -0x1_0000, 0, 0i32].into_iter().enumerate() {
+        bytes[matrix + i * 4..][..4].copy_from_slice(&value.to_be_bytes());
+    }
+    std::fs::write(to, bytes).unwrap();
+}
+
 /// Hashes of a stream's packets, in file order.
 pub fn packet_hashes(file: &Path, stream: &str) -> Vec<String> {
     let out = tool(

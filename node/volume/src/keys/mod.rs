@@ -102,6 +102,14 @@ impl SourceKind {
     }
 }
 
+/// The recovery key on the provisioning stick, if there is one.
+///
+/// # Errors
+/// Why it cannot be read, in words.
+pub fn recovery_on_stick(config: &Config, volume: &Name) -> Result<Option<RecoveryKey>, String> {
+    stick::recovery(&config.stick.partition_label, volume)
+}
+
 /// What a source is asked for.
 #[derive(Debug)]
 pub struct Asked<'a> {

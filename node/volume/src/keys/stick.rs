@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
-use super::{Asked, Found, Source, read_both};
+use super::{Asked, Found, RecoveryKey, Secret, Source, read_both};
 use crate::config::{DeviceName, Name};
 use crate::{children, state};
 
@@ -31,6 +31,19 @@ impl Source for Stick {
         let mounted = Mounted::new(&self.device.find()?, asked.volume)?;
         read_both(&mounted.0.join(format!("{}.key", asked.volume)))
     }
+}
+
+/// The recovery key that a person put onto the stick as `NAME.recovery`; `None` if there is no stick, or no such file.
+///
+/// # Errors
+/// Why it cannot be read, in words, without anything of it.
+pub(super) fn recovery(label: &str, volume: &Name) -> Result<Option<RecoveryKey>, String> {
+    let Ok(device) = Stick::new(label).device.find() else { return Ok(None) };
+    let mounted = Mounted::new(&device, volume)?;
+    let Some(typed) = Secret::read(&mounted.0.join(format!("{volume}.recovery")))? else {
+        return Ok(None);
+    };
+    RecoveryKey::parse(typed.bytes()).map(Some).map_err(|e| e.to_string())
 }
 
 /// A mounted stick; it is unmounted when it is dropped.

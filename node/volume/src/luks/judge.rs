@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::reencrypt::REQUIREMENT;
-use super::{ENCRYPTION, INTEGRITY, INTEGRITY_KEY_BYTES, KEY_BYTES, Luks, SECTOR_BYTES};
+use super::{Cipher, INTEGRITY, INTEGRITY_KEY_BYTES, Luks, SECTOR_BYTES, SLOTS};
 use crate::error::Error;
 
 /// Where a header and its copy may begin, in bytes: the copy's place follows the header's size.
@@ -50,6 +50,18 @@ impl Luks {
         })
     }
 
+    /// The cipher of the data.
+    ///
+    /// # Errors
+    /// That it is none of ours, in words.
+    pub(super) fn cipher(&mut self) -> Result<Cipher, String> {
+        let named = self.describe().map_err(|e| e.to_string())?.cipher;
+        Cipher::of(&named).ok_or_else(|| {
+            let (aes, adiantum) = (Cipher::Aes.as_str(), Cipher::Adiantum.as_str());
+            format!("has the cipher {named:?}, neither {aes} nor {adiantum}")
+        })
+    }
+
     /// Whether the header says what [`Luks::format`] writes.
     ///
     /// # Errors
@@ -66,20 +78,22 @@ impl Luks {
         let segments: Vec<_> = segments.collect();
         is("has not one segment", segments.len() == 1 || is_between && segments.len() > 1)?;
         let wanted = integrity.then_some(INTEGRITY);
+        let cipher = self.cipher()?;
         for segment in segments {
             is("has a segment in the clear", segment["type"] == "crypt")?;
-            let cipher = &segment["encryption"];
-            is(&format!("has the cipher {cipher}, not {ENCRYPTION}"), cipher == ENCRYPTION)?;
+            is("has more than one cipher", segment["encryption"] == cipher.as_str())?;
             let has = segment["integrity"]["type"].as_str();
             let other = format!("has integrity {has:?}; the configuration says {wanted:?}");
             is(&other, has == wanted)?;
             is("has sectors of another size", segment["sector_size"] == SECTOR_BYTES)?;
         }
-        let bits = 8 * (KEY_BYTES + if integrity { INTEGRITY_KEY_BYTES } else { 0 });
+        let bits = 8 * (cipher.key_bytes() + if integrity { INTEGRITY_KEY_BYTES } else { 0 });
         is("has a key of another length", here.key_bits == bits)?;
         let slots = json["keyslots"].as_object().into_iter().flatten();
         for (number, slot) in slots.filter(|(_, it)| !is_between || it["type"] != "reencrypt") {
-            let is_sealed = slot["area"]["encryption"] == ENCRYPTION;
+            let by = &slot["area"]["encryption"];
+            // systemd and Clevis seal theirs with what the data has.
+            let is_sealed = by == SLOTS.as_str() || by == cipher.as_str();
             is(&format!("has key slot {number} with another cipher"), is_sealed)?;
         }
         Ok(())

@@ -1,8 +1,8 @@
 //! LUKS2 headers: what is written, and what is accepted.
 //!
-//! Written: aes-xts-plain64 with 512 bits of key (and 256 more for HMAC-SHA256 with integrity),
-//! sectors of 4096 bytes, argon2id with pinned parameters ([`Kdf`]). Accepted: exactly that. A
-//! header lies on the disk in the open; one that names the null cipher or a segment in the clear
+//! Written: aes-xts-plain64 with 512 bits of key (and 256 more for HMAC-SHA256 with integrity), or on
+//! processors without AES Adiantum with 256 ([`Cipher`]), sectors of 4096 bytes, argon2id with pinned
+//! parameters ([`Kdf`]). Accepted: exactly that. A header lies on the disk in the open; one that names the null cipher or a segment in the clear
 //! would open with any of our keys put into it, and have recordings written unencrypted.
 //!
 //! Each slot has a token that says what it is for; [`slots`] has their form.
@@ -10,6 +10,7 @@
 //! A `CryptDevice` is not `Send` and is made for each operation anew, which also reads the header
 //! anew: reading mends the one of the two copies that is damaged.
 
+pub mod cipher;
 mod judge;
 mod reencrypt;
 mod said;
@@ -35,12 +36,12 @@ use crate::children;
 use crate::error::Error;
 use crate::keys::Secret;
 
+pub use cipher::{Choice, Cipher};
 pub use judge::Description;
 pub use reencrypt::Progress;
 
-const CIPHER: (&str, &str) = ("aes", "xts-plain64");
-const ENCRYPTION: &str = "aes-xts-plain64";
-const KEY_BYTES: usize = 64;
+/// What key slots are sealed with.
+const SLOTS: Cipher = Cipher::Aes;
 const INTEGRITY: &str = "hmac(sha256)";
 const INTEGRITY_KEY_BYTES: usize = 32;
 /// Bytes of a sector.
@@ -121,7 +122,7 @@ impl Luks {
     pub fn format(
         path: &Path,
         label: &str,
-        integrity: bool,
+        (cipher, integrity): (Cipher, bool),
         kdf: Kdf,
         key: &Secret,
     ) -> Result<Self, Error> {
@@ -138,13 +139,19 @@ impl Luks {
         };
         let failed = |e| failed(path, "formatting", e);
         let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into().map_err(failed)?;
-        let bytes = KEY_BYTES + if integrity { INTEGRITY_KEY_BYTES } else { 0 };
+        let bytes = cipher.key_bytes() + if integrity { INTEGRITY_KEY_BYTES } else { 0 };
         let mut context = crypt.context_handle();
         context
-            .format(EncryptionFormat::Luks2, CIPHER, None, Either::Right(bytes), Some(&mut params))
+            .format(
+                EncryptionFormat::Luks2,
+                cipher.parts(),
+                None,
+                Either::Right(bytes),
+                Some(&mut params),
+            )
             .map_err(failed)?;
         let mut luks = Self { crypt, path: path.to_owned(), kdf };
-        luks.pin_kdf()?;
+        luks.pin_slots()?;
         let added = luks.crypt.keyslot_handle().add_by_key(
             None,
             None,
@@ -264,9 +271,13 @@ impl Luks {
         done.map_err(|e| failed(&self.path, "backing up the header of", e))
     }
 
-    fn pin_kdf(&mut self) -> Result<(), Error> {
+    /// Has the next slot sealed with argon2id at its pinned cost and with AES, whatever the data has.
+    fn pin_slots(&mut self) -> Result<(), Error> {
         let pinned = self.crypt.settings_handle().set_pbkdf_type(&pbkdf(self.kdf));
-        pinned.map_err(|e| failed(&self.path, "setting up argon2id for", e))
+        pinned.map_err(|e| failed(&self.path, "setting up argon2id for", e))?;
+        let mut handle = self.crypt.keyslot_handle();
+        let pinned = handle.set_encryption(SLOTS.as_str(), SLOTS.key_bytes());
+        pinned.map_err(|e| failed(&self.path, "setting up AES for key slots of", e))
     }
 }
 

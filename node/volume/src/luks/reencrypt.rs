@@ -16,7 +16,7 @@ use libcryptsetup_rs::{CryptParamsLuks2, CryptParamsReencrypt, Either, TokenInpu
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{CIPHER, KEY_BYTES, Luks, SECTOR_BYTES, failed};
+use super::{Luks, SECTOR_BYTES, failed};
 use crate::device;
 use crate::error::Error;
 use crate::keys::Secret;
@@ -75,7 +75,7 @@ impl Luks {
         like: u32,
         is_first: bool,
     ) -> Result<u32, Error> {
-        self.pin_kdf()?;
+        self.pin_slots()?;
         let mut flags = CryptVolumeKey::NO_SEGMENT;
         flags.set(CryptVolumeKey::DIGEST_REUSE, !is_first);
         let next = Some(Either::Left(next.bytes()));
@@ -90,15 +90,20 @@ impl Luks {
         Ok(number)
     }
 
-    /// A new volume key.
+    /// A new volume key, as long as the one that there is.
     ///
     /// # Errors
-    /// If the kernel has no random numbers.
-    pub fn next_key() -> Result<Secret, Error> {
-        let mut bytes = zeroize::Zeroizing::new([0; KEY_BYTES]);
-        getrandom::fill(bytes.as_mut())
-            .map_err(|e| Error::failed("asking for random numbers", e))?;
-        Ok(Secret::copied(bytes.as_ref()))
+    /// If the kernel has no random numbers, or the header cannot be read.
+    pub fn next_key(&mut self) -> Result<Secret, Error> {
+        let mut bytes = self.room_for_key()?;
+        getrandom::fill(&mut bytes).map_err(|e| Error::failed("asking for random numbers", e))?;
+        Ok(Secret::copied(&bytes))
+    }
+
+    fn room_for_key(&mut self) -> Result<zeroize::Zeroizing<Vec<u8>>, Error> {
+        let bytes = usize::try_from(self.crypt.status_handle().get_volume_key_size());
+        let bytes = bytes.map_err(|e| Error::failed(self.path.display().to_string(), e))?;
+        Ok(zeroize::Zeroizing::new(vec![0; bytes]))
     }
 
     /// Whether all data has the new key, but the header does not say yet that it is over. What is left
@@ -145,14 +150,14 @@ impl Luks {
     /// If the key opens no next one, or the header cannot be written.
     pub fn take_next(&mut self, key: &Secret) -> Result<(), Error> {
         let slots = self.next_slots()?;
-        let mut next = zeroize::Zeroizing::new([0; KEY_BYTES]);
+        let mut next = self.room_for_key()?;
         let mut handle = self.crypt.volume_key_handle();
         let opens = slots
             .into_iter()
-            .find(|slot| handle.get(Some(*slot), next.as_mut(), Some(key.bytes())).is_ok());
+            .find(|slot| handle.get(Some(*slot), &mut next, Some(key.bytes())).is_ok());
         let doing = || format!("ending the re-encryption of {}", self.path.display());
         opens.ok_or_else(|| Error::failed(doing(), "the key opens no next volume key"))?;
-        self.pin_kdf()?;
+        self.pin_slots()?;
         let flags = CryptVolumeKey::SET | CryptVolumeKey::DIGEST_REUSE;
         let next = Some(Either::Left(&next[..]));
         let added = self.crypt.keyslot_handle().add_by_key(None, next, key.bytes(), flags);
@@ -202,8 +207,10 @@ impl Luks {
             subsystem: None,
         };
         let params = params(Some(sectors), CryptReencrypt::INITIALIZE_ONLY);
+        let cipher = self.cipher();
+        let cipher = cipher.map_err(|e| Error::failed(self.path.display().to_string(), e))?;
         let mut handle = self.crypt.reencrypt_handle();
-        let (name, cipher) = (Some(mapped), Some(CIPHER));
+        let (name, cipher) = (Some(mapped), Some(cipher.parts()));
         let (from, to) = (Some(from), Some(to));
         let begun =
             handle.reencrypt_init_by_passphrase(name, key.bytes(), from, to, cipher, params);

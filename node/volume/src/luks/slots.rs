@@ -112,7 +112,7 @@ impl Luks {
         purpose: Purpose,
         source: Option<SourceKind>,
     ) -> Result<u32, Error> {
-        self.pin_kdf()?;
+        self.pin_slots()?;
         let added = self.crypt.keyslot_handle().add_by_passphrase(None, by.bytes(), key.bytes());
         let number = added.map_err(|e| failed(&self.path, "adding a key slot to", e))?;
         self.name_slot(number, purpose, source)?;

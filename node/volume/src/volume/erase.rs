@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::keys::{Found, SourceKind};
 use crate::luks::slots::Slot;
 use crate::luks::{Closing, Luks};
+use crate::receipts::{self, Erased};
 use crate::{backup, children, device, erasing, state};
 
 /// What has to be said for the UUID of a header that cannot be read.
@@ -150,7 +151,7 @@ impl Volume<'_> {
             let left = left.join("; ");
             return Err(Error::Left { volume: self.name().to_string(), left });
         }
-        Ok(Receipt {
+        let receipt = Receipt {
             volume: self.name().clone(),
             uuid: has,
             erased_at,
@@ -161,7 +162,12 @@ impl Volume<'_> {
             header_backups_destroyed,
             discarded: discarded.map(drop).map_err(|e| e.to_string()),
             device,
-        })
+        };
+        // The volume is gone all the same, and whoever asked gets the receipt.
+        if let Err(e) = receipts::keep(self.config, self.name(), &Erased::from(&receipt)) {
+            eprintln!("volume {}: its receipt is not kept: {e}", self.name());
+        }
+        Ok(receipt)
     }
 
     /// Reads the header anew: no slot is left, and what opened it opens it no more.

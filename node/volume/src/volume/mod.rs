@@ -15,8 +15,8 @@ use crate::backup::{self, Proof};
 use crate::config::{Config, Name, VolumeSettings};
 use crate::device::Shown;
 use crate::error::Error;
-use crate::keys::{Found, Purpose, RecoveryKey, Secret};
-use crate::luks::{Closing, Kdf, Luks, Treatment};
+use crate::keys::{self as sources, Found, Purpose, RecoveryKey, Secret, SourceKind};
+use crate::luks::{Cipher, Closing, Kdf, Luks, Treatment};
 use crate::{device, erasing, filesystem, luks, state};
 
 /// A volume that the configuration names.
@@ -58,6 +58,14 @@ impl<'a> Volume<'a> {
     pub fn kdf(&self) -> Kdf {
         let testing = self.config.testing;
         testing.map_or_else(Kdf::default, |it| Kdf { memory_kib: it.kdf_memory_kib })
+    }
+
+    /// The cipher that it gets when it is formatted.
+    #[must_use]
+    pub fn cipher(&self) -> Cipher {
+        // What cannot be read says nothing.
+        let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        self.settings.cipher.on(&cpuinfo, self.settings.integrity)
     }
 
     /// Where it appears when it is open.
@@ -177,7 +185,10 @@ impl<'a> Volume<'a> {
             }
             found => found,
         };
-        let MachineKey { source, key, tried, .. } = found?;
+        let MachineKey { source, key, tried, .. } = match found {
+            Err(why @ Error::NoKey { .. }) => return self.open_by_stick(why).map(Some),
+            found => found?,
+        };
         for why in &tried {
             eprintln!("volume {}: {why}", self.name());
         }
@@ -189,6 +200,29 @@ impl<'a> Volume<'a> {
             backup::keep(self.config, self.name(), &mut luks, Proof::OpensWith(&key))?;
         }
         Ok(Some(source.as_str().to_owned()))
+    }
+
+    /// Opens with the recovery key that a person put onto the stick, if the stick is one of the volume's sources,
+    /// and gives the machine a slot again.
+    fn open_by_stick(&self, why: Error) -> Result<String, Error> {
+        let has_stick = self.settings.keys.contains(&SourceKind::Stick);
+        let found = has_stick.then(|| sources::recovery_on_stick(self.config, self.name()));
+        let recovery = match found {
+            None | Some(Ok(None)) => return Err(why),
+            Some(Err(e)) => {
+                let (volume, why) = (self.name().to_string(), why.to_string());
+                let tried = format!("{why}. On the stick {volume}.recovery: {e}");
+                return Err(Error::NoKey { volume, tried });
+            }
+            Some(Ok(Some(recovery))) => recovery,
+        };
+        eprintln!("{why}");
+        match self.recover(&recovery, true) {
+            // It is open; what is wrong with the machine's sources is for the next time.
+            Err(e @ Error::NoKey { .. }) if self.is_open() => eprintln!("{e}"),
+            recovered => drop(recovered?),
+        }
+        Ok("the recovery key on the stick".to_owned())
     }
 
     fn open_with(
@@ -277,7 +311,8 @@ impl<'a> Volume<'a> {
         let before = Luks::load(&device, self.kdf()).ok().flatten();
         let before = before.and_then(|mut luks| luks.uuid().ok());
         let key = recovery.passphrase();
-        let mut luks = Luks::format(&device, &label, settings.integrity, self.kdf(), &key)?;
+        let kind = (self.cipher(), settings.integrity);
+        let mut luks = Luks::format(&device, &label, kind, self.kdf(), &key)?;
         if let Some(uuid) = before {
             backup::destroy(self.config, self.name(), &uuid)?;
         }

@@ -105,7 +105,7 @@ impl Volume<'_> {
         luks.forget_next()?;
         let recovery = self.replace_recovery(luks, &key, show)?;
         let (recovery, old) = (&recovery.0.passphrase(), recovery.1);
-        let next = Luks::next_key()?;
+        let next = luks.next_key()?;
         let to = luks.add_next(&next, &key, slot, true)?;
         luks.add_next(&next, recovery, old, false)?;
         backup::keep(self.config, self.name(), luks, Proof::OpensWith(&key))?;

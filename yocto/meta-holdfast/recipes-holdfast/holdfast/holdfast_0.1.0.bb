@@ -90,6 +90,9 @@ do_install() {
     for file in "${S}"/udev/*.rules; do
         install -D -m 0644 "$file" "${D}${nonarch_base_libdir}/udev/rules.d/$(basename "$file")"
     done
+    for file in "${S}"/udev/*.hwdb; do
+        install -D -m 0644 "$file" "${D}${nonarch_base_libdir}/udev/hwdb.d/$(basename "$file")"
+    done
 }
 
 PACKAGE_BEFORE_PN = "${PN}-volume ${PN}-transcode"

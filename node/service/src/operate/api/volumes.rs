@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::problem::Problem;
 use crate::retain::epochs;
 use crate::volumes::helper::{self, HelperError, LuksView};
-use crate::volumes::known_volumes;
+use crate::volumes::{erased, known_volumes};
 
 /// Longest body with a recovery key, in bytes.
 const KEY_BYTES_MAX: usize = 1 << 10;
@@ -82,7 +82,10 @@ pub(super) async fn list(State(Api { node, .. }): State<Api>) -> Answer<VolumesV
     let missing = missing.collect();
     let volumes = volumes(&node).await;
     let (luks, luks_problem) = match helper::status().await {
-        Ok(luks) => (luks, None),
+        Ok(luks) => {
+            erased::note(&node, &luks).await;
+            (luks, None)
+        }
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     let erasure = ErasureView::of(&node);

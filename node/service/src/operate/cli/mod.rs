@@ -7,6 +7,7 @@
 pub mod arguments;
 mod client;
 mod failure;
+mod headers;
 mod health;
 mod input;
 mod output;
@@ -34,6 +35,7 @@ use client::{Client, Target};
 pub use failure::{Failure, exit_code};
 use output::{print, print_json};
 use resources::Desk;
+use words::Lines;
 
 /// Made by `build.rs` from `arguments`: each page's name and text.
 const MAN_PAGES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/man_pages.rs"));
@@ -105,7 +107,23 @@ fn desk(arguments: &Arguments, ask: &Ask) -> anyhow::Result<Desk> {
 
 fn status(desk: &Desk) -> anyhow::Result<()> {
     let status = desk.client.get(&Target::new(["status"])?)?;
-    if desk.json { print_json(&status) } else { print(&show::status(&status)) }
+    if desk.json {
+        return print_json(&status);
+    }
+    let mut text = show::status(&status);
+    let volumes = status["vault"].as_array().into_iter().flatten();
+    if volumes.clone().any(|volume| volume["encrypted"] == true) {
+        // What the headers say takes a while, and the status is worth something without it.
+        let mut lines = Lines::default();
+        match desk.client.get(&Target::new(["volumes"])?) {
+            Ok(all) => {
+                headers::lines(&mut lines, all["luks"].as_array().map_or(&[], Vec::as_slice));
+            }
+            Err(error) => lines.line("headers:", error),
+        }
+        text.push_str(&lines.0);
+    }
+    print(&text)
 }
 
 fn man(to: &Path) -> anyhow::Result<()> {

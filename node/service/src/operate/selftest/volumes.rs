@@ -104,6 +104,7 @@ fn kept(volume: &VolumeView, luks: Result<&[LuksView], &String>) -> SelftestChec
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::WhenFull;
 
     fn volume(state: VolumeState, encrypted: bool) -> VolumeView {
         VolumeView {
@@ -117,6 +118,8 @@ mod tests {
             luks_uuid: None,
             free_bytes: Some(3 << 20),
             free_bytes_min: 1 << 20,
+            free_bytes_again: 1 << 20,
+            when_full: WhenFull::RefuseNew,
         }
     }
 

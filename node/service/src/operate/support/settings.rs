@@ -226,6 +226,7 @@ fn file(config: &Config) -> Value {
             })).collect::<Vec<_>>(),
             "free_bytes_min": vault.free_bytes_min,
             "free_bytes_again": vault.free_bytes_again(),
+            "when_full": vault.when_full.as_str(),
             "erasure": match vault.erasure { Erasure::Unlink => "unlink", Erasure::Keys => "keys" },
             "erasure_epoch_ms": vault.erasure_epoch_ms,
         },

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::super::arguments::{Evidence, Volumes};
 use super::super::client::Target;
 use super::super::failure::Failure;
+use super::super::headers;
 use super::super::input::{ask_secret, read};
 use super::super::output::terminal_width;
 use super::super::output::{print, print_json};
@@ -80,9 +81,7 @@ fn list(desk: &Desk) -> anyhow::Result<()> {
     for volume in volumes.iter().filter(|volume| volume["why"].is_string()) {
         lines.line(&format!("{}:", shown(&volume["name"])), shown(&volume["why"]));
     }
-    for luks in all("luks").iter().filter(|luks| luks["problem"].is_string()) {
-        lines.line(&format!("{}:", shown(&luks["volume"])), shown(&luks["problem"]));
-    }
+    headers::lines(&mut lines, &all("luks"));
     for missing in all("missing") {
         let (name, at) = (shown(&missing["name"]), shown(&missing["seen_at"]));
         lines.line("not here:", format!("{name} ({}), last seen at {at}", shown(&missing["id"])));

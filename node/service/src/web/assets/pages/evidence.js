@@ -37,8 +37,10 @@ function rows(pairs) {
 }
 
 function volumePart(volume, luks) {
-  const { header, kernel, slots = [] } = luks ?? {};
+  const { header, kernel, opened, reencryption, slots = [], tpm2 = [], erased = [] } = luks ?? {};
   const slot = ({ number, purpose, source, made }) => `${number}: ${[purpose, source].filter(Boolean).join(', ')}${made ? `, since ${made.slice(0, 10)}` : ''}`;
+  const bound = ({ pcrs, signed_pcrs: signed, unseals }) => [`PCRs ${pcrs.join(', ')}`, signed.length && `signed ${signed.join(', ')}`, unseals === false && 'does not unseal it now'].filter(Boolean).join('; ');
+  const list = (all, line) => (all.length ? h('ul', {}, ...all.map((each) => h('li', {}, line(each)))) : null);
   return h('section', { class: 'volume' }, h('h3', {}, volume.name, ' ', h('span', { class: 'chip', 'data-mood': volume.state === 'ready' ? 'good' : 'bad' }, volume.state.replace('_', '-'))),
     rows([
       ['Folder', h('code', {}, volume.path)],
@@ -48,8 +50,12 @@ function volumePart(volume, luks) {
       ['Integrity', header && (header.integrity ?? 'none')],
       ['Discards', kernel && (kernel.discards ? 'passed on to the disk' : 'not passed on')],
       ['Kernel as header', kernel && (kernel.is_as_header ? 'yes' : 'no')],
-      ['Opened with', luks?.opened],
+      ['Opened with', opened && [`${opened.by}, slot ${opened.slot}, `, instant(opened.at)]],
+      ['Did not open with', list(opened?.tried ?? [], (why) => sentence(why))],
+      ['Bound to the TPM', list(tpm2, bound)],
+      ['Re-encrypted', reencryption && `${Math.floor(100 * reencryption.bytes_done / Math.max(1, reencryption.bytes_total))} %`],
       ['Key slots', slots.length ? h('ul', {}, ...slots.map((each) => h('li', {}, slot(each)))) : null],
+      ['Erased before', list(erased, ({ uuid, erased_at: at }) => [`${uuid}, `, instant(at)])],
       ['Header backup', luks && (luks.header_backup ? instant(luks.header_backup) : 'none')],
     ]));
 }
