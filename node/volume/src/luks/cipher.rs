@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-/// A cipher that a volume may have. Key slots are always sealed with AES, which every libcrypto has; they
-/// are small.
+/// A cipher that a volume may have. Key slots that this program makes are sealed with AES, which every libcrypto
+/// has; the TPM's, which systemd-cryptenroll makes, with the volume's own cipher, which only the kernel may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cipher {
     /// AES-256 in XTS mode: what processors have instructions for.
