@@ -154,8 +154,8 @@ impl Board {
             .args(["-device", &format!("usb-storage,drive=stick{number},removable=on")]);
         }
         if let Some(bay) = &self.bay {
-            qemu.args(["-drive", &format!("if=none,id=bay,format=raw,file={}", bay.display())])
-                .args(["-device", "ide-hd,drive=bay,bus=ide.2"]);
+            qemu.args(["-drive", &format!("if=none,id=cold,format=raw,file={}", bay.display())])
+                .args(["-device", "ide-hd,drive=cold,bus=ide.2"]);
         }
         let qemu = qemu.spawn().context("starting qemu-system-x86_64")?;
         self.running = Some([qemu, tpm]);
