@@ -67,7 +67,7 @@ pub(super) fn open(place: &Place) -> Result<Database, LedgerError> {
         })?;
         tracing::error!(
             newer,
-            aside = %aside.display(),
+            path = %aside.display(),
             "the ledger was a newer program's: the one from before it goes on; settings, keys and entries of the \
              audit log that were made since are in the file put aside"
         );

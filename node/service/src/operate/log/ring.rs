@@ -28,7 +28,7 @@ const RING_BYTES_MAX: usize = 1 << 20;
 const LINE_BYTES: usize = 128;
 
 /// Members that are the node's own: numbers, random ids, words of which the code has a list.
-const PLAIN: [&str; 34] = [
+const PLAIN: [&str; 35] = [
     "area",
     "attempt",
     "bytes",
@@ -54,6 +54,7 @@ const PLAIN: [&str; 34] = [
     "last_byte_at",
     "need",
     "network",
+    "newer",
     "probe_at",
     "psnr_db",
     "recording",
