@@ -271,10 +271,14 @@ impl Luks {
         done.map_err(|e| failed(&self.path, "backing up the header of", e))
     }
 
-    /// Has the next slot sealed with argon2id at its pinned cost and with AES, whatever the data has.
+    /// Has the next slot sealed with argon2id at its pinned cost and with AES, whatever the data has. With AES there,
+    /// and with integrity, libcryptsetup takes it by itself, and takes no other word for it with integrity.
     fn pin_slots(&mut self) -> Result<(), Error> {
         let pinned = self.crypt.settings_handle().set_pbkdf_type(&pbkdf(self.kdf));
         pinned.map_err(|e| failed(&self.path, "setting up argon2id for", e))?;
+        if self.cipher().is_ok_and(|cipher| cipher == SLOTS) {
+            return Ok(());
+        }
         let mut handle = self.crypt.keyslot_handle();
         let pinned = handle.set_encryption(SLOTS.as_str(), SLOTS.key_bytes());
         pinned.map_err(|e| failed(&self.path, "setting up AES for key slots of", e))
