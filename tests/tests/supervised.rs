@@ -241,10 +241,7 @@ fn the_node_has_no_capability_and_what_it_does_not_confine_has_a_reason() -> Res
     // What takes a call away leaves somebody else to make it.
     ensure!(has("ProtectClock=yes") && unit.contains("holdfast-clock.service"), "{unit}");
     let clock = fs::read_to_string(repo().join("node/service/systemd/holdfast-clock.service"))?;
-    ensure!(
-        clock.contains(&format!("ExecStart={}", "/usr/bin/holdfast clock witness\n")),
-        "{clock}"
-    );
+    ensure!(clock.contains("ExecStart=/usr/bin/holdfast clock witness\n"), "{clock}");
     Ok(())
 }
 

@@ -51,13 +51,13 @@ pub async fn run(node: Arc<Node>, mut changed: impl FnMut()) {
 enum Failed {
     /// Nobody said what there is.
     Listing,
-    /// The proofs of these.
-    Proofs(Vec<Candidate>),
+    /// The proofs of these; what works of them then is kept here.
+    Proofs(Cache, Vec<Candidate>),
 }
 
 impl Failed {
     fn is_empty(&self) -> bool {
-        matches!(self, Self::Proofs(these) if these.is_empty())
+        matches!(self, Self::Proofs(_, these) if these.is_empty())
     }
 }
 
@@ -68,7 +68,7 @@ async fn first(node: &Node, changed: &mut impl FnMut()) -> Failed {
                 let mut inner = node.hardware.lock();
                 (inner.gstreamer, inner.problem) = (Some(listing.gstreamer.clone()), None);
             }
-            Failed::Proofs(prove_all(node, listing, changed).await)
+            prove_all(node, listing, changed).await
         }
         Err(problem) => {
             tracing::warn!(%problem, "what hardware there is cannot be found out; software does the work");
@@ -83,50 +83,56 @@ async fn first(node: &Node, changed: &mut impl FnMut()) -> Failed {
 
 /// Tries what failed; says what failed again.
 async fn once_more(node: &Node, failed: Failed, changed: &mut impl FnMut()) -> Failed {
-    let candidates = match failed {
+    let (mut cache, candidates) = match failed {
         Failed::Listing => return first(node, changed).await,
-        Failed::Proofs(candidates) => candidates,
+        Failed::Proofs(cache, candidates) => (cache, candidates),
     };
     let mut still = Vec::new();
     for candidate in candidates {
-        let known = prove(node, candidate.clone()).await;
-        if !known.proof.encoder.works() {
+        if !works(node, &mut cache, candidate.clone(), changed).await {
             still.push(candidate);
         }
-        node.hardware.note(known);
-        changed();
     }
-    Failed::Proofs(still)
+    Failed::Proofs(cache, still)
 }
 
 /// Proves all of a listing that may be of use; says what failed.
-async fn prove_all(node: &Node, listing: Listing, changed: &mut impl FnMut()) -> Vec<Candidate> {
-    let state_path = &node.config.node.state_path;
-    let mut cache = Cache::load(state_path, &listing);
-    let mut working = Vec::new();
-    let mut failed = Vec::new();
+async fn prove_all(node: &Node, listing: Listing, changed: &mut impl FnMut()) -> Failed {
+    let mut cache = Cache::load(&node.config.node.state_path, &listing);
+    let (mut working, mut failed) = (Vec::new(), Vec::new());
     for candidate in listing.candidates.into_iter().take(CANDIDATES_MAX) {
         if is_spare(candidate.family, &working) {
             continue;
         }
-        let known = match cache.get(&candidate) {
-            Some(known) => known,
-            None => {
-                let known = prove(node, candidate.clone()).await;
-                cache.keep(&known);
-                cache.save(state_path);
-                known
-            }
-        };
-        if known.proof.encoder.works() {
+        if works(node, &mut cache, candidate.clone(), changed).await {
             working.push(candidate.family);
         } else {
             failed.push(candidate);
         }
-        node.hardware.note(known);
-        changed();
     }
-    failed
+    Failed::Proofs(cache, failed)
+}
+
+/// Whether a candidate works, as was proven before or is now; which is noted, and kept.
+async fn works(
+    node: &Node,
+    cache: &mut Cache,
+    candidate: Candidate,
+    changed: &mut impl FnMut(),
+) -> bool {
+    let known = match cache.get(&candidate) {
+        Some(known) => known,
+        None => {
+            let known = prove(node, candidate).await;
+            cache.keep(&known);
+            cache.save(&node.config.node.state_path);
+            known
+        }
+    };
+    let works = known.proof.encoder.works();
+    node.hardware.note(known);
+    changed();
+    works
 }
 
 /// Whether a family is there only for where another does not work: the second software, and the older way to
