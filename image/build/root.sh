@@ -71,7 +71,7 @@ END2
     rm -f "$root/etc/mtab" "$root/etc/localtime"
     ln -s ../proc/self/mounts "$root/etc/mtab"
     ln -s /usr/share/zoneinfo/Etc/UTC "$root/etc/localtime"
-    mkdir -p "$root"/{efi,srv/holdfast/data0,etc/holdfast/volume-keys}
+    mkdir -p "$root"/{efi,srv/holdfast/data{0..7},etc/holdfast/volume-keys}
     chmod 700 "$root/etc/holdfast/volume-keys"
     install -m 644 "$keys/pcr.pub.pem" "$root/etc/holdfast/pcr.pem"
     install -m 644 "$keys/update.pub.pem" "$root/etc/holdfast/update.pub.pem"

@@ -23,6 +23,7 @@
 //! integrity = false
 //! discards = false
 //! workqueues = true
+//! optional = false
 //! ```
 
 use std::collections::BTreeSet;
@@ -161,6 +162,9 @@ pub struct VolumeSettings {
     /// Whether dm-crypt uses its work queues; off is faster on fast NVMe.
     #[serde(default = "yes")]
     pub workqueues: bool,
+    /// Whether the machine may do without it: while it was never made, nobody is told that it is missing.
+    #[serde(default)]
+    pub optional: bool,
 }
 
 impl VolumeSettings {

@@ -70,10 +70,19 @@ pub struct Kernel {
     pub key_in_keyring: bool,
 }
 
-/// How every volume is.
+/// How every volume is, but for those that the machine may do without and never had.
 #[must_use]
 pub fn all(config: &Config, tries_tpm: TriesTpm) -> Vec<Status> {
-    config.volumes.iter().map(|settings| one(&Volume::new(config, settings), tries_tpm)).collect()
+    let statuses = config.volumes.iter().filter_map(|settings| {
+        let status = one(&Volume::new(config, settings), tries_tpm);
+        let is_none_here = settings.optional
+            && status.state == "missing"
+            && status.device.is_none()
+            && status.erased.is_empty()
+            && backup::kept(config, &settings.name).is_empty();
+        (!is_none_here).then_some(status)
+    });
+    statuses.collect()
 }
 
 /// How a volume is.

@@ -126,7 +126,7 @@ impl Board {
             &format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{}-:443{leads}", self.port),
         ])
         .args(["-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci"])
-        .args(["-device", "i6300esb", "-device", "qemu-xhci"])
+        .args(["-device", "i6300esb", "-device", "qemu-xhci", "-device", "virtio-scsi-pci"])
         .args([
             "-display",
             "none",
@@ -255,6 +255,11 @@ impl Board {
     /// Pulls it out.
     pub(crate) fn unplug(&self, name: &str) -> Result<()> {
         self.order("device_del", &json!({ "id": name })).map(drop)
+    }
+
+    /// Lets go of the file of what was unplugged, so that it can be plugged in again.
+    pub(crate) fn pull(&self, name: &str) -> Result<()> {
+        self.order("blockdev-del", &json!({ "node-name": name })).map(drop)
     }
 
     fn command(&self, name: &str) -> Result<Value> {

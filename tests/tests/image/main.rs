@@ -3,6 +3,7 @@
 //!
 //! `scripts/test` runs the first start, `scripts/test image --full` all of it: a start takes two minutes here.
 
+mod disks;
 mod first;
 mod inside;
 mod life;

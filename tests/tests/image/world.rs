@@ -43,16 +43,25 @@ pub(crate) struct World {
 impl World {
     /// Starts a store and flashes a disk with an image as a technician would.
     pub(crate) async fn flashed(image: &str) -> Result<Self> {
+        Self::flashed_with(image, "", "").await
+    }
+
+    /// The same with more in the configuration, and in what says how the box is set up.
+    pub(crate) async fn flashed_with(
+        image: &str,
+        configuration: &str,
+        setup: &str,
+    ) -> Result<Self> {
         let dir = tempfile::Builder::new().prefix("holdfast-image-").tempdir_in(images()?)?;
         let mut store = Weed::lay_out_in(dir.path())?;
         store.launch().await?;
         certificates(dir.path())?;
         let disk = dir.path().join("disk");
         let world = Self { dir, store, disk };
-        fs::write(world.file("holdfast.toml"), world.configuration()?)?;
+        fs::write(world.file("holdfast.toml"), world.configuration()? + configuration)?;
         fs::write(
             world.file("provision.toml"),
-            "recovery_key = \"console\"\nhostname = \"front-desk\"\n",
+            format!("recovery_key = \"console\"\nhostname = \"front-desk\"\n{setup}"),
         )?;
         fs::File::create(&world.disk)?.set_len(8 << 30)?;
         world.flash(image)?;

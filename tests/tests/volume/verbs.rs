@@ -178,7 +178,11 @@ fn a_volume_without_its_device_or_key_is_not_opened_and_says_what_is_missing() -
          step fits cryptsetup open --test-passphrase -d $W/credentials/holdfast-volume_data0 /dev/ubda1
          step null hv open data0
          sfdisk -q --part-label /dev/ubda 1 other; partx -u /dev/ubda
-         step gone hv open data0",
+         step gone hv open data0
+         # One that the machine may do without: told of only once it was made.
+         sed 's/data0/data1/; $a optional = true' /run/volume.toml | sed -n '/^.*volumes/,$p' >/run/more
+         cat /run/more >>/run/volume.toml; sed -i '0,/^mount/s//optional = true\\n&/' /run/volume.toml
+         step never hv status; step asked hv status data1",
     )?;
     let nokey = ran.step("nokey")?;
     ensure!(nokey.code == 7 && nokey.err.contains("credential"), "{nokey:?}");
@@ -192,6 +196,9 @@ fn a_volume_without_its_device_or_key_is_not_opened_and_says_what_is_missing() -
     let null = ran.step("null")?;
     ensure!(null.code == 6 && null.err.contains("cipher_null"), "{null:?}");
     ensure!(ran.step("gone")?.code == 5, "{:?}", ran.step("gone")?);
+    let (never, asked) = (ran.step("never")?, ran.step("asked")?);
+    ensure!(never.out.contains("data0") && !never.out.contains("data1"), "{never:?}");
+    ensure!(asked.out.contains("missing"), "{asked:?}");
 
     // A second disk that claims the same name.
     Guest::partition(&machine.disk, "label: gpt\nname=holdfast.data0\n")?;

@@ -42,7 +42,18 @@ pub struct Settings {
     pub recovery_key: RecoveryKey,
     /// The host's name: letters, digits and dashes, 1 to 63 of them.
     pub hostname: Option<String>,
+    /// Volumes beside the first that are made on blank disks: `data1` to `data7`.
+    #[serde(default)]
+    pub data_disks: Vec<String>,
+    /// Time servers of the site, each `HOST` or, with authentication (NTS), `nts:HOST` or `nts:HOST:PORT`; 8 at most.
+    #[serde(default)]
+    pub time_servers: Vec<String>,
 }
+
+/// Most time servers.
+const TIME_SERVERS_MAX: usize = 8;
+/// Where an appliance mounts its volumes.
+const MOUNTS: &str = "/srv/holdfast";
 
 /// Checks everything together. `has_earlier` tells whether a secret was taken before.
 ///
@@ -53,8 +64,12 @@ pub(super) fn check(
     has_earlier: impl Fn(&str) -> bool,
 ) -> Result<Settings, Vec<String>> {
     let mut problems = Vec::new();
+    let settings = settings(bundle.settings.as_deref().unwrap_or_default())
+        .map_err(|problem| problems.push(problem));
     match Config::parse(&bundle.config, Path::new(CONFIG)) {
-        Ok(_) => {
+        Ok(config) => {
+            let disks = settings.iter().flat_map(|settings| &settings.data_disks);
+            problems.extend(disks.filter_map(|name| unused(name, &config)));
             let missing = wanted(&bundle.config)
                 .into_iter()
                 .filter(|name| !bundle.secrets.contains_key(name) && !has_earlier(name));
@@ -69,8 +84,6 @@ pub(super) fn check(
         Err(ConfigError::Invalid { problem, .. }) => problems.push(format!("{CONFIG}: {problem}")),
         Err(error) => problems.push(error.to_string()),
     }
-    let settings = settings(bundle.settings.as_deref().unwrap_or_default())
-        .map_err(|problem| problems.push(problem));
     match settings {
         Ok(settings) if problems.is_empty() => Ok(settings),
         _ => Err(problems),
@@ -92,7 +105,56 @@ pub(super) fn settings(text: &str) -> Result<Settings, String> {
              and end with no dash"
         ));
     }
+    let disks = &settings.data_disks;
+    if let Some(name) = disks.iter().find(|name| !is_data_disk(name)) {
+        return Err(format!(
+            "{SETTINGS}: data_disks has {name:?}: it may have \"data1\" to \"data7\""
+        ));
+    }
+    if let Some((_, name)) = disks.iter().enumerate().find(|(at, name)| disks[..*at].contains(name))
+    {
+        return Err(format!("{SETTINGS}: data_disks has {name:?} twice"));
+    }
+    if settings.time_servers.len() > TIME_SERVERS_MAX {
+        return Err(format!("{SETTINGS}: time_servers has more than {TIME_SERVERS_MAX}"));
+    }
+    if let Some(server) = settings.time_servers.iter().find(|server| !is_time_server(server)) {
+        return Err(format!(
+            "{SETTINGS}: time_servers has {server:?}: write \"HOST\", or \"nts:HOST\" or \"nts:HOST:PORT\" for one \
+             with NTS; HOST is a name or an address"
+        ));
+    }
     Ok(settings)
+}
+
+/// Of these the appliance's `volume.toml` knows how they are found and where they are mounted.
+fn is_data_disk(name: &str) -> bool {
+    matches!(name.strip_prefix("data").map(str::as_bytes), Some([b'1'..=b'7']))
+}
+
+/// That a volume would be made which the node does not use.
+fn unused(name: &str, config: &Config) -> Option<String> {
+    let path = Path::new(MOUNTS).join(name);
+    let is_used = config.vault.volumes.iter().any(|it| it.name == name && it.path == path);
+    (!is_used).then(|| {
+        format!(
+            "{SETTINGS}: data_disks has {name:?}, which {CONFIG} does not use; add there: [[vault.volumes]] with \
+             name = {name:?} and path = {path:?}"
+        )
+    })
+}
+
+fn is_time_server(text: &str) -> bool {
+    let (host, port) = match text.strip_prefix("nts:") {
+        None => (text, None),
+        Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => (address, None),
+        Some(address) => {
+            address.rsplit_once(':').map_or((address, None), |(host, port)| (host, Some(port)))
+        }
+    };
+    let is_name = host.len() <= 253 && host.split('.').all(is_hostname);
+    (is_name || host.parse::<std::net::IpAddr>().is_ok())
+        && port.is_none_or(|port| port.parse::<u16>().is_ok_and(|port| port > 0))
 }
 
 fn is_hostname(name: &str) -> bool {
@@ -157,7 +219,7 @@ mod tests {
         assert!(!said.contains("hunter"), "{said}");
         let said = problem(GOOD, "\nhost = \"a\"");
         assert!(said.contains("provision.toml, line 2") && said.contains("`host`"), "{said}");
-        assert!(said.contains("`recovery_key` or `hostname`"), "{said}");
+        assert!(said.contains("`recovery_key`, `hostname`, `data_disks`"), "{said}");
     }
 
     #[test]
@@ -169,6 +231,47 @@ mod tests {
             check(&bundle(GOOD, "recovery_key = \"console\"\nhostname = \"a-1\""), |_| false);
         assert_eq!(settings.unwrap().recovery_key, RecoveryKey::Console);
         assert_eq!(check(&bundle(GOOD, ""), |_| false).unwrap(), Settings::default());
+    }
+
+    #[test]
+    fn a_data_disk_has_to_be_used_by_the_node() {
+        let two = "[[vault.volumes]]\nname = \"data0\"\npath = \"/srv/holdfast/data0\"\n\
+            [[vault.volumes]]\nname = \"data1\"\npath = \"/srv/holdfast/data1\"\n";
+        let settings = check(&bundle(two, "data_disks = [\"data1\"]"), |_| false).unwrap();
+        assert_eq!(settings.data_disks, ["data1"]);
+        let said = problem(GOOD, "data_disks = [\"data1\"]");
+        assert!(said.contains("add there") && said.contains("/srv/holdfast/data1"), "{said}");
+        let elsewhere = two.replace("/srv/holdfast/data1", "/mnt/data1");
+        assert!(problem(&elsewhere, "data_disks = [\"data1\"]").contains("add there"));
+        for wrong in ["data0", "data8", "data11", "../x", "data1 data2"] {
+            let said = problem(two, &format!("data_disks = [{wrong:?}]"));
+            assert!(said.contains("\"data1\" to \"data7\""), "{said}");
+        }
+        assert!(problem(two, "data_disks = [\"data1\", \"data1\"]").contains("twice"));
+    }
+
+    #[test]
+    fn time_servers_are_hosts_or_addresses() {
+        let good = r#"time_servers = ["10.0.0.1", "fd00::1", "time.site.example", "nts:a.example", "nts:a.example:4461",
+            "nts:fd00::1"]"#;
+        assert_eq!(check(&bundle(GOOD, good), |_| false).unwrap().time_servers.len(), 6);
+        for wrong in [
+            "",
+            "a b",
+            "nts:",
+            "a;b",
+            "ntp:a",
+            "a:123",
+            "nts:a:0",
+            "nts:a:70000",
+            "a\nmakestep 1 -1",
+            "$(x)",
+        ] {
+            let said = problem(GOOD, &format!("time_servers = [{wrong:?}]"));
+            assert!(said.contains("nts:HOST"), "{wrong}: {said}");
+        }
+        let many = vec!["\"a\""; TIME_SERVERS_MAX + 1].join(", ");
+        assert!(problem(GOOD, &format!("time_servers = [{many}]")).contains("more than 8"));
     }
 
     #[test]

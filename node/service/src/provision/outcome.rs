@@ -98,6 +98,13 @@ impl Outcome {
         if let Some(name) = &settings.hostname {
             let _ = writeln!(text, "HOLDFAST_HOSTNAME={name}");
         }
+        for (name, list) in
+            [("DATA_DISKS", &settings.data_disks), ("TIME_SERVERS", &settings.time_servers)]
+        {
+            if !list.is_empty() {
+                let _ = writeln!(text, "HOLDFAST_{name}=\"{}\"", list.join(" "));
+            }
+        }
         files::replace(&folder.join("provision.env"), text.as_bytes(), 0o644, None)
     }
 }
