@@ -190,7 +190,11 @@ pub fn run(arguments: Arguments) -> Result<(), Error> {
     let volume = |name: &str| Ok::<_, Error>(Volume::new(&config, config.volume(name)?));
     match arguments.command {
         Command::Serve | Command::Unseal { .. } => Ok(()),
-        Command::Status { volume: None } => show(&status::all(&config, TriesTpm::Always)),
+        Command::Status { volume: None } => {
+            let mut all = status::all(&config, TriesTpm::Always);
+            all.retain(|it| !it.is_unmade());
+            show(&all)
+        }
         Command::Status { volume: Some(name) } => {
             show(&[status::one(&volume(&name)?, TriesTpm::Always)])
         }

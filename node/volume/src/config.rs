@@ -162,7 +162,7 @@ pub struct VolumeSettings {
     /// Whether dm-crypt uses its work queues; off is faster on fast NVMe.
     #[serde(default = "yes")]
     pub workqueues: bool,
-    /// Whether the machine may do without it: while it was never made, nobody is told that it is missing.
+    /// Whether the machine may do without it: while it was never made, it is not called missing.
     #[serde(default)]
     pub optional: bool,
 }

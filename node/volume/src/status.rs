@@ -15,12 +15,16 @@ use crate::state::Opened;
 use crate::volume::Volume;
 use crate::{backup, children, erasing, filesystem, state};
 
+/// The state of one that the machine may do without.
+const UNMADE: &str = "unmade";
+
 /// How one volume is.
 #[derive(Debug, Serialize)]
 pub struct Status {
     /// Its name.
     pub volume: Name,
-    /// In one word: `open`, `closed`, `unmounted`, `unformatted`, `missing`, `damaged` or `foreign`.
+    /// In one word: `open`, `closed`, `unmounted`, `unformatted`, `missing`, `damaged`, `foreign`, or `unmade` for one that
+    /// is optional, missing, and was never here: no header backup of it is kept, nor a receipt of its erasure.
     pub state: &'static str,
     /// What is wrong, and what to do.
     pub problem: Option<String>,
@@ -70,19 +74,18 @@ pub struct Kernel {
     pub key_in_keyring: bool,
 }
 
-/// How every volume is, but for those that the machine may do without and never had.
+/// How every volume is.
 #[must_use]
 pub fn all(config: &Config, tries_tpm: TriesTpm) -> Vec<Status> {
-    let statuses = config.volumes.iter().filter_map(|settings| {
-        let status = one(&Volume::new(config, settings), tries_tpm);
-        let is_none_here = settings.optional
-            && status.state == "missing"
-            && status.device.is_none()
-            && status.erased.is_empty()
-            && backup::kept(config, &settings.name).is_empty();
-        (!is_none_here).then_some(status)
-    });
-    statuses.collect()
+    config.volumes.iter().map(|settings| one(&Volume::new(config, settings), tries_tpm)).collect()
+}
+
+impl Status {
+    /// Whether the machine may do without it, and never had it.
+    #[must_use]
+    pub fn is_unmade(&self) -> bool {
+        self.state == UNMADE
+    }
 }
 
 /// How a volume is.
@@ -104,9 +107,12 @@ pub fn one(volume: &Volume<'_>, tries_tpm: TriesTpm) -> Status {
         header_backup: None,
         erased: receipts::shown(volume.config, volume.name()),
     };
-    match look(volume, &mut status, tries_tpm) {
-        Ok(()) => {}
-        Err(why) => status.problem = Some(why),
+    status.problem = look(volume, &mut status, tries_tpm).err();
+    let is_gone = status.state == "missing" && status.device.is_none();
+    let was_here =
+        !status.erased.is_empty() || !backup::kept(volume.config, volume.name()).is_empty();
+    if is_gone && volume.settings.optional && !was_here {
+        (status.state, status.problem) = (UNMADE, None);
     }
     status
 }

@@ -53,7 +53,8 @@ pub enum HelperError {
 pub struct LuksView {
     /// Its name.
     pub volume: String,
-    /// `open`, `closed`, `unmounted`, `unformatted`, `missing`, `damaged` or `foreign`.
+    /// `open`, `closed`, `unmounted`, `unformatted`, `missing`, `damaged` or `foreign`. (`unmade` are those that the
+    /// machine may do without and never had; they are shown nowhere.)
     pub state: String,
     /// What is wrong, and what to do.
     pub problem: Option<String>,
@@ -204,12 +205,30 @@ enum Answer<T> {
     Error { code: u8, message: String },
 }
 
-/// How every volume is.
+/// What the state is called of a volume that the machine may do without and never had.
+const UNMADE: &str = "unmade";
+
+/// How every volume is that the machine has, had, or should have.
 ///
 /// # Errors
 /// [`HelperError`].
 pub async fn status() -> Result<Vec<LuksView>, HelperError> {
-    run(|| ask(Path::new(SOCKET), &Request::Status, STATUS_MAX)).await
+    let mut all: Vec<LuksView> =
+        run(|| ask(Path::new(SOCKET), &Request::Status, STATUS_MAX)).await?;
+    all.retain(|volume| volume.state != UNMADE);
+    Ok(all)
+}
+
+/// Whether this machine never had a volume of this name, by the word of what keeps the header backups. Waits ten
+/// seconds at most; `false` where nobody answers.
+#[must_use]
+pub fn never_had(name: &str) -> bool {
+    never_had_by(Path::new(SOCKET), name)
+}
+
+fn never_had_by(socket: &Path, name: &str) -> bool {
+    let all = ask::<Vec<LuksView>>(socket, &Request::Status, STATUS_MAX).unwrap_or_default();
+    all.iter().any(|volume| volume.volume == name && volume.state == UNMADE)
 }
 
 /// Opens a volume with the machine's key, and mounts it; nothing if it is open.
@@ -270,5 +289,45 @@ fn ask<T: DeserializeOwned>(
         Ok(Answer::Ok(value)) => Ok(value),
         Ok(Answer::Error { code, message }) => Err(HelperError::Refused { code, message }),
         Err(error) => Err(HelperError::Unreachable(error.into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// Answers one request with these volumes.
+    fn answering(volumes: &serde_json::Value) -> (tempfile::TempDir, std::thread::JoinHandle<()>) {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+        let json = serde_json::json!({ "ok": volumes }).to_string();
+        let answers = std::thread::spawn(move || {
+            let (mut peer, _) = listener.accept().unwrap();
+            let mut length = [0; 4];
+            peer.read_exact(&mut length).unwrap();
+            let mut request = vec![0; u32::from_be_bytes(length) as usize];
+            peer.read_exact(&mut request).unwrap();
+            assert_eq!(request, br#""status""#);
+            let length = u32::try_from(json.len()).unwrap();
+            peer.write_all(&length.to_be_bytes()).unwrap();
+            peer.write_all(json.as_bytes()).unwrap();
+        });
+        (dir, answers)
+    }
+
+    #[test]
+    fn a_volume_was_never_here_only_by_the_helpers_word() {
+        let of = |name: &str, state: &str| serde_json::json!({ "volume": name, "state": state, "mount": "/srv" });
+        let volumes =
+            serde_json::json!([of("data0", "open"), of("data1", "unmade"), of("data2", "missing")]);
+        for (name, never) in [("data0", false), ("data1", true), ("data2", false), ("data3", false)]
+        {
+            let (dir, answers) = answering(&volumes);
+            assert_eq!(never_had_by(&dir.path().join("socket"), name), never, "{name}");
+            answers.join().unwrap();
+        }
+        assert!(!never_had_by(Path::new("/nonexistent/socket"), "data1"));
     }
 }
