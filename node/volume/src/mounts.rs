@@ -6,7 +6,7 @@
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount as mount_it, umount2};
@@ -45,6 +45,7 @@ pub fn mount(device: &Path, kind: &str, folder: &Path, options: &str) -> Result<
         Error::failed(format!("mounting {} at {}", device.display(), folder.display()), why)
     };
     if systemd_runs() {
+        forget_lazily(&unit(folder)?);
         let (kind, options) = (format!("--type={kind}"), format!("--options={options}"));
         let how = ["--quiet", "--no-ask-password", "--collect", "--fsck=no", &kind, &options];
         let how = how.iter().chain(&ORDER).map(AsRef::as_ref);
@@ -66,7 +67,8 @@ pub fn mount(device: &Path, kind: &str, folder: &Path, options: &str) -> Result<
         .map_err(|e| failed(e.to_string()))
 }
 
-/// Unmounts what is mounted there, if anything is. If lazily, the folder is free at once, the file system once its last file is closed.
+/// Unmounts what is mounted there, if anything is. If lazily, the folder is free at once, the file system once its last
+/// file is closed.
 ///
 /// # Errors
 /// `None` if it is in use; else why not.
@@ -76,18 +78,16 @@ pub fn unmount(folder: &Path, lazily: bool) -> Result<(), Option<Error>> {
         return Ok(());
     }
     if systemd_runs() {
-        let unit = ["--path".as_ref(), "--suffix=mount".as_ref(), folder.as_os_str()];
-        let unit = children::run("/usr/bin/systemd-escape", unit)?;
-        let unit = unit.trim_end();
-        let mut stopped = stop(unit);
+        let unit = unit(folder)?;
+        let mut stopped = stop(&unit);
         if lazily && is_mounted(folder) {
-            stopped = stop_lazily(unit);
+            stopped = stop_lazily(&unit);
         }
         return match stopped {
             Ok(()) if !is_mounted(folder) => Ok(()),
             Ok(()) => Err(failed("systemd says that it did, but it is to be seen here".to_owned())),
             // systemd was there, and the kernel did not want to.
-            Err(_) if !lazily && asked(&["is-active", "--quiet", unit]).is_ok() => Err(None),
+            Err(_) if !lazily && asked(&["is-active", "--quiet", &unit]).is_ok() => Err(None),
             Err(e) => Err(failed(e.to_string())),
         };
     }
@@ -111,18 +111,36 @@ fn stop(unit: &str) -> Result<(), Error> {
     asked(&["--quiet", "stop", "--", unit])
 }
 
-/// How it unmounts is a setting of the unit, which a unit that is there takes from a file beside it.
+/// systemd's unit of what is mounted at a folder.
+fn unit(folder: &Path) -> Result<String, Error> {
+    let arguments = ["--path".as_ref(), "--suffix=mount".as_ref(), folder.as_os_str()];
+    Ok(children::run("/usr/bin/systemd-escape", arguments)?.trim_end().to_owned())
+}
+
+/// The file that has a unit unmount lazily: how it unmounts is a setting, which one that is there takes from beside it.
+fn lazily_file(unit: &str) -> PathBuf {
+    Path::new(UNITS).join(format!("{unit}.d/lazily.conf"))
+}
+
 fn stop_lazily(unit: &str) -> Result<(), Error> {
-    let beside = Path::new(UNITS).join(format!("{unit}.d"));
-    let file = beside.join("lazily.conf");
-    let doing = |e| Error::failed(format!("writing {}", file.display()), e);
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(&beside);
-    made.and_then(|()| fs::write(&file, "[Mount]\nLazyUnmount=yes\n")).map_err(doing)?;
+    let file = lazily_file(unit);
+    let folder = file.parent().unwrap_or(Path::new(UNITS));
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
+    made.and_then(|()| fs::write(&file, "[Mount]\nLazyUnmount=yes\n"))
+        .map_err(|e| Error::failed(format!("writing {}", file.display()), e))?;
     let stopped = asked(&["daemon-reload"]).and_then(|()| stop(unit));
-    crate::state::remove(&file);
-    let _ = fs::remove_dir(&beside);
-    asked(&["daemon-reload"])?;
+    forget_lazily(unit);
     stopped
+}
+
+/// Also what a run that was killed left: it would hold for what is mounted next.
+fn forget_lazily(unit: &str) {
+    let file = lazily_file(unit);
+    if file.exists() {
+        crate::state::remove(&file);
+        let _ = file.parent().map(fs::remove_dir);
+        let _ = asked(&["daemon-reload"]);
+    }
 }
 
 /// Whether something is mounted at a folder, as this process sees it.
