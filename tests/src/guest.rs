@@ -8,7 +8,8 @@
 //!
 //! In the script, `$W` is the guest's folder, shared with the host; `step NAME COMMAND…` runs a
 //! command and keeps its exit code and output for [`Ran::step`]; what is printed to `/dev/console`
-//! is with the host at once, in order, and [`Running::console`] has it.
+//! is with the host at once, in order, and [`Running::console`] has it. [`Guest::run_with_systemd`] starts systemd
+//! first, with udev, so that units are what they are on a box.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, Permissions};
@@ -34,14 +35,15 @@ const POLL: Duration = Duration::from_millis(20);
 /// Most that is kept of what a guest prints, in bytes.
 const CONSOLE_BYTES_MAX: usize = 4 << 20;
 
-/// What the kernel starts first. `@W@` is the shared folder.
+/// What the kernel starts first. `@W@` is the folder on the host, `@IN@` where the guest has it, `@FIRST@` what comes then.
 const INIT: &str = r#"#!/bin/bash
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run DM_DISABLE_UDEV=1 W=@W@
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run W=@IN@
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs dev /dev
 mount -t tmpfs -o mode=755 run /run
-mount -t hostfs -o "$W" none "$W"
+mkdir -p "$W"
+mount -t hostfs -o "@W@" none "$W"
 ip link set lo up
 # The host has no /lib/modules; the guest's lie elsewhere.
 mkdir -p /run/mods/lib/modules
@@ -49,7 +51,36 @@ ln -s "/usr/lib/uml/modules/$(uname -r)" /run/mods/lib/modules/
 printf '#!/bin/sh\nexec /sbin/modprobe -d /run/mods "$@"\n' >/run/modprobe
 chmod 755 /run/modprobe
 echo /run/modprobe >/proc/sys/kernel/modprobe
-step() {
+@FIRST@
+"#;
+
+/// A script alone: the device mapper has to do without udev.
+const FIRST_SCRIPT: &str = "DM_DISABLE_UDEV=1 exec bash $W/run";
+
+/// systemd, as the first process, and udev. What is written in the guest is gone with it.
+const FIRST_SYSTEMD: &str = r#"
+for folder in /tmp /var/tmp /var/lib /srv; do mount -t tmpfs -o mode=755 none $folder; done
+chmod 1777 /tmp /var/tmp
+mkdir -p /run/systemd/system
+cat >/run/systemd/system/script.service <<UNIT
+[Unit]
+DefaultDependencies=no
+Wants=systemd-udevd.service systemd-tmpfiles-setup.service
+After=systemd-udevd.service
+[Service]
+Type=oneshot
+Environment=PATH=$PATH HOME=$HOME W=$W
+ExecStart=bash $W/run
+StandardOutput=tty
+TTYPath=/dev/console
+UNIT
+# It takes the host's /.dockerenv, if there is one, for its own unless it is told.
+export container=
+exec /lib/systemd/systemd --unit=script.service --log-target=console --show-status=no
+"#;
+
+/// What runs the script, and turns the machine off.
+const RUN: &str = r#"step() {
     local name=$1 code=0
     shift
     "$@" >"$W/steps/$name.out" 2>"$W/steps/$name.err" || code=$?
@@ -62,6 +93,9 @@ sync
 echo o >/proc/sysrq-trigger
 sleep 600
 "#;
+
+/// Where a guest with systemd has its folder: not in /tmp, which its units may have one of their own of.
+const SYSTEMD_W: &str = "/run/w";
 
 /// A machine that is off, with its disks.
 #[derive(Debug)]
@@ -148,11 +182,31 @@ impl Guest {
         self.start(script)?.wait()
     }
 
+    /// As [`Guest::run`], under systemd with udev.
+    ///
+    /// # Errors
+    /// If it does not come up, or does not end.
+    pub fn run_with_systemd(&self, script: &str) -> Result<Ran> {
+        self.start_with_systemd(script)?.wait()
+    }
+
+    /// As [`Guest::start`], under systemd with udev.
+    ///
+    /// # Errors
+    /// If User Mode Linux is not there.
+    pub fn start_with_systemd(&self, script: &str) -> Result<Running<'_>> {
+        self.begin(script, SYSTEMD_W, FIRST_SYSTEMD)
+    }
+
     /// Starts it with a script.
     ///
     /// # Errors
     /// If User Mode Linux is not there.
     pub fn start(&self, script: &str) -> Result<Running<'_>> {
+        self.begin(script, &self.path().to_string_lossy(), FIRST_SCRIPT)
+    }
+
+    fn begin(&self, script: &str, inside: &str, first: &str) -> Result<Running<'_>> {
         let w = self.path();
         for old in ["code", "out", "steps"] {
             let old = w.join(old);
@@ -160,8 +214,10 @@ impl Guest {
         }
         fs::create_dir(w.join("steps"))?;
         fs::write(w.join("script"), script)?;
+        fs::write(w.join("run"), RUN)?;
         let init = w.join("init");
-        fs::write(&init, INIT.replace("@W@", &w.to_string_lossy()))?;
+        let text = INIT.replace("@W@", &w.to_string_lossy()).replace("@IN@", inside);
+        fs::write(&init, text.replace("@FIRST@", first))?;
         fs::set_permissions(&init, Permissions::from_mode(0o755))?;
         let alone = alone()?;
         let mut linux = Command::new("linux.uml");

@@ -2,6 +2,7 @@
 //! environment. None of them is ever given a key; one gives a key, into a pipe ([`secret`]).
 
 use std::ffi::OsStr;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::error::Error;
@@ -10,7 +11,7 @@ use crate::keys::{KeyFile, Secret};
 /// Most that is shown of what a program complained of, in characters.
 const COMPLAINT_CHARS_MAX: usize = 600;
 
-/// Runs a program of `/usr/sbin` to its end.
+/// Runs a program of `/usr/sbin`, or one that is named by its whole path, to its end.
 ///
 /// # Errors
 /// If it cannot be started.
@@ -18,12 +19,12 @@ pub fn output<A: AsRef<OsStr>>(
     program: &str,
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Output, Error> {
-    command(&format!("/usr/sbin/{program}"), arguments)
+    command(&Path::new("/usr/sbin").join(program), arguments)
         .output()
         .map_err(|e| Error::failed(format!("starting {program}"), e))
 }
 
-fn command<A: AsRef<OsStr>>(path: &str, arguments: impl IntoIterator<Item = A>) -> Command {
+fn command<A: AsRef<OsStr>>(path: &Path, arguments: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(path);
     command.args(arguments).env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
     // The TPM's libraries would tell stderr of each refusal.
@@ -39,7 +40,7 @@ pub fn secret<A: AsRef<OsStr>>(
     path: &str,
     arguments: impl IntoIterator<Item = A>,
 ) -> Result<Secret, Result<Output, String>> {
-    let mut child = command(path, arguments);
+    let mut child = command(path.as_ref(), arguments);
     let child = child.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.map_err(|e| Err(format!("starting {path}: {e}")))?;
     let key = match child.stdout.take() {
@@ -65,13 +66,13 @@ pub fn keyed<A: AsRef<OsStr>>(
 ) -> Result<(), String> {
     let failed = |e: std::io::Error| format!("running {path}: {e}");
     let file = KeyFile::new(key).map_err(failed)?;
-    let output = command(path, arguments).stdin(file.opened().map_err(failed)?).output();
+    let output = command(path.as_ref(), arguments).stdin(file.opened().map_err(failed)?).output();
     drop(file);
     let output = output.map_err(failed)?;
     if output.status.success() { Ok(()) } else { Err(format!("{path}: {}", complaint(&output))) }
 }
 
-/// Runs a program of `/usr/sbin`, which has to succeed, and returns what it printed.
+/// Runs a program as [`output`] does, which has to succeed, and returns what it printed.
 ///
 /// # Errors
 /// If it cannot be started or fails, with what it complained of.

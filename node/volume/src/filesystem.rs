@@ -1,17 +1,16 @@
 //! ext4 on an opened volume: made for large files, checked, mounted so that nothing on it runs.
 
-use std::fs::{self, DirBuilder};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use nix::errno::Errno;
-use nix::mount::{MntFlags, MsFlags, mount as mount_it, umount2};
-
-use crate::children;
 use crate::error::Error;
+use crate::{children, mounts};
 
 /// Bytes of the volume for each inode. A recording takes six files of some MiB each.
 const BYTES_PER_INODE: u32 = 128 * 1024;
+/// How it is mounted.
+const OPTIONS: &str = "nodev,nosuid,noexec,noatime,errors=remount-ro";
 
 /// Makes an empty ext4 that belongs to this user. Takes no blocks away for root: the service keeps
 /// space free by itself.
@@ -44,11 +43,7 @@ pub fn mount(device: &Path, folder: &Path) -> Result<(), Error> {
     }
     let doing = || format!("mounting {} at {}", device.display(), folder.display());
     is_safe(folder).map_err(|why| Error::failed(doing(), why))?;
-    let made = DirBuilder::new().recursive(true).mode(0o755).create(folder);
-    made.map_err(|e| Error::failed(doing(), e))?;
-    let flags = MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NOATIME;
-    mount_it(Some(device), folder, Some("ext4"), flags, Some("errors=remount-ro"))
-        .map_err(|e| Error::failed(doing(), e))
+    mounts::mount(device, "ext4", folder, OPTIONS)
 }
 
 /// Whether only root can say where a folder is: no link on its way, and nothing that others own or
@@ -67,18 +62,6 @@ fn is_safe(folder: &Path) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Unmounts. If lazily, the folder is free at once, the file system once its last file is closed.
-///
-/// # Errors
-/// `None` if it is in use; else why not.
-pub fn unmount(folder: &Path, lazily: bool) -> Result<(), Option<Error>> {
-    let flags = if lazily { MntFlags::MNT_DETACH } else { MntFlags::UMOUNT_NOFOLLOW };
-    umount2(folder, flags).map_err(|e| match e {
-        Errno::EBUSY => None,
-        e => Some(Error::failed(format!("unmounting {}", folder.display()), e)),
-    })
 }
 
 /// Grows the file system, mounted or not, to the end of its device.

@@ -24,6 +24,7 @@ pub mod filesystem;
 pub mod harden;
 pub mod keys;
 pub mod luks;
+pub mod mounts;
 pub mod protocol;
 pub mod receipts;
 pub mod sealed;

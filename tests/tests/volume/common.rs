@@ -2,18 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::Guest;
 use holdfast_tests::guest::Ran;
-use holdfast_tests::tools::{bin_dir, repo};
+use holdfast_tests::tools::{bin_dir, output, repo};
 
 /// User that the volumes belong to in a guest: a Debian has it always.
 pub(crate) const SERVICE_UID: u32 = 65534;
 /// Bytes of the disk of a box.
 pub(crate) const DISK_BYTES: u64 = 160 << 20;
-/// The unit that opens a volume.
-const CONFINING_UNIT: &str = "node/volume/systemd/holdfast-volume@.service";
+/// The unit that opens a volume, and where in it that begins which confines.
+pub(crate) const UNIT: &str = "holdfast-volume@.service";
+pub(crate) const CONFINING: &str = "# What is mounted";
 /// Seed and size of what is written to be looked for.
 pub(crate) const KNOWN: &str = "3000000 77";
 
@@ -22,11 +24,42 @@ const PRELUDE: &str = r#"
 install -m 600 "$W/volume.toml" /run/volume.toml
 mkdir -p /run/data0 "$W/backups"
 export CREDENTIALS_DIRECTORY=$W/credentials
-# With CONFINED as the unit of a volume confines it.
+# With CONFINED in a unit that confines it as a volume's does.
 hv() { ${CONFINED:-} "$BIN/holdfast-volume" --config /run/volume.toml "$@"; }
 guest() { "$BIN/guest" "$@"; }
 uuid() { blkid -c /dev/null -p -s UUID -o value "${1:-/dev/ubda1}"; }
 export -f hv guest uuid
+"#;
+
+/// Runs a command in a unit of systemd's, `verb.service`.
+const CONFINED: &str = r#"#!/bin/bash
+[ /dev/null -ef /dev/stdin ] || [ -t 0 ] || cat >/run/verb/in
+{
+    declare -px | grep -E '^declare -x (W|CREDENTIALS_DIRECTORY)='
+    printf '%q ' "$@"
+} >/run/verb/command
+systemctl start verb.service
+cat /run/verb/out; cat /run/verb/err >&2
+: >/run/verb/in
+exit "$(cat /run/verb/code)"
+"#;
+
+/// What comes first where systemd is: the unit that confines, and programs where every unit sees them.
+const SYSTEMD: &str = r#"
+export BIN=/run/bin CONFINED=/run/bin/confine
+mkdir -p /run/bin /run/verb /var/lib/holdfast-volume /srv/holdfast
+install "$W"/{confine,guest,holdfast-volume} $BIN; : >/run/verb/in
+{
+    printf '[Unit]\nDefaultDependencies=no\nCollectMode=inactive-or-failed\n[Service]\nType=oneshot\n'
+    printf 'Standard%s=file:/run/verb/%s\n' Input in
+    printf 'Standard%s=truncate:/run/verb/%s\n' Output out Error err
+    echo 'ExecStart=/bin/bash -c "bash /run/verb/command; echo $$? >/run/verb/code"'
+    cat "$W/confined"
+} >/run/systemd/system/verb.service
+systemctl daemon-reload
+# The list of devices wants the node, which the host has not asked for.
+modprobe -d /run/mods dm_mod
+udevadm trigger --subsystem-match=block; udevadm settle
 "#;
 
 /// A box with one disk and one volume, `data0`.
@@ -91,6 +124,27 @@ impl Machine {
         Ok(ran)
     }
 
+    /// As [`Machine::run`], with systemd and udev, where `hv` is confined as by the units.
+    pub(crate) fn run_confined(&self, script: &str) -> Result<Ran> {
+        let ran = self.guest.run_with_systemd(&self.with_systemd(script)?)?;
+        ensure!(ran.code == 0, "exit code {}: {}", ran.code, ran.output);
+        Ok(ran)
+    }
+
+    /// The script with what it needs before it, where systemd is.
+    pub(crate) fn with_systemd(&self, script: &str) -> Result<String> {
+        for program in ["holdfast-volume", "guest"] {
+            let mut strip = Command::new("strip");
+            output(strip.arg("-o").arg(self.path(program)).arg(bin_dir().join(program)))?;
+        }
+        let confined = unit(UNIT)?;
+        let at = confined.find(CONFINING).context("no confinement")?;
+        fs::write(self.path("confined"), &confined[at..])?;
+        fs::write(self.path("confine"), CONFINED)?;
+        let moved = format!("sed -i \"s#{}#$W#\" /run/volume.toml", self.guest.path().display());
+        Ok(format!("{SYSTEMD}\n{PRELUDE}\n{moved}\n{script}"))
+    }
+
     /// Formats the volume, and returns the recovery key that was shown.
     pub(crate) fn format(&self) -> Result<String> {
         let ran = self.run("step format hv format data0 --confirm 'format data0'")?;
@@ -99,11 +153,10 @@ impl Machine {
     }
 }
 
-/// What has `hv` run with the system calls, address families, capabilities and limits of the volumes' unit.
-pub(crate) fn confined() -> String {
-    let (script, unit) =
-        (repo().join("tests/tests/volume/confined.py"), repo().join(CONFINING_UNIT));
-    format!("export CONFINED=\"python3 {} {}\"", script.display(), unit.display())
+/// A unit file.
+pub(crate) fn unit(name: &str) -> Result<String> {
+    let path = repo().join("node/volume/systemd").join(name);
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
 /// A machine's key, as a file has it: text, so that a search finds it.

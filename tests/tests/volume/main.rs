@@ -7,6 +7,7 @@ mod power;
 mod reencrypt;
 mod service;
 mod site;
+mod systemd;
 mod tpm;
 mod units;
 mod variants;

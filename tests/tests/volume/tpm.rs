@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use holdfast_tests::guest::Ran;
 use serde_json::Value;
 
-use crate::common::{KNOWN, Machine, confined, is_in, key, recovery_key};
+use crate::common::{KNOWN, Machine, is_in, key, recovery_key};
 
 /// `swtpm` has no device of the kernel's here, so its socket is named.
 const TPM: &str =
@@ -61,22 +61,18 @@ fn json(ran: &Ran, name: &str) -> Result<Value> {
 fn a_box_opens_by_its_tpm_and_after_a_drift_by_the_recovery_key_which_seals_it_anew() -> Result<()>
 {
     let (machine, recovery) = formatted()?;
-    let ran = run(
-        &machine,
-        &format!(
-            "{}
-             step boot hv open data0; step fill guest fill /run/data0/film {KNOWN}
-             step status hv status data0; hv close data0
-             measure 7
-             step drifted hv open data0; step told hv status data0
-             install -m 600 $W/recovery /run/r
-             step recover hv recover data0 --enrol </run/r
-             step bindings hv status data0; hv close data0
-             step again hv open data0; step same guest same /run/data0/film {KNOWN}
-             step closed hv close data0",
-            confined(),
-        ),
-    )?;
+    let ran = machine.run_confined(&format!(
+        "{BOOT}
+         step boot hv open data0; step fill guest fill /run/data0/film {KNOWN}
+         step status hv status data0; hv close data0
+         measure 7
+         step drifted hv open data0; step told hv status data0
+         install -m 600 $W/recovery /run/r
+         step recover hv recover data0 --enrol </run/r
+         step bindings hv status data0; hv close data0
+         step again hv open data0; step same guest same /run/data0/film {KNOWN}
+         step closed hv close data0"
+    ))?;
     ran.all_well(&["boot", "fill", "status", "recover", "again", "same", "closed"])?;
     ensure!(ran.step("boot")?.out.contains("by tpm2"), "{:?}", ran.step("boot")?);
     let status = &json(&ran, "status")?[0];

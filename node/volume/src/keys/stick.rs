@@ -5,14 +5,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MntFlags, MsFlags, mount, umount2};
-
 use super::{Asked, Found, RecoveryKey, Secret, Source, read_both};
 use crate::config::{DeviceName, Name};
-use crate::{children, state};
+use crate::{children, mounts, state};
 
 /// File systems that a stick may have; no others are handed to the kernel to parse.
 const FILE_SYSTEMS: [&str; 2] = ["vfat", "ext4"];
+/// How it is mounted.
+const OPTIONS: &str = "ro,nodev,nosuid,noexec";
 
 /// The provisioning stick.
 #[derive(Debug)]
@@ -60,18 +60,15 @@ impl Mounted {
         let folder = Path::new(state::RUN).join(format!("stick-{volume}"));
         state::folder(&folder).map_err(|e| e.to_string())?;
         // One that a killed run left mounted would be hidden, and stay.
-        let _ = umount2(&folder, MntFlags::MNT_DETACH);
-        let flags =
-            MsFlags::MS_RDONLY | MsFlags::MS_NODEV | MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC;
-        mount(Some(device), &folder, Some(*kind), flags, None::<&str>)
-            .map_err(|e| format!("mounting {}: {e}", device.display()))?;
+        let _ = mounts::unmount(&folder, true);
+        mounts::mount(device, kind, &folder, OPTIONS).map_err(|e| e.to_string())?;
         Ok(Self(folder))
     }
 }
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+        let _ = mounts::unmount(&self.0, true);
         let _ = fs::remove_dir(&self.0);
     }
 }

@@ -17,7 +17,7 @@ use crate::device::Shown;
 use crate::error::Error;
 use crate::keys::{self as sources, Found, Purpose, RecoveryKey, Secret, SourceKind};
 use crate::luks::{Cipher, Closing, Kdf, Luks, Treatment};
-use crate::{device, erasing, filesystem, luks, state};
+use crate::{device, erasing, filesystem, luks, mounts, state};
 
 /// A volume that the configuration names.
 #[derive(Debug)]
@@ -261,7 +261,7 @@ impl<'a> Volume<'a> {
         while filesystem::mounted(&self.mapped(), folder).is_some() {
             let at = || busy(format!("files at {} are open", folder.display()));
             let lazily = how != Closing::Gently;
-            filesystem::unmount(folder, lazily).map_err(|e| e.unwrap_or_else(at))?;
+            mounts::unmount(folder, lazily).map_err(|e| e.unwrap_or_else(at))?;
         }
         if self.is_open() {
             let at = || busy(format!("{} is mounted elsewhere, or read", self.mapped().display()));

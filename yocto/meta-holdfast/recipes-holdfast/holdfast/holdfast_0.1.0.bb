@@ -118,7 +118,7 @@ FILES:${PN}-transcode += "\
 "
 # The three are one release: they speak to each other in ways that change together.
 RDEPENDS:${PN} = "${PN}-transcode (= ${EXTENDPKGV}) ${PN}-volume (= ${EXTENDPKGV}) ca-certificates util-linux-nsenter"
-RDEPENDS:${PN}-volume = "e2fsprogs-mke2fs systemd"
+RDEPENDS:${PN}-volume = "e2fsprogs-mke2fs systemd systemd-extra-utils"
 RDEPENDS:${PN}-transcode = "\
     gstreamer1.0-libav \
     gstreamer1.0-plugins-bad-meta \
