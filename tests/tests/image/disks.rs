@@ -1,10 +1,11 @@
-//! Further disks: a blank one becomes a volume, goes, comes back, and is erased with the box. Nothing else is touched.
+//! Further disks: a blank one becomes a volume, goes, comes back, and is erased with the box. Nothing else is touched. The
+//! image is the one for debugging, which can say why something did not come.
 
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use holdfast_tests::tools::{output, sha256};
 use holdfast_tests::wait::until_within;
 use reqwest::Method;
@@ -64,7 +65,7 @@ async fn a_blank_disk_becomes_a_volume_that_may_go_and_is_erased_with_the_box() 
     tools()?;
     let further = "data_disks = [\"data1\"]\n";
     let used = "\n[[vault.volumes]]\nname = \"data1\"\npath = \"/srv/holdfast/data1\"\n";
-    let world = World::flashed_with("one", used, further).await?;
+    let world = World::flashed_with("debug", used, further).await?;
     // More room than the first has, so that recordings go there; one with something on it; one on USB.
     let disk = blank(&world, "second", 24 << 30)?;
     let taken = world.stick("SOMEBODYS", "PHOTOS", 1100, &[])?;
@@ -74,7 +75,10 @@ async fn a_blank_disk_becomes_a_volume_that_may_go_and_is_erased_with_the_box() 
     let mut board = world.board(BOARD)?;
     board.has_in_bay(&taken);
     board.start(&world.disk, &[&on_usb])?;
-    board.says(&[HEALTHY]).await?;
+    if let Err(error) = board.says(&[HEALTHY]).await {
+        let why = board.shell("journalctl -b -u holdfast* -n 60 --no-pager -o cat").await?;
+        bail!("{error:#}\n{why}");
+    }
     board.says(&["data1: there is no blank disk for it"]).await?;
     ensure!(volume(&world, &board, "data1").await?["state"] == "away");
 
