@@ -91,6 +91,11 @@ impl Pictures {
         self.wanted.as_ref().map(Wanted::groups).unwrap_or_default()
     }
 
+    /// Whether their key frames all came, and no other: see [`Wanted::has_all_groups`].
+    pub(crate) fn has_all_groups(&self) -> bool {
+        self.wanted.as_ref().is_none_or(Wanted::has_all_groups)
+    }
+
     /// Frames seen.
     pub(crate) fn frames(&self) -> u64 {
         self.frames
