@@ -9,13 +9,27 @@ use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
-use crate::mp4::reader::{atoms, u32_at, u64_at};
+use crate::mp4::reader::{atoms, find, timescale, u32_at, u64_at};
 use crate::nesting;
 
 /// Most fragments of a file: some recorders begin one with each frame.
 const FRAGMENTS_MAX: usize = 4 << 20;
 /// Largest box that is looked into. That of a whole minute has some 100 KiB.
 const BOX_BYTES_MAX: u64 = 64 << 20;
+
+/// A track that the others are so far ahead of, in time and in fragments, has stopped.
+const SILENT_NS: u64 = 10_000_000_000;
+const SILENT_FRAGMENTS: usize = 8;
+
+/// One of the tracks that the index names.
+#[derive(Debug)]
+struct Track {
+    id: u32,
+    /// Ticks a second.
+    scale: u32,
+    /// When its last fragment begins, and the number of that.
+    last: Option<(u64, usize)>,
+}
 
 /// The fragments found so far.
 #[derive(Debug, Default)]
@@ -30,6 +44,7 @@ pub(crate) struct Fragments {
     /// The same of which all is there.
     whole: u64,
     has_index: bool,
+    tracks: Vec<Track>,
     /// A fragment does not say when it is shown.
     is_untimed: bool,
     /// Boxes so far, those within others too.
@@ -91,24 +106,54 @@ impl Fragments {
                 return self.refuse(e.to_string());
             }
             let body = body.get(8..).unwrap_or_default();
-            if name == b"moof" {
-                self.fragment(body);
-            } else if !self.has_index && !atoms(body).any(|(name, _)| &name == b"mvex") {
-                return self.refuse("it is not written in fragments".into());
+            match name {
+                b"moof" => self.fragment(body),
+                _ if self.has_index => {}
+                _ => self.index(body),
             }
-            self.has_index = true;
         }
         self.next = end;
     }
 
-    fn fragment(&mut self, body: &[u8]) {
-        let mut tracks = atoms(body).filter(|(name, _)| name == b"traf");
-        let is_timed = |traf: &[u8]| atoms(traf).any(|(name, _)| &name == b"tfdt");
-        self.is_untimed |= tracks.any(|(_, traf)| !is_timed(traf));
+    fn index(&mut self, moov: &[u8]) {
+        if !atoms(moov).any(|(name, _)| &name == b"mvex") {
+            return self.refuse("it is not written in fragments".into());
+        }
+        self.has_index = true;
+        let traks = atoms(moov).filter(|(name, _)| name == b"trak");
+        self.tracks = traks.filter_map(|(_, trak)| Track::read(trak)).collect();
+    }
+
+    fn fragment(&mut self, moof: &[u8]) {
         if self.starts.len() == FRAGMENTS_MAX {
             return self.refuse(format!("it has more than {FRAGMENTS_MAX} fragments"));
         }
         self.starts.push(self.next);
+        let number = self.starts.len();
+        for (_, traf) in atoms(moof).filter(|(name, _)| name == b"traf") {
+            let time = find(traf, &[b"tfdt"]).and_then(|tfdt| versioned(tfdt, 4));
+            self.is_untimed |= time.is_none();
+            let id = find(traf, &[b"tfhd"]).and_then(|tfhd| u32_at(tfhd, 4));
+            let mut tracks = self.tracks.iter_mut();
+            if let Some(track) = tracks.find(|track| Some(track.id) == id) {
+                let ns = u128::from(time.unwrap_or(0)) * 1_000_000_000 / u128::from(track.scale);
+                track.last = Some((u64::try_from(ns).unwrap_or(u64::MAX), number));
+            }
+        }
+        let newest = self.tracks.iter().filter_map(|track| track.last).map(|(ns, _)| ns).max();
+        let is_late = |track: &Track| {
+            let (ns, last) = track.last.unwrap_or_default();
+            newest.unwrap_or(0).saturating_sub(ns) > SILENT_NS && number - last > SILENT_FRAGMENTS
+        };
+        if self.tracks.iter().any(is_late) {
+            // The demuxer would look for more of it until the end.
+            self.refuse("one of its tracks stops, or does not come".into());
+        }
+    }
+
+    /// Whether there was nothing yet of a track that is to come.
+    pub(crate) fn misses_a_track(&self) -> bool {
+        self.tracks.iter().any(|track| track.last.is_none())
     }
 
     /// Why it cannot be read while it comes in, where that is so.
@@ -165,6 +210,20 @@ impl Fragments {
         }
         skipped
     }
+}
+
+impl Track {
+    fn read(trak: &[u8]) -> Option<Self> {
+        let tkhd = find(trak, &[b"tkhd"])?;
+        let id = u32_at(tkhd, if tkhd.first() == Some(&1) { 20 } else { 12 })?;
+        let scale = find(trak, &[b"mdia", b"mdhd"]).and_then(timescale)?;
+        Some(Self { id, scale: scale.max(1), last: None })
+    }
+}
+
+/// A number of four bytes, or of eight in version 1 of a box.
+fn versioned(body: &[u8], at: usize) -> Option<u64> {
+    if body.first() == Some(&1) { u64_at(body, at) } else { u32_at(body, at).map(u64::from) }
 }
 
 #[cfg(test)]
@@ -260,6 +319,35 @@ mod tests {
         let fragments = walked(&[index(), boxed(b"moof", &deep)].concat());
         assert!(fragments.refused().is_some_and(|why| why.contains("deep")), "{fragments:?}");
         assert_eq!(fragments.shown(), index().len() as u64);
+    }
+
+    #[test]
+    fn a_track_that_stops_or_does_not_come_is_noticed() {
+        let trak = |id: u8| {
+            let tkhd = [&[0; 12][..], &[0, 0, 0, id], &[0; 68]].concat();
+            // A thousand ticks a second.
+            let mdhd = [&[0; 12][..], &[0, 0, 3, 0xe8], &[0; 8]].concat();
+            boxed(
+                b"trak",
+                &[boxed(b"tkhd", &tkhd), boxed(b"mdia", &boxed(b"mdhd", &mdhd))].concat(),
+            )
+        };
+        let moov = boxed(b"moov", &[trak(1), trak(2), boxed(b"mvex", &[])].concat());
+        let of = |id: u8, ms: u32| {
+            let tfdt = [&[0; 4][..], &ms.to_be_bytes()].concat();
+            let tfhd = [0, 0, 0, 0, 0, 0, 0, id];
+            fragment(&[boxed(b"tfhd", &tfhd), boxed(b"tfdt", &tfdt)].concat(), 5)
+        };
+        let file = |both: u32, alone: u32| {
+            let mut bytes = moov.clone();
+            (0..both).for_each(|i| bytes.extend([of(1, i * 2_000), of(2, i * 2_000)].concat()));
+            (both..both + alone).for_each(|i| bytes.extend(of(1, i * 2_000)));
+            walked(&bytes)
+        };
+        assert!(file(0, 5).misses_a_track() && file(0, 5).refused().is_none());
+        assert!(file(0, 20).refused().is_some_and(|why| why.contains("tracks")));
+        assert!(!file(1, 5).misses_a_track() && file(1, 5).refused().is_none());
+        assert!(file(20, 0).refused().is_none() && file(20, 20).refused().is_some());
     }
 
     #[test]

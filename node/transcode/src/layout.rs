@@ -44,6 +44,14 @@ impl Layout {
         }
     }
 
+    /// Whether the demuxer waits for a track of which there was nothing yet.
+    pub(crate) fn misses_a_track(&self) -> bool {
+        match self {
+            Self::Clusters(_) => false,
+            Self::Fragments(fragments) => fragments.misses_a_track(),
+        }
+    }
+
     /// How much of a file of which so much was walked through can be read as if it were all.
     pub(crate) fn whole(&self, until: u64) -> u64 {
         match self {

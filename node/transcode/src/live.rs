@@ -111,7 +111,8 @@ fn head(
         let span = |s: &crate::stream::Stream| s.packets.last_ns - s.packets.first_ns;
         let longest = streams.iter().map(span).max().unwrap_or(0);
         let silent = streams.iter().any(|s| s.packets.count == 0);
-        if longest >= HEAD_NS && (!silent || longest >= HEAD_SILENT_NS) {
+        let is_known = longest >= HEAD_NS && !layout.misses_a_track();
+        if is_known && (!silent || longest >= HEAD_SILENT_NS) {
             let mut scan = summarize(container, &input, &streams, &ended)?;
             turn_by_matrix(&mut scan, &input.file, input.bytes);
             if want.audio.mute && scan.video.is_some() {

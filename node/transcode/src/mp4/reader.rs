@@ -60,7 +60,8 @@ pub(crate) fn atoms(mut bytes: &[u8]) -> impl Iterator<Item = Atom<'_>> {
     })
 }
 
-fn find<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+/// What lies in a box within boxes.
+pub(crate) fn find<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
     let Some((first, rest)) = path.split_first() else { return Some(bytes) };
     let inner = atoms(bytes).find(|(name, _)| name == *first)?.1;
     find(inner, rest)
@@ -201,7 +202,7 @@ fn first_times_second(row: &[u8]) -> u64 {
 }
 
 /// The timescale of an `mvhd` or `mdhd`, version 0 or 1.
-fn timescale(head: &[u8]) -> Option<u32> {
+pub(crate) fn timescale(head: &[u8]) -> Option<u32> {
     u32_at(head, if head.first() == Some(&1) { 20 } else { 12 })
 }
 
