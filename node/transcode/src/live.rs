@@ -48,9 +48,6 @@ pub(crate) fn make(
     let file = File::from(files.input);
     let head = head(&file, growth, &job.transform, watch)?;
     let planned = plan(&head, job.outputs, &job.transform, None)?;
-    if planned.waveform {
-        return Err(not_live("its sound is to be drawn, for which its length has to be known"));
-    }
     // What the whole recording has to be known for is made at the end.
     let first = Plan {
         filmstrip: false,
@@ -179,7 +176,10 @@ impl Pass<'_> {
         let late = self.late(&scan, &plan, growing, &wish, watch)?;
         let link = &self.job.filmstrip_link;
         let open = |name: &str| create(self.output, name);
-        let written = merge(pictures.write(link, open)?, late.map(|p| p.write(link, open)))?;
+        let written = merge(
+            pictures.lasting(scan.duration_ns()).write(link, open)?,
+            late.map(|p| p.write(link, open)),
+        )?;
         let mut said = plan.remarks.clone();
         said.extend(remarks);
         said.extend(written.remarks);
@@ -189,7 +189,9 @@ impl Pass<'_> {
         said.truncate(REMARKS_MAX);
         let source = source.ok_or_else(|| Error::Internal("nothing was learnt".into()))?;
         let Written { snapshot, filmstrip, filmstrip_vtt, .. } = written;
-        Ok(Made { source, mp4: Some(mp4), snapshot, filmstrip, filmstrip_vtt, remarks: said })
+        let (remarks, is_damaged) = (said, scan.is_in_doubt());
+        let mp4 = Some(mp4);
+        Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks, is_damaged })
     }
 
     /// Makes the plan for the whole, and holds the one that was followed against it.

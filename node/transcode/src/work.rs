@@ -176,7 +176,8 @@ impl Task<'_> {
         };
         remarks.truncate(REMARKS_MAX);
         let source = self.source.clone();
-        Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks })
+        let is_damaged = outcome.cut || scan.is_in_doubt();
+        Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks, is_damaged })
     }
 }
 
