@@ -64,12 +64,6 @@ pub(crate) const AUDIO: &[Row] = &[
         ..SOUND
     },
     Row {
-        name: "speex.ogg",
-        steps: &["ffmpeg -i CLIP -vn -c:a libspeex -ar 16000 -ac 1 OUT"],
-        codecs: ("", "speex"),
-        ..SOUND
-    },
-    Row {
         name: "adpcm_ms.wav",
         steps: &["ffmpeg -i CLIP -vn -c:a adpcm_ms OUT"],
         codecs: ("", "adpcm-ms"),
