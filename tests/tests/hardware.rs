@@ -152,7 +152,7 @@ async fn a_device_is_not_blamed_for_recordings_that_are_damaged() -> Result<()> 
 async fn a_device_is_not_blamed_for_what_software_cannot_do_either() -> Result<()> {
     let (folder, settings) = machine("vah264enc=good")?;
     // Less than anything needs.
-    let node = Node::start(settings.set("transcode.memory_bytes_max", 64 << 20)).await?;
+    let node = Node::start(settings.set("transcode.memory_bytes_max", 16 << 20)).await?;
     ensure!(chain(&proven(&node).await?, "va")?["state"] == "proven");
     let whole = media::small_webm(folder.path(), 4.0)?;
     for salt in 1..=3 {

@@ -45,6 +45,8 @@ pub(crate) struct Fragments {
     whole: u64,
     has_index: bool,
     tracks: Vec<Track>,
+    /// When the first fragment begins.
+    first_ns: Option<u64>,
     /// A fragment does not say when it is shown.
     is_untimed: bool,
     /// Boxes so far, those within others too.
@@ -137,12 +139,14 @@ impl Fragments {
             let mut tracks = self.tracks.iter_mut();
             if let Some(track) = tracks.find(|track| Some(track.id) == id) {
                 let ns = u128::from(time.unwrap_or(0)) * 1_000_000_000 / u128::from(track.scale);
-                track.last = Some((u64::try_from(ns).unwrap_or(u64::MAX), number));
+                let ns = u64::try_from(ns).unwrap_or(u64::MAX);
+                track.last = Some((ns, number));
+                self.first_ns.get_or_insert(ns);
             }
         }
         let newest = self.tracks.iter().filter_map(|track| track.last).map(|(ns, _)| ns).max();
         let is_late = |track: &Track| {
-            let (ns, last) = track.last.unwrap_or_default();
+            let (ns, last) = track.last.unwrap_or((self.first_ns.unwrap_or(0), 0));
             newest.unwrap_or(0).saturating_sub(ns) > SILENT_NS && number - last > SILENT_FRAGMENTS
         };
         if self.tracks.iter().any(is_late) {
@@ -344,6 +348,9 @@ mod tests {
             (both..both + alone).for_each(|i| bytes.extend(of(1, i * 2_000)));
             walked(&bytes)
         };
+        // What begins late is not silent for it.
+        let late = (30..45).flat_map(|i| of(1, i * 500)).collect::<Vec<u8>>();
+        assert!(walked(&[&moov[..], &late].concat()).refused().is_none());
         assert!(file(0, 5).misses_a_track() && file(0, 5).refused().is_none());
         assert!(file(0, 20).refused().is_some_and(|why| why.contains("tracks")));
         assert!(!file(1, 5).misses_a_track() && file(1, 5).refused().is_none());

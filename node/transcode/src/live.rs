@@ -189,7 +189,7 @@ impl Pass<'_> {
         said.truncate(REMARKS_MAX);
         let source = source.ok_or_else(|| Error::Internal("nothing was learnt".into()))?;
         let Written { snapshot, filmstrip, filmstrip_vtt, .. } = written;
-        let (remarks, is_damaged) = (said, scan.is_in_doubt());
+        let (remarks, is_damaged) = (said, scan.cut);
         let mp4 = Some(mp4);
         Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks, is_damaged })
     }

@@ -176,7 +176,7 @@ impl Task<'_> {
         };
         remarks.truncate(REMARKS_MAX);
         let source = self.source.clone();
-        let is_damaged = outcome.cut || scan.is_in_doubt();
+        let is_damaged = outcome.cut || scan.cut;
         Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks, is_damaged })
     }
 }

@@ -39,15 +39,15 @@ fn fragments_of_all_kinds_come_out_as_afterwards() {
 #[test]
 fn tiles_of_a_long_recording_are_drawn_of_the_fragments_that_have_them() {
     // Groups of which most have no tile; frames that are shown in another order than they come.
-    const X264: &str =
-        "-c:v libx264 -preset ultrafast -g 60 -bf 3 -b_strategy 0 -c:a aac -movflags";
+    const X264: &str = "-c:v libx264 -preset ultrafast -g 60 -b_strategy 0 -c:a aac -bf";
     let folder = tempfile::tempdir().unwrap();
-    for (name, flags) in [
-        ("by_group.mp4", "frag_keyframe+empty_moov+default_base_moof"),
-        ("by_frame.mp4", "frag_every_frame+empty_moov+default_base_moof"),
-        ("by_place.mp4", "frag_keyframe+delay_moov+separate_moof"),
+    for (name, reordered, flags) in [
+        ("by_group.mp4", "3", "frag_keyframe+empty_moov+default_base_moof"),
+        ("by_time.mp4", "3", "empty_moov+default_base_moof -frag_duration 200000"),
+        ("by_place.mp4", "3", "frag_keyframe+delay_moov+separate_moof"),
     ] {
-        let args: Vec<&str> = X264.split(' ').chain([flags]).collect();
+        let flags = [reordered, "-movflags"].into_iter().chain(flags.split(' '));
+        let args: Vec<&str> = X264.split(' ').chain(flags).collect();
         let whole = even_named(folder.path(), name, 90, &args);
         let (report, made) = made(&whole, &[70_001, 13]);
         same(&whole, (&report, made.path()), true);
