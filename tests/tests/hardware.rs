@@ -147,22 +147,3 @@ async fn a_device_is_not_blamed_for_recordings_that_are_damaged() -> Result<()> 
     }
     va_is_not_blamed(&node, 3).await
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_is_not_blamed_for_what_software_cannot_do_either() -> Result<()> {
-    let (folder, settings) = machine("vah264enc=good")?;
-    // Less than anything needs.
-    let node = Node::start(settings.set("transcode.memory_bytes_max", 16 << 20)).await?;
-    ensure!(chain(&proven(&node).await?, "va")?["state"] == "proven");
-    let whole = media::small_webm(folder.path(), 4.0)?;
-    for salt in 1..=3 {
-        let uploaded = node.upload("demo", media::salted(&whole, salt)).await?;
-        until("its first attempt to fail", async || {
-            let recording = node.recording(&uploaded.id).await?;
-            ensure!(recording["state"] != "stored", "{recording}");
-            Ok(recording.to_string().contains("of memory allowed").then_some(()))
-        })
-        .await?;
-    }
-    va_is_not_blamed(&node, 3).await
-}
