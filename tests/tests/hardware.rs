@@ -123,3 +123,27 @@ async fn what_fails_on_hardware_is_done_in_software_and_a_device_that_fails_is_s
     ensure!(!recording.to_string().contains("va failed"), "it was not asked again: {recording}");
     Ok(())
 }
+
+/// Two films in a row that failed set a device aside: it is not, and gets the next one too.
+async fn va_is_not_blamed(node: &Node, errors: usize) -> Result<()> {
+    let va = chain(&hardware(node).await?, "va")?.clone();
+    ensure!(va["state"] == "proven", "{va}");
+    let failed = node.log().matches("failed on hardware; done again in software").count();
+    ensure!(failed == errors, "{failed} times on hardware");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_not_blamed_for_recordings_that_are_damaged() -> Result<()> {
+    let (folder, settings) = machine("vah264enc=crash:40")?;
+    let node = Node::start(settings).await?;
+    ensure!(chain(&proven(&node).await?, "va")?["state"] == "proven");
+    let whole = media::small_webm(folder.path(), 4.0)?;
+    for salt in 1..=3 {
+        let cut = media::salted(&whole[..whole.len() - 500], salt);
+        let uploaded = node.upload("demo", cut).await?;
+        let said = node.wait_for(&uploaded.id, "stored").await?.to_string();
+        ensure!(said.contains("is cut off at") && said.contains("because va failed"), "{said}");
+    }
+    va_is_not_blamed(&node, 3).await
+}

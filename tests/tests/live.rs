@@ -76,6 +76,26 @@ async fn sound(film: &Path) -> Result<String> {
     Ok(String::from_utf8(output_of(command).await?)?)
 }
 
+/// What two nodes made of one recording is the same.
+async fn same(
+    made: [(&Node, &str); 2],
+    recordings: [&Value; 2],
+    frames_in_it: usize,
+) -> Result<()> {
+    let [one, other] = recordings;
+    ensure!(one["media"] == other["media"], "{one} {other}");
+    ensure!(one["remarks"] == other["remarks"], "{one} {other}");
+    let files = |name: &str| made.map(|(node, id)| node.delivered("demo", id, name));
+    let [a, b] = &files(".mp4");
+    ensure!(frames(a).await? == frames(b).await? && frames(a).await?.len() == frames_in_it);
+    ensure!(sound(a).await? == sound(b).await? && sound(a).await?.lines().count() > 900);
+    for name in [".jpg", "_filmstrip.jpg"] {
+        let [a, b] = files(name);
+        ensure!(std::fs::read(a)? == std::fs::read(b)?, "another {name}");
+    }
+    Ok(())
+}
+
 async fn stored_at_once(node: &Node, id: &str) -> Result<Value> {
     let recording = node.wait_for(id, "stored").await?;
     ensure!(recording["transcode"]["attempts"] == 1, "{recording}");
@@ -110,18 +130,26 @@ async fn a_stream_comes_out_as_if_it_had_been_transcoded_afterwards() -> Result<
     stream.record(&bytes, CHUNK).await?;
     let afterwards = stored_at_once(&other, &stream.id).await?;
     ensure!(!other.log().contains(TAKEN_OVER) && !other.log().contains("while it comes in"));
-    ensure!(recording["media"] == afterwards["media"], "{recording} {afterwards}");
-    ensure!(recording["remarks"] == afterwards["remarks"], "{recording} {afterwards}");
-    let made = |node: &Node, id: &str, name: &str| node.delivered("demo", id, name);
-    let films = [made(&node, &id, ".mp4"), made(&other, &stream.id, ".mp4")];
-    let [a, b] = &films;
-    ensure!(frames(a).await? == frames(b).await? && frames(a).await?.len() == 418);
-    ensure!(sound(a).await? == sound(b).await? && sound(a).await?.lines().count() > 900);
-    for name in [".jpg", "_filmstrip.jpg"] {
-        let pictures = (made(&node, &id, name), made(&other, &stream.id, name));
-        ensure!(std::fs::read(pictures.0)? == std::fs::read(pictures.1)?, "another {name}");
-    }
-    Ok(())
+    let made = [(&node, id.as_str()), (&other, stream.id.as_str())];
+    same(made, [&recording, &afterwards], 418).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fragments_of_an_mp4_come_out_as_if_they_had_been_transcoded_afterwards() -> Result<()> {
+    let bytes = std::fs::read(file("vp9_opus_default.mp4")?)?;
+    let node = Node::start(settings()).await?;
+    let mut stream = Stream::start(&node.address()?, "demo").await?;
+    stream.push(&bytes[..bytes.len() / 2], CHUNK).await?;
+    is_under_way(&node, &stream.id).await?;
+    stream.record(&bytes, CHUNK).await?;
+    let recording = stored_at_once(&node, &stream.id).await?;
+    ensure!(node.log().contains(TAKEN_OVER), "it was not taken over");
+
+    let other = Node::start(settings().set("transcode.live", false)).await?;
+    let uploaded = other.upload("demo", bytes).await?;
+    let afterwards = stored_at_once(&other, &uploaded.id).await?;
+    let made = [(&node, stream.id.as_str()), (&other, uploaded.id.as_str())];
+    same(made, [&recording, &afterwards], 548).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -242,6 +242,9 @@ pub struct Made {
     pub filmstrip_vtt: Option<u64>,
     /// Sentences for people: what was odd and what was done about it. At most 16.
     pub remarks: Vec<String>,
+    /// The recording is damaged: not all of it could be read or decoded, or its end is missing.
+    #[serde(default)]
+    pub is_damaged: bool,
 }
 
 /// Facts about a recording, learnt by decoding it.

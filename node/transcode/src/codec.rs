@@ -57,6 +57,12 @@ static WMV2: Codec = video("wmv2", None, &["avdec_wmv2"]);
 static WMV3: Codec = video("wmv3", None, &["avdec_wmv3"]);
 static VC1: Codec = video("vc1", Some("vc1parse"), &["avdec_vc1"]);
 static MJPEG: Codec = video("mjpeg", None, &["jpegdec", "avdec_mjpeg"]);
+static THEORA: Codec = video("theora", None, &["theoradec", "avdec_theora"]);
+static H263: Codec = video("h263", Some("h263parse"), &["avdec_h263"]);
+static FLV1: Codec = video("flv1", None, &["avdec_flv"]);
+static MSMPEG4_2: Codec = video("msmpeg4v2", None, &["avdec_msmpeg4v2"]);
+static MSMPEG4_3: Codec = video("msmpeg4v3", None, &["avdec_msmpeg4"]);
+static PRORES: Codec = video("prores", None, &["avdec_prores"]);
 static OPUS: Codec = audio("opus", None, &["opusdec"]);
 static VORBIS: Codec = audio("vorbis", None, &["vorbisdec"]);
 static AAC: Codec = audio("aac", Some("aacparse"), &["avdec_aac", "faad"]);
@@ -69,6 +75,12 @@ static FLAC: Codec = audio("flac", Some("flacparse"), &["flacdec"]);
 static ALAC: Codec = audio("alac", None, &["avdec_alac"]);
 static AC3: Codec = audio("ac3", Some("ac3parse"), &["avdec_ac3"]);
 static EAC3: Codec = audio("eac3", Some("ac3parse"), &["avdec_eac3"]);
+static AMR: Codec = audio("amr", Some("amrparse"), &["avdec_amrnb"]);
+static AMR_WB: Codec = audio("amr-wb", Some("amrparse"), &["avdec_amrwb"]);
+static SPEEX: Codec = audio("speex", None, &["speexdec"]);
+static ADPCM_MS: Codec = audio("adpcm-ms", None, &["adpcmdec", "avdec_adpcm_ms"]);
+static ADPCM_IMA: Codec = audio("adpcm-ima", None, &["adpcmdec", "avdec_adpcm_ima_wav"]);
+static ADPCM_IMA_QT: Codec = audio("adpcm-ima-qt", None, &["avdec_adpcm_ima_qt"]);
 static ALAW: Codec = audio("alaw", None, &["alawdec"]);
 static MULAW: Codec = audio("mulaw", None, &["mulawdec"]);
 static PCM: Codec = audio("pcm", None, &["identity"]);
@@ -94,6 +106,21 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
             _ => return None,
         },
         ("image/jpeg", _) => &MJPEG,
+        ("video/x-theora", _) => &THEORA,
+        ("video/x-h263", _) => &H263,
+        ("video/x-flash-video", _) => &FLV1,
+        ("video/x-msmpeg", _) => match number("msmpegversion")? {
+            42 => &MSMPEG4_2,
+            43 => &MSMPEG4_3,
+            _ => return None,
+        },
+        // What DivX called its own before it became MPEG-4.
+        ("video/x-divx", _) => match number("divxversion")? {
+            3 => &MSMPEG4_3,
+            4 | 5 => &MPEG4,
+            _ => return None,
+        },
+        ("video/x-prores", _) => &PRORES,
         ("audio/x-opus", _) => &OPUS,
         ("audio/x-vorbis", _) => &VORBIS,
         ("audio/mpeg", Some(2 | 4)) => &AAC,
@@ -109,6 +136,15 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
         ("audio/x-alac", _) => &ALAC,
         ("audio/x-ac3", _) => &AC3,
         ("audio/x-eac3", _) => &EAC3,
+        ("audio/AMR", _) => &AMR,
+        ("audio/AMR-WB", _) => &AMR_WB,
+        ("audio/x-speex", _) => &SPEEX,
+        ("audio/x-adpcm", _) => match s.get::<&str>("layout").ok()? {
+            "microsoft" => &ADPCM_MS,
+            "dvi" => &ADPCM_IMA,
+            "quicktime" => &ADPCM_IMA_QT,
+            _ => return None,
+        },
         ("audio/x-alaw", _) => &ALAW,
         ("audio/x-mulaw", _) => &MULAW,
         ("audio/x-raw", _) => &PCM,
@@ -119,7 +155,7 @@ pub(crate) fn of_caps(caps: &gst::CapsRef) -> Option<&'static Codec> {
 impl Codec {
     /// Whether its pictures may come as two half pictures woven into one.
     pub(crate) fn weaves(&self) -> bool {
-        ["h264", "h265", "mpeg2", "mpeg4", "wmv3", "vc1"].contains(&self.name)
+        ["h264", "h265", "mpeg2", "mpeg4", "wmv3", "vc1", "prores"].contains(&self.name)
     }
 
     /// Whether its frames are shown in the order in which they come.

@@ -4,6 +4,7 @@
 //! the recording was read to its end; frames go by in showing order; one frame is kept back.
 //! [`Wanted`] says which packets have to be decoded for it where the film itself is not decoded.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 
 use holdfast_core::job::{FILMSTRIP_NAME, MadePicture};
@@ -219,6 +220,10 @@ struct Sparse {
     /// Frames are shown in the order in which they come.
     in_order: bool,
     group: std::ops::Range<i64>,
+    /// Key frames that came, by their numbers.
+    came: BTreeSet<usize>,
+    /// One came at a time that is none of theirs.
+    is_off: bool,
 }
 
 /// Frames come in another order than they are shown: so much longer to decode behind a tile's time.
@@ -234,7 +239,16 @@ impl Wanted {
     /// The same where only the clusters of [`Wanted::groups`] are read. `in_order`: frames are shown in
     /// the order in which they come, so that nothing behind a tile's time is needed for it.
     pub(crate) fn sparse(self, in_order: bool) -> Self {
-        Self { sparse: Some(Sparse { in_order, group: 0..0 }), ..self }
+        let sparse = Sparse { in_order, group: 0..0, came: BTreeSet::new(), is_off: false };
+        Self { sparse: Some(sparse), ..self }
+    }
+
+    /// Whether all groups with a tile were among the parts that were read, and their frames had the times
+    /// that they have in the whole.
+    pub(crate) fn has_all_groups(&self) -> bool {
+        self.sparse.as_ref().is_none_or(|sparse| {
+            !sparse.is_off && self.groups().iter().all(|group| sparse.came.contains(group))
+        })
     }
 
     /// The numbers of the key frames, rising in time, whose groups have a tile.
@@ -260,6 +274,13 @@ impl Wanted {
             self.until = last.unwrap_or(pts_ns).saturating_add(behind);
             if let Some(sparse) = &mut self.sparse {
                 sparse.group = pts_ns..next;
+                let number = self.keyframes.partition_point(|&k| k <= pts_ns).checked_sub(1);
+                match number.filter(|&number| self.keyframes[number] == pts_ns) {
+                    Some(number) => {
+                        sparse.came.insert(number);
+                    }
+                    None => sparse.is_off = true,
+                }
             }
         }
         let of_its_group = self.sparse.as_ref().is_none_or(|it| it.group.contains(&pts_ns));
@@ -346,6 +367,18 @@ mod tests {
         }
         assert_eq!(decoded, [0, 30, 90, 150, 210, 270, 330, 390, 450, 510, 570]);
         assert_eq!(Wanted::new(vec![5, 15, 16], vec![0, 10, 20]).groups(), [0, 1]);
+    }
+
+    #[test]
+    fn groups_that_did_not_come_or_at_another_time_are_noticed() {
+        let read = |times: &[i64]| {
+            let mut wanted = Wanted::new(vec![5, 25], vec![0, 10, 20]).sparse(true);
+            times.iter().for_each(|&at| _ = wanted.needs(at, at % 10 == 0 || at == 21));
+            wanted.has_all_groups()
+        };
+        assert!(read(&[0, 5, 20, 25]) && read(&[0, 10, 20]));
+        assert!(!read(&[0, 5]) && !read(&[0, 20, 21]));
+        assert!(Wanted::new(vec![5], vec![0]).has_all_groups(), "all of it is read");
     }
 
     #[test]

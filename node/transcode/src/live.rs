@@ -4,7 +4,7 @@
 //! comes in. At its end all is known that a probe would have found out, and the plan for the whole is made:
 //! only if it is the one that was followed is the film any good. Otherwise the job fails as `not_live`, and
 //! a job of the usual kind makes everything afterwards. What needs to know the recording's length (a
-//! filmstrip's tiles) is made at the end of the few clusters that hold it.
+//! filmstrip's tiles) is made at the end of the few clusters or fragments that hold it.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use std::sync::Arc;
 use holdfast_core::job::{Job, MAIN_NAME, Made};
 use holdfast_core::transform::{Loudness, Moment, Transform};
 
-use crate::clusters::Clusters;
-use crate::container::{self, Container};
+use crate::container;
 use crate::encoders::Wish;
 use crate::error::Error;
+use crate::feed::{Feed, Growing};
 use crate::growth::Growth;
+use crate::layout::Layout;
 use crate::pipeline::{Outcome, Pictures, Written, run, run_live};
 use crate::plan::{Plan, VideoPlan, plan};
-use crate::probe::{Scan, read_through, summarize};
-use crate::source::{Feed, Input};
+use crate::probe::{Scan, VideoScan, read_through, summarize, turn_by_matrix};
+use crate::source::Input;
 use crate::verify::{MadeWith, Verified, verify};
-use crate::watch::Watch;
+use crate::watch::{Ended, Watch};
 use crate::watermark::Picture;
 use crate::work::{self, Files, REMARKS_MAX, create, facts, sync_folder};
 
@@ -47,9 +48,6 @@ pub(crate) fn make(
     let file = File::from(files.input);
     let head = head(&file, growth, &job.transform, watch)?;
     let planned = plan(&head, job.outputs, &job.transform, None)?;
-    if planned.waveform {
-        return Err(not_live("its sound is to be drawn, for which its length has to be known"));
-    }
     // What the whole recording has to be known for is made at the end.
     let first = Plan {
         filmstrip: false,
@@ -93,16 +91,27 @@ fn head(
     loop {
         while !watch.wait(growth, bytes)? {}
         let told = growth.told();
-        let input = Input::beginning(file, bytes.min(told.durable))?;
-        if container::identify(&input)? != Container::Matroska {
-            return Err(not_live("only WebM and Matroska are read while they come in"));
+        let there = bytes.min(told.durable);
+        let container = container::identify(&*Input::beginning(file, there)?)?;
+        let Some(mut layout) = Layout::of(container) else {
+            return Err(not_live("only WebM, Matroska and MP4 are read while they come in"));
+        };
+        layout.walk(file, there);
+        if let Some(why) = layout.refused() {
+            return Err(not_live(why));
         }
-        let (streams, ended) = read_through(&input, Container::Matroska, watch)?;
+        let input = Input::beginning(file, layout.whole(there))?;
+        let (streams, ended) = match input.bytes {
+            0 => (Vec::new(), Ended::Eos),
+            _ => read_through(&input, container, watch)?,
+        };
         let span = |s: &crate::stream::Stream| s.packets.last_ns - s.packets.first_ns;
         let longest = streams.iter().map(span).max().unwrap_or(0);
         let silent = streams.iter().any(|s| s.packets.count == 0);
-        if longest >= HEAD_NS && (!silent || longest >= HEAD_SILENT_NS) {
-            let mut scan = summarize(Container::Matroska, &input, &streams, &ended)?;
+        let is_known = longest >= HEAD_NS && !layout.misses_a_track();
+        if is_known && (!silent || longest >= HEAD_SILENT_NS) {
+            let mut scan = summarize(container, &input, &streams, &ended)?;
+            turn_by_matrix(&mut scan, &input.file, input.bytes);
             if want.audio.mute && scan.video.is_some() {
                 scan.audio = None;
             }
@@ -134,31 +143,43 @@ impl Pass<'_> {
         let wish =
             Wish { hardware: self.job.hardware.clone(), quality: self.job.transform.video.quality };
         let mark = self.watermark.as_ref();
-        let input = Input::growing(&self.file, self.growth)?;
+        let container =
+            self.head.container.ok_or_else(|| Error::Internal("no container".into()))?;
+        let layout = Layout::of(container);
+        let layout = layout.ok_or_else(|| Error::Internal("it has no parts".into()))?;
+        let input = Input::growing(&self.file, self.growth, layout)?;
         let main = create(self.output, MAIN_NAME)?;
         let read_back = main.try_clone().map_err(Error::disk("cannot open the .mp4 again"))?;
         watch.grow(Arc::clone(self.growth), self.head.pixels_per_s());
-        let mut clusters = Clusters::default();
+        let Feed::Growing(growing) = &input.feed else {
+            return Err(Error::Internal("it does not grow".into()));
+        };
         let mut source = None;
         let (outcome, scan, plan) =
             run_live(&input, (&self.head, first), mark, main, &wish, watch, |streams, ended| {
-                let Feed::Growing(growing) = &input.feed else {
-                    return Err(Error::Internal("it does not grow".into()));
-                };
-                clusters = growing.take_clusters();
-                let mut scan = summarize(Container::Matroska, &input, streams, ended)?;
+                let bytes = self.growth.told().durable;
+                growing.with_layout(|layout| match layout.refused() {
+                    Some(why) => Err(not_live(why)),
+                    None if layout.ends_at(bytes) => Ok(()),
+                    None => Err(not_live("it is cut off in the middle of a frame")),
+                })?;
+                let mut scan = summarize(container, &input, streams, ended)?;
+                turn_by_matrix(&mut scan, &self.file, bytes);
                 source = Some(facts(&scan));
-                let plan = self.settle(&mut scan, &clusters)?;
+                let plan = self.settle(&mut scan)?;
                 Ok((scan, plan))
             })?;
         let Outcome { pictures, encoder, decoder, remarks, cut, lost } = outcome;
         if cut {
             return Err(not_live("not all of it could be read or decoded"));
         }
-        let late = self.late(&scan, &plan, &clusters, &wish, watch)?;
+        let late = self.late(&scan, &plan, growing, &wish, watch)?;
         let link = &self.job.filmstrip_link;
         let open = |name: &str| create(self.output, name);
-        let written = merge(pictures.write(link, open)?, late.map(|p| p.write(link, open)))?;
+        let written = merge(
+            pictures.lasting(scan.duration_ns()).write(link, open)?,
+            late.map(|p| p.write(link, open)),
+        )?;
         let mut said = plan.remarks.clone();
         said.extend(remarks);
         said.extend(written.remarks);
@@ -168,15 +189,13 @@ impl Pass<'_> {
         said.truncate(REMARKS_MAX);
         let source = source.ok_or_else(|| Error::Internal("nothing was learnt".into()))?;
         let Written { snapshot, filmstrip, filmstrip_vtt, .. } = written;
-        Ok(Made { source, mp4: Some(mp4), snapshot, filmstrip, filmstrip_vtt, remarks: said })
+        let (remarks, is_damaged) = (said, scan.cut);
+        let mp4 = Some(mp4);
+        Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks, is_damaged })
     }
 
     /// Makes the plan for the whole, and holds the one that was followed against it.
-    fn settle(&self, scan: &mut Scan, clusters: &Clusters) -> Result<Plan, Error> {
-        let bytes = self.growth.told().durable;
-        if !clusters.ends_at(bytes) {
-            return Err(not_live("it is cut off in the middle of a frame"));
-        }
+    fn settle(&self, scan: &mut Scan) -> Result<Plan, Error> {
         if self.job.transform.audio.mute && scan.video.is_some() {
             scan.audio = None;
         }
@@ -185,12 +204,12 @@ impl Pass<'_> {
         Ok(whole)
     }
 
-    /// What can be drawn only now: of the clusters that have it.
+    /// What can be drawn only now: of the parts that have it.
     fn late(
         &self,
         scan: &Scan,
         plan: &Plan,
-        clusters: &Clusters,
+        growing: &Growing,
         wish: &Wish,
         watch: &mut Watch<'_>,
     ) -> Result<Option<Pictures>, Error> {
@@ -199,27 +218,39 @@ impl Pass<'_> {
         let plan = Plan { snapshot, ..plan.pictures_only() };
         debug_assert!(plan.video == Some(VideoPlan::PicturesOnly));
         let bytes = self.growth.told().durable;
-        // By time, as the tiles are; in the file they come in another order where frames are reordered.
-        let mut keys: Vec<(i64, u64)> =
-            v.keyframes.iter().copied().zip(v.places.iter().copied()).collect();
-        keys.sort_unstable();
-        let place = |number: usize| keys.get(number).map(|(_, place)| *place);
-        let pairs: Vec<_> = if v.places.len() == v.keyframes.len() && !keys.is_empty() {
-            let groups = Pictures::new(scan, &plan).groups();
-            let pair = |&number: &usize| Some((place(number)?, place(number + 1).unwrap_or(bytes)));
-            groups.iter().filter_map(pair).collect()
-        } else {
-            // All of it.
-            vec![(0, bytes)]
+        let pairs = groups(v, &Pictures::new(scan, &plan), bytes);
+        let mut draw = |input: &Arc<Input>| {
+            let outcome = run(input, scan, &plan, self.watermark.as_ref(), None, wish, watch)?;
+            if outcome.cut {
+                return Err(not_live("its pictures could not all be decoded"));
+            }
+            Ok(outcome.pictures)
         };
-        let parts = clusters.parts(&pairs, bytes);
-        let input = Input::parts(&self.file, bytes, parts)?;
-        let outcome = run(&input, scan, &plan, self.watermark.as_ref(), None, wish, watch)?;
-        if outcome.cut {
-            return Err(not_live("its pictures could not all be decoded"));
+        if !pairs.is_empty() {
+            let input = growing.with_layout(|layout| layout.open(&self.file, &pairs, bytes))?;
+            let pictures = draw(&input)?;
+            if pictures.has_all_groups() {
+                return Ok(Some(pictures));
+            }
         }
-        Ok(Some(outcome.pictures))
+        // Of all of it.
+        draw(&Input::beginning(&self.file, bytes)?).map(Some)
     }
+}
+
+/// Where the groups lie that pictures are wanted of, each from its key frame's part to the next one's;
+/// nothing where that is not known.
+fn groups(v: &VideoScan, wanted: &Pictures, bytes: u64) -> Vec<(u64, u64)> {
+    if v.places.len() != v.keyframes.len() {
+        return Vec::new();
+    }
+    // By time, as the tiles are; in the file they come in another order where frames are reordered.
+    let mut keys: Vec<(i64, u64)> =
+        v.keyframes.iter().copied().zip(v.places.iter().copied()).collect();
+    keys.sort_unstable();
+    let place = |number: usize| keys.get(number).map(|(_, place)| *place);
+    let pair = |&number: &usize| Some((place(number)?, place(number + 1).unwrap_or(bytes)));
+    wanted.groups().iter().filter_map(pair).collect()
 }
 
 /// What was drawn on the way, and afterwards.

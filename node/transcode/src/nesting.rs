@@ -11,6 +11,7 @@
 //! goes on to the end would find a long enough sentence too deep.)
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 
 use crate::error::Error;
@@ -42,6 +43,8 @@ struct Found {
 /// Part of a file, kept for the next look.
 struct Window<'a> {
     file: &'a File,
+    /// Nothing behind is read.
+    end: u64,
     start: u64,
     bytes: Vec<u8>,
 }
@@ -54,7 +57,8 @@ impl Window<'_> {
             w.bytes.get(from..from.checked_add(N)?)?.try_into().ok()
         };
         inside(self).or_else(|| {
-            self.bytes.resize(WINDOW_BYTES, 0);
+            let there = usize::try_from(self.end.saturating_sub(at)).unwrap_or(usize::MAX);
+            self.bytes.resize(there.min(WINDOW_BYTES), 0);
             let read = self.file.read_at(&mut self.bytes, at).unwrap_or(0);
             self.bytes.truncate(read);
             self.start = at;
@@ -93,11 +97,17 @@ impl Window<'_> {
 
 /// Refuses an .mp4 whose boxes lie too deep in each other, or are too many to tell.
 pub(crate) fn check(file: &File, bytes: u64) -> Result<(), Error> {
-    let mut window = Window { file, start: 0, bytes: Vec::new() };
-    let mut ends = vec![bytes];
-    let mut at = 0;
-    for _ in 0..STEPS_MAX {
-        let Some(&end) = ends.last() else { return Ok(()) };
+    check_box(file, 0..bytes, 0).map(|_| ())
+}
+
+/// Does the same with a part of it that begins and ends where outermost boxes do, of which `steps` were
+/// counted before; gives how many there are now.
+pub(crate) fn check_box(file: &File, part: Range<u64>, steps: usize) -> Result<usize, Error> {
+    let mut window = Window { file, end: part.end, start: 0, bytes: Vec::new() };
+    let mut ends = vec![part.end];
+    let mut at = part.start;
+    for step in steps..STEPS_MAX {
+        let Some(&end) = ends.last() else { return Ok(step) };
         let found = match ends.len() {
             _ if at >= end => None,
             1 => window.outer(at, end),

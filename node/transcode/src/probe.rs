@@ -8,6 +8,7 @@
 //!
 //! All times are running times in nanoseconds and may be negative (an edit list's lead-in).
 
+use std::fs::File;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
@@ -208,12 +209,7 @@ pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, E
     }
     let (streams, ended) = read_through(input, container, watch)?;
     let mut scan = summarize(container, input, &streams, &ended)?;
-    if let Some(v) = scan.video.as_mut().filter(|_| container == Container::Quicktime)
-        // qtdemux of GStreamer 1.22 tells of turning, but not of mirroring.
-        && let Some(own) = reader::orientation(&input.file, input.bytes).filter(|o| o.mirrored)
-    {
-        (v.rotation, v.mirrored) = (own.degrees, true);
-    }
+    turn_by_matrix(&mut scan, &input.file, input.bytes);
     scan.cut = shape.meant_end.is_some() || matches!(ended, Ended::Error { .. });
     if shape.meant_end.is_some() && matches!(ended, Ended::Eos) {
         scan.remarks.push(format!(
@@ -222,6 +218,16 @@ pub(crate) fn probe(input: &Arc<Input>, watch: &mut Watch<'_>) -> Result<Scan, E
         ));
     }
     Ok(scan)
+}
+
+/// Notes that a film is mirrored: qtdemux of GStreamer 1.22 tells of turning, but not of that.
+pub(crate) fn turn_by_matrix(scan: &mut Scan, file: &File, bytes: u64) {
+    let is_mp4 = scan.container == Some(Container::Quicktime);
+    if let Some(v) = scan.video.as_mut().filter(|_| is_mp4)
+        && let Some(own) = reader::orientation(file, bytes).filter(|o| o.mirrored)
+    {
+        (v.rotation, v.mirrored) = (own.degrees, true);
+    }
 }
 
 /// The streams of a recording as they are found.

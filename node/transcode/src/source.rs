@@ -4,22 +4,22 @@
 //! The descriptor is read by position and never reopened by a path, so this process needs no
 //! right to any name in the file system.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
 use gstreamer as gst;
 use gstreamer_base as gst_base;
 
-use crate::clusters::Clusters;
 use crate::container::{Container, Front};
 use crate::error::Error;
+use crate::feed::{Feed, Growing};
 use crate::growth::Growth;
+use crate::layout::Layout;
 use crate::mp4::without_length;
 
 /// A recording opened for reading.
@@ -40,81 +40,6 @@ pub(crate) struct Input {
     pub(crate) feed: Feed,
 }
 
-/// How a recording is read.
-#[derive(Debug)]
-pub(crate) enum Feed {
-    /// All of it, in any order, as the demuxer likes.
-    Whole,
-    /// From the front, as it comes in.
-    Growing(Growing),
-    /// These parts of it, one after the other.
-    Parts(Mutex<VecDeque<Range<u64>>>),
-}
-
-/// A recording that is read as it comes in.
-#[derive(Debug)]
-pub(crate) struct Growing {
-    /// How far it has come.
-    pub(crate) growth: Arc<Growth>,
-    reading: Mutex<Reading>,
-}
-
-#[derive(Debug, Default)]
-struct Reading {
-    /// Everything before was read.
-    at: u64,
-    /// The cluster that what was read last belongs to.
-    cluster: u64,
-    clusters: Clusters,
-}
-
-impl Growing {
-    fn reading(&self) -> MutexGuard<'_, Reading> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where the cluster begins that is being read.
-    pub(crate) fn cluster(&self) -> u64 {
-        self.reading().cluster
-    }
-
-    /// The clusters of what was read. To be called once it was read to its end.
-    pub(crate) fn take_clusters(&self) -> Clusters {
-        std::mem::take(&mut self.reading().clusters)
-    }
-
-    /// What to read next, at most so many bytes, all of one cluster; `None` at the end. Waits for it.
-    fn next(&self, file: &File, most: u64) -> Option<Range<u64>> {
-        let at = self.reading().at;
-        let durable = self.growth.beyond(at)?;
-        let mut reading = self.reading();
-        reading.clusters.walk(file, durable);
-        let end = durable.min(at + most).min(reading.clusters.after(at).unwrap_or(u64::MAX));
-        (reading.cluster, reading.at) = (reading.clusters.at(at), end);
-        Some(at..end)
-    }
-}
-
-impl Feed {
-    /// What to read next, where the reader does not say; see [`Growing::next`].
-    fn next(&self, file: &File, most: u64) -> Option<Range<u64>> {
-        match self {
-            Self::Whole => None,
-            Self::Growing(growing) => growing.next(file, most),
-            Self::Parts(parts) => {
-                let mut parts = parts.lock().unwrap_or_else(PoisonError::into_inner);
-                let part = parts.front_mut()?;
-                let next = part.start..part.end.min(part.start + most);
-                part.start = next.end;
-                if part.is_empty() {
-                    parts.pop_front();
-                }
-                Some(next)
-            }
-        }
-    }
-}
-
 impl Input {
     /// Takes over an open file.
     pub(crate) fn new(file: File) -> Result<Arc<Self>, Error> {
@@ -127,11 +52,13 @@ impl Input {
         Ok(Self::fed(again(file)?, bytes, Feed::Whole))
     }
 
-    /// A file that is still coming in.
-    pub(crate) fn growing(file: &File, growth: &Arc<Growth>) -> Result<Arc<Self>, Error> {
-        let growth = Arc::clone(growth);
-        let growing = Growing { growth, reading: Mutex::default() };
-        Ok(Self::fed(again(file)?, 0, Feed::Growing(growing)))
+    /// A file that is still coming in, laid out so.
+    pub(crate) fn growing(
+        file: &File,
+        growth: &Arc<Growth>,
+        layout: Layout,
+    ) -> Result<Arc<Self>, Error> {
+        Ok(Self::fed(again(file)?, 0, Feed::Growing(Growing::new(growth, layout))))
     }
 
     /// Parts of a file of so many bytes.
@@ -143,6 +70,15 @@ impl Input {
         Ok(Self::fed(again(file)?, bytes, Feed::Parts(Mutex::new(parts.into()))))
     }
 
+    /// A file of so many bytes but for these parts, which begin and end where its boxes do.
+    pub(crate) fn skipping(
+        file: &File,
+        bytes: u64,
+        parts: Vec<Range<u64>>,
+    ) -> Result<Arc<Self>, Error> {
+        Ok(Self::fed(again(file)?, bytes, Feed::Skipping(parts)))
+    }
+
     fn fed(file: File, bytes: u64, feed: Feed) -> Arc<Self> {
         Arc::new(Self {
             file,
@@ -152,6 +88,11 @@ impl Input {
             furthest: AtomicU64::new(0),
             feed,
         })
+    }
+
+    /// Whether only parts of it are read.
+    pub(crate) fn is_sparse(&self) -> bool {
+        matches!(self.feed, Feed::Parts(_) | Feed::Skipping(_))
     }
 
     /// Whether a reader waits for more of it to come in.
@@ -195,6 +136,7 @@ mod element {
     use std::os::unix::fs::FileExt as _;
 
     use super::{Feed, Input, Ordering};
+    use crate::feed::skip;
 
     #[derive(Default)]
     pub(crate) struct DescriptorSrc {
@@ -275,16 +217,19 @@ mod element {
         }
 
         fn is_seekable(&self) -> bool {
-            self.input.get().is_none_or(|input| matches!(input.feed, Feed::Whole))
+            self.input.get().is_none_or(|input| match &input.feed {
+                Feed::Whole | Feed::Skipping(_) => true,
+                Feed::Growing(growing) => growing.is_by_place(),
+                Feed::Parts(_) => false,
+            })
         }
 
         fn size(&self) -> Option<u64> {
-            if !self.is_seekable() {
-                return None;
-            }
+            let is_known = |i: &&Arc<Input>| matches!(i.feed, Feed::Whole | Feed::Skipping(_));
             // A demuxer leaves a whole fragment out where the file is shorter than the fragment says.
             let end = |i: &Arc<Input>| i.bytes.max(i.meant_end.load(Ordering::Relaxed));
-            self.input.get().map(|i| end(i).saturating_sub(i.start.load(Ordering::Relaxed)))
+            let input = self.input.get().filter(is_known);
+            input.map(|i| end(i).saturating_sub(i.start.load(Ordering::Relaxed)))
         }
 
         fn fill(
@@ -295,7 +240,11 @@ mod element {
         ) -> Result<gst::FlowSuccess, gst::FlowError> {
             let input = self.input.get().ok_or(gst::FlowError::Error)?;
             let (offset, length) = match &input.feed {
-                Feed::Whole => (offset, length as usize),
+                Feed::Whole | Feed::Skipping(_) => (offset, length as usize),
+                Feed::Growing(growing) if growing.is_by_place() => {
+                    let there = growing.there(&input.file, offset, length.into());
+                    (offset, there.ok_or(gst::FlowError::Eos)? as usize)
+                }
                 feed => {
                     let next = feed.next(&input.file, length.into());
                     let next = next.ok_or(gst::FlowError::Eos)?;
@@ -306,7 +255,7 @@ mod element {
             let bytes = map.get_mut(..length).ok_or(gst::FlowError::Error)?;
             let start = input.start.load(Ordering::Relaxed);
             let there = match &input.feed {
-                Feed::Whole => input.bytes.saturating_sub(start + offset),
+                Feed::Whole | Feed::Skipping(_) => input.bytes.saturating_sub(start + offset),
                 _ => u64::MAX,
             };
             let there = usize::try_from(there).unwrap_or(usize::MAX).min(bytes.len());
@@ -325,6 +274,9 @@ mod element {
                         return Err(gst::FlowError::Error);
                     }
                 }
+            }
+            if let Feed::Skipping(parts) = &input.feed {
+                skip(&mut bytes[..len], offset, parts);
             }
             let end = input.meant_end.load(Ordering::Relaxed);
             let missing = len < bytes.len() && offset + bytes.len() as u64 <= end;

@@ -176,7 +176,8 @@ impl Task<'_> {
         };
         remarks.truncate(REMARKS_MAX);
         let source = self.source.clone();
-        Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks })
+        let is_damaged = outcome.cut || scan.cut;
+        Ok(Made { source, mp4, snapshot, filmstrip, filmstrip_vtt, remarks, is_damaged })
     }
 }
 

@@ -125,6 +125,29 @@ fn interlaced_pictures() {
 }
 
 #[test]
+fn a_codec_that_is_not_on_the_list_is_a_typed_failure() {
+    let scratch = tempfile::tempdir().unwrap();
+    for (name, codec, format) in [
+        ("a.mov", "svq1", "yuv410p"),
+        ("b.avi", "msvideo1", "rgb555le"),
+        ("c.mov", "qtrle", "rgb24"),
+        ("d.mkv", "ffv1", "yuv420p"),
+    ] {
+        let alone = ["-an", "-c:v", codec, "-pix_fmt", format];
+        let input = made(&scratch, name, FILM, &alone);
+        let (kind, message) = fail(&input);
+        assert_eq!(kind, FailureKind::Unsupported, "{codec}: {message}");
+        assert!(message.contains("cannot read streams of the kind video/"), "{codec}: {message}");
+        // Its sound is worth something without it.
+        let with_sound = ["-c:v", codec, "-pix_fmt", format, "-c:a", "pcm_s16le"];
+        let (made, _folder) = make(&made(&scratch, name, FILM, &with_sound));
+        let said = made.remarks.iter().any(|it| it.contains("was left out"));
+        assert!(said && made.source.video.is_none(), "{codec}: {:?}", made.remarks);
+        assert!(made.mp4.unwrap().duration_ms > 1_000, "{codec}");
+    }
+}
+
+#[test]
 fn a_magic_number_before_noise_is_a_typed_failure() {
     let scratch = tempfile::tempdir().unwrap();
     let noise: Vec<u8> = std::iter::successors(Some(7u64), |&x| {

@@ -191,6 +191,7 @@ impl Job {
             filmstrip: filmstrip.map(picture),
             filmstrip_vtt,
             remarks: Vec::new(),
+            is_damaged: false,
         }))
     }
 }

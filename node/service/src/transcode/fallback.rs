@@ -1,7 +1,8 @@
 //! Hardware first, then software, within one attempt.
 //!
 //! Software runs in a child of its own: threads of a driver that hangs cannot be trusted to end. What
-//! failed on hardware counts against the device only once software has done the same job.
+//! failed on hardware counts against the device only once software has done the same job, and found nothing
+//! wrong with the recording.
 
 use holdfast_core::job::{FailureKind, Job, Made, Treatment};
 use tokio_util::sync::CancellationToken;
@@ -79,7 +80,7 @@ impl Transcoder {
         made.remarks.truncate(REMARKS_MAX - 1);
         let why_not = why.trim_end_matches('.');
         made.remarks.push(format!("This was done in software, because {name} failed: {why_not}."));
-        if error.is_the_recordings() {
+        if error.is_the_recordings() || made.is_damaged {
             return made;
         }
         if let Some(span) = taken.failed(self.node.clock.boottime(), &why) {

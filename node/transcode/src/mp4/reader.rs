@@ -40,17 +40,17 @@ pub(crate) struct Mp4Facts {
 }
 
 /// A box's type and content.
-pub(super) type Atom<'a> = ([u8; 4], &'a [u8]);
+pub(crate) type Atom<'a> = ([u8; 4], &'a [u8]);
 
-pub(super) fn u32_at(b: &[u8], at: usize) -> Option<u32> {
+pub(crate) fn u32_at(b: &[u8], at: usize) -> Option<u32> {
     b.get(at..at + 4).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }
 
-pub(super) fn u64_at(b: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(b: &[u8], at: usize) -> Option<u64> {
     Some(u64::from(u32_at(b, at)?) << 32 | u64::from(u32_at(b, at + 4)?))
 }
 
-pub(super) fn atoms(mut bytes: &[u8]) -> impl Iterator<Item = Atom<'_>> {
+pub(crate) fn atoms(mut bytes: &[u8]) -> impl Iterator<Item = Atom<'_>> {
     std::iter::from_fn(move || {
         let size = u32_at(bytes, 0)? as usize;
         let name = [*bytes.get(4)?, *bytes.get(5)?, *bytes.get(6)?, *bytes.get(7)?];
@@ -60,7 +60,8 @@ pub(super) fn atoms(mut bytes: &[u8]) -> impl Iterator<Item = Atom<'_>> {
     })
 }
 
-fn find<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
+/// What lies in a box within boxes.
+pub(crate) fn find<'a>(bytes: &'a [u8], path: &[&[u8; 4]]) -> Option<&'a [u8]> {
     let Some((first, rest)) = path.split_first() else { return Some(bytes) };
     let inner = atoms(bytes).find(|(name, _)| name == *first)?.1;
     find(inner, rest)
@@ -201,7 +202,7 @@ fn first_times_second(row: &[u8]) -> u64 {
 }
 
 /// The timescale of an `mvhd` or `mdhd`, version 0 or 1.
-fn timescale(head: &[u8]) -> Option<u32> {
+pub(crate) fn timescale(head: &[u8]) -> Option<u32> {
     u32_at(head, if head.first() == Some(&1) { 20 } else { 12 })
 }
 

@@ -4,9 +4,10 @@
 //! demuxer each stream is forked to the probe's own counter, and to its branch. At the end there is the
 //! same scan as after reading it all, and it is told then whether the plan was right.
 
+use std::collections::VecDeque;
 use std::fs::File;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use gst::prelude::*;
 use gstreamer as gst;
@@ -14,13 +15,20 @@ use gstreamer as gst;
 use super::{Outcome, Parts, Pictures, finish, prepare, tell_end};
 use crate::encoders::Wish;
 use crate::error::{Error, at};
+use crate::feed::Feed;
 use crate::mp4::Writer;
 use crate::plan::Plan;
 use crate::probe::{self, Followed, Scan, Streams};
-use crate::source::{self, Feed, Input};
-use crate::stream::Stream;
+use crate::source::{self, Input};
+use crate::stream::{Stream, running_ns};
 use crate::watch::{Activity, Ended, Watch};
 use crate::watermark::Picture;
+
+/// More packets than any parser holds back.
+const PLACES: usize = 64;
+
+/// Times of packets, and where the part of the recording begins that has them.
+type Places = Arc<Mutex<VecDeque<(i64, u64)>>>;
 
 /// What looks at each stream before its branch does.
 pub(super) struct Tap {
@@ -48,10 +56,12 @@ impl Tap {
             tee.request_pad_simple("src_%u")
                 .ok_or_else(|| Error::Internal("a tee without another pad".into()))
         };
+        let places = Arc::new(Mutex::new(VecDeque::new()));
+        self.note_places(pad, &places);
         let what = Followed { name: &pad.name(), caps: &caps, pixels_max: self.pixels_max };
         // Its own signs of life: what was only counted was not transcoded.
         let seen = Arc::new(Activity::default());
-        let on_packet = self.on_packet(activity);
+        let on_packet = self.on_packet(places, activity);
         probe::follow(pipeline, &fork()?, &what, &seen, &self.streams, on_packet)?;
         let branch = fork()?;
         let is_shut = Arc::clone(&self.is_shut);
@@ -67,9 +77,29 @@ impl Tap {
         }
     }
 
+    /// Notes where the last packets that came out of a demuxer's pad lie.
+    fn note_places(&self, pad: &gst::Pad, places: &Places) {
+        let (input, places) = (Arc::clone(&self.input), Arc::clone(places));
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let segment = pad.sticky_event::<gst::event::Segment>(0);
+            if let Feed::Growing(growing) = &input.feed
+                && let Some((segment, buffer)) = segment.zip(info.buffer())
+                && let Some(pts) = running_ns(segment.segment(), buffer.pts())
+                && let Ok(mut places) = places.lock()
+            {
+                if places.len() == PLACES {
+                    places.pop_front();
+                }
+                places.push_back((pts, growing.part()));
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
+
     /// Notes where key frames lie, and ends the pass with what no plan made beforehand can know of.
     fn on_packet(
         &self,
+        places: Places,
         activity: &Arc<Activity>,
     ) -> impl Fn(&mut Stream, Result<(), Error>) + Send + Sync + 'static {
         let (input, activity) = (Arc::clone(&self.input), Arc::clone(activity));
@@ -78,7 +108,17 @@ impl Tap {
             if let Feed::Growing(growing) = &input.feed
                 && stream.places.len() < stream.keyframes.len()
             {
-                stream.places.push(growing.cluster());
+                // In clusters what a parser held back is found by reading one more.
+                let pts = stream.keyframes.last().filter(|_| growing.is_by_place());
+                let noted = |pts| {
+                    let places = places.lock().ok()?;
+                    places.iter().rev().find(|(at, _)| at == pts).map(|(_, place)| *place)
+                };
+                stream.places.push(match pts {
+                    None => growing.part(),
+                    // From the beginning, where a parser gave it another time.
+                    Some(pts) => noted(pts).unwrap_or(0),
+                });
             }
             let checked = observed.and_then(|()| match stream.sizes.len() {
                 0 | 1 => Ok(()),

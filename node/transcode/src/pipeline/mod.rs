@@ -45,7 +45,7 @@ use crate::mp4::{Format, TrackId, Writer};
 use crate::plan::{Plan, VideoPlan};
 use crate::probe::{Scan, VideoScan};
 use crate::retime::Mended;
-use crate::source::{self, Feed, Input};
+use crate::source::{self, Input};
 use crate::watch::{Activity, Ended, Watch};
 use crate::watermark::Picture;
 use live::Tap;
@@ -137,7 +137,7 @@ pub(crate) fn run(
         Writer::new(file, packets + sound, scan.duration_ns(), max, Arc::clone(&activity))
     });
     let mut pictures = Pictures::new(scan, plan);
-    if matches!(input.feed, Feed::Parts(_)) {
+    if input.is_sparse() {
         let in_order = scan.video.as_ref().is_some_and(|v| v.codec.shows_in_order());
         pictures = pictures.sparse(in_order);
     }

@@ -56,7 +56,7 @@ impl Pictures {
     /// What the plan asks for.
     pub(crate) fn new(scan: &Scan, plan: &Plan) -> Self {
         let (want, duration_ns) = (plan.want.clone(), scan.duration_ns());
-        let waveform = plan.waveform.then(|| Waveform::new(duration_ns));
+        let waveform = plan.waveform.then(Waveform::new);
         let Some(v) = &scan.video else {
             return Self { waveform, want, duration_ns, ..Self::default() };
         };
@@ -86,9 +86,19 @@ impl Pictures {
         self
     }
 
+    /// The same of a recording that turned out to be so long.
+    pub(crate) fn lasting(self, duration_ns: i64) -> Self {
+        Self { duration_ns, ..self }
+    }
+
     /// The key frames whose groups have something to be seen of; see [`Wanted::groups`].
     pub(crate) fn groups(&self) -> Vec<usize> {
         self.wanted.as_ref().map(Wanted::groups).unwrap_or_default()
+    }
+
+    /// Whether their key frames all came, and no other: see [`Wanted::has_all_groups`].
+    pub(crate) fn has_all_groups(&self) -> bool {
+        self.wanted.as_ref().is_none_or(Wanted::has_all_groups)
     }
 
     /// Frames seen.
@@ -159,7 +169,8 @@ impl Pictures {
         if let Some(waveform) = self.waveform {
             let want = &self.want.snapshot;
             let file = open(SNAPSHOT_NAME)?;
-            written.snapshot = waveform.write(want.max_width, want.quality, &file)?;
+            written.snapshot =
+                waveform.write(self.duration_ns, want.max_width, want.quality, &file)?;
         }
         if self.frames == 0 {
             return Ok(written);

@@ -86,6 +86,11 @@ pub(super) fn pictures_only(
     let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
     elements.extend(decoder(v, None)?);
     let decoded = elements[elements.len() - 1].clone();
+    // Packets are left out. Several threads make of what refers to them whatever they find by then, and with
+    // ffmpeg 7 the damage gets into frames that are whole.
+    if decoded.find_property("max-threads").is_some() {
+        decoded.set_property("max-threads", 1i32);
+    }
     if plan.changes.is_some() && v.codec.weaves() {
         elements.push(unweave()?);
     }

@@ -63,4 +63,22 @@ pub(crate) const AUDIO: &[Row] = &[
         treated: (Absent, Remuxed),
         ..SOUND
     },
+    Row {
+        name: "adpcm_ms.wav",
+        steps: &["ffmpeg -i CLIP -vn -c:a adpcm_ms OUT"],
+        codecs: ("", "adpcm-ms"),
+        ..SOUND
+    },
+    Row {
+        name: "adpcm_ima.wav",
+        steps: &["ffmpeg -i CLIP -vn -c:a adpcm_ima_wav OUT"],
+        codecs: ("", "adpcm-ima"),
+        ..SOUND
+    },
+    Row {
+        name: "mulaw.wav",
+        steps: &["ffmpeg -i CLIP -vn -c:a pcm_mulaw OUT"],
+        codecs: ("", "mulaw"),
+        ..SOUND
+    },
 ];

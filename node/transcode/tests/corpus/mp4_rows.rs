@@ -202,4 +202,47 @@ pub(crate) const MP4: &[Row] = &[
         treated: (Remuxed, Remuxed),
         ..PLAIN
     },
+    Row {
+        name: "h263_aac.3gp",
+        steps: &["ffmpeg -i CLIP -vf scale=176:144 -c:v h263 -q:v 3 -c:a aac -ac 1 OUT"],
+        codecs: ("h263", "aac"),
+        treated: (Converted, Remuxed),
+        // Its pixels are 12:11.
+        size: (192, 144),
+        filter: "scale=192:144",
+        ..PLAIN
+    },
+    Row {
+        name: "mpeg4_aac.3gp",
+        steps: &["ffmpeg -i CLIP -c:v mpeg4 -q:v 3 -c:a aac -ac 1 OUT"],
+        codecs: ("mpeg4", "aac"),
+        treated: (Converted, Remuxed),
+        ..PLAIN
+    },
+    Row {
+        name: "prores_pcm.mov",
+        steps: &["ffmpeg -i CLIP -pix_fmt yuv422p10le -c:v prores_ks -c:a pcm_s24le OUT"],
+        codecs: ("prores", "pcm"),
+        ..PLAIN
+    },
+    Row {
+        name: "mjpeg_mulaw.mov",
+        steps: &["ffmpeg -i CLIP -pix_fmt yuvj420p -c:v mjpeg -q:v 3 -c:a pcm_mulaw OUT"],
+        codecs: ("mjpeg", "mulaw"),
+        ..PLAIN
+    },
+    Row {
+        name: "h264_alaw.mov",
+        steps: &["ffmpeg -i CLIP -c:v libx264 -preset veryfast -c:a pcm_alaw OUT"],
+        codecs: ("h264", "alaw"),
+        treated: (Remuxed, Converted),
+        ..PLAIN
+    },
+    Row {
+        name: "h264_adpcm.mov",
+        steps: &["ffmpeg -i CLIP -c:v libx264 -preset veryfast -c:a adpcm_ima_qt OUT"],
+        codecs: ("h264", "adpcm-ima-qt"),
+        treated: (Remuxed, Converted),
+        ..PLAIN
+    },
 ];

@@ -91,4 +91,17 @@ pub(crate) const TIMES: &[Row] = &[
         filter: "scale=256:192",
         ..PLAIN
     },
+    Row {
+        name: "clock_begins_anew.ts",
+        steps: &[
+            "ffmpeg -t 1.2 -i CLIP -c:v libx264 -preset veryfast -bf 0 -an -muxdelay 0 -output_ts_offset 20 A.ts",
+            "ffmpeg -ss 1.2 -i CLIP -c:v libx264 -preset veryfast -bf 0 -an -muxdelay 0 B.ts",
+            "join OUT A.ts B.ts",
+        ],
+        codecs: ("h264", ""),
+        treated: (Remuxed, Absent),
+        remarks: &["no sound"],
+        misread: Misread::Times,
+        ..PLAIN
+    },
 ];

@@ -259,6 +259,7 @@ mod tests {
             filmstrip: Some(said),
             filmstrip_vtt: None,
             remarks: Vec::new(),
+            is_damaged: false,
         };
         (made, Files { film, snapshot: picture.clone(), filmstrip: picture })
     }
