@@ -4,6 +4,7 @@
 //! that udev makes: of two disks that claim the same name a link shows only one, and one of them
 //! may be somebody's stick.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -55,6 +56,15 @@ impl DeviceName {
             )),
         }
     }
+}
+
+/// What every block device is known by, each as [`DeviceName::tag`] has it.
+///
+/// # Errors
+/// If `blkid` cannot be run, or complains.
+pub(crate) fn tags() -> Result<BTreeSet<String>, Error> {
+    let all = children::run("blkid", ["-c", "/dev/null", "-o", "export"])?;
+    Ok(all.lines().map(str::to_owned).collect())
 }
 
 fn is_block_device(path: &Path) -> bool {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::config::{Config, Name};
+use crate::config::{Config, Name, VolumeSettings};
 use crate::device::Shown;
 use crate::keys::tpm2::{self, Binding};
 use crate::luks::slots::Slot;
@@ -13,7 +13,7 @@ use crate::luks::{Description, Luks, Progress};
 use crate::receipts::{self, Erased};
 use crate::state::Opened;
 use crate::volume::Volume;
-use crate::{backup, children, erasing, filesystem, state};
+use crate::{backup, children, device, erasing, filesystem, state};
 
 /// The state of one that the machine may do without.
 const UNMADE: &str = "unmade";
@@ -77,10 +77,46 @@ pub struct Kernel {
 /// How every volume is.
 #[must_use]
 pub fn all(config: &Config, tries_tpm: TriesTpm) -> Vec<Status> {
-    config.volumes.iter().map(|settings| one(&Volume::new(config, settings), tries_tpm)).collect()
+    // Those that the machine may do without are mostly not there: one look at the devices tells that of all of them.
+    let seen = device::tags().ok();
+    let is_gone = |tag: &str| seen.as_ref().is_some_and(|seen| !seen.contains(tag));
+    let one = |settings: &VolumeSettings| {
+        let volume = Volume::new(config, settings);
+        if settings.optional && !was_here(&volume) && is_gone(&settings.device.tag()) {
+            return Status { state: UNMADE, ..Status::missing(&volume) };
+        }
+        one(&volume, tries_tpm)
+    };
+    config.volumes.iter().map(one).collect()
+}
+
+/// Whether a header backup of it is kept, or a receipt of its erasure.
+fn was_here(volume: &Volume<'_>) -> bool {
+    !backup::kept(volume.config, volume.name()).is_empty()
+        || !receipts::shown(volume.config, volume.name()).is_empty()
 }
 
 impl Status {
+    /// Of a volume whose device is not there.
+    fn missing(volume: &Volume<'_>) -> Self {
+        Self {
+            volume: volume.name().clone(),
+            state: "missing",
+            problem: None,
+            device: None,
+            header: None,
+            reencryption: None,
+            slots: Vec::new(),
+            tpm2: Vec::new(),
+            mount: volume.settings.mount.clone(),
+            mount_options: filesystem::mounted(&volume.mapped(), &volume.settings.mount),
+            opened: None,
+            kernel: None,
+            header_backup: None,
+            erased: receipts::shown(volume.config, volume.name()),
+        }
+    }
+
     /// Whether the machine may do without it, and never had it.
     #[must_use]
     pub fn is_unmade(&self) -> bool {
@@ -91,27 +127,10 @@ impl Status {
 /// How a volume is.
 #[must_use]
 pub fn one(volume: &Volume<'_>, tries_tpm: TriesTpm) -> Status {
-    let mut status = Status {
-        volume: volume.name().clone(),
-        state: "missing",
-        problem: None,
-        device: None,
-        header: None,
-        reencryption: None,
-        slots: Vec::new(),
-        tpm2: Vec::new(),
-        mount: volume.settings.mount.clone(),
-        mount_options: filesystem::mounted(&volume.mapped(), &volume.settings.mount),
-        opened: None,
-        kernel: None,
-        header_backup: None,
-        erased: receipts::shown(volume.config, volume.name()),
-    };
+    let mut status = Status::missing(volume);
     status.problem = look(volume, &mut status, tries_tpm).err();
     let is_gone = status.state == "missing" && status.device.is_none();
-    let was_here =
-        !status.erased.is_empty() || !backup::kept(volume.config, volume.name()).is_empty();
-    if is_gone && volume.settings.optional && !was_here {
+    if is_gone && volume.settings.optional && !was_here(volume) {
         (status.state, status.problem) = (UNMADE, None);
     }
     status

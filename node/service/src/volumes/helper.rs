@@ -21,8 +21,8 @@ use crate::blocking;
 pub const SOCKET: &str = "/run/holdfast-volume.socket";
 /// Longest answer, in bytes.
 const ANSWER_BYTES_MAX: u32 = 64 << 10;
-/// Longest wait for how the volumes are.
-const STATUS_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for how the volumes are: a TPM may be asked what it unseals.
+const STATUS_MAX: Duration = Duration::from_secs(20);
 /// Longest wait for a volume to open: two key derivations, a check of its file system.
 const OPEN_MAX: Duration = Duration::from_secs(50);
 
@@ -219,7 +219,7 @@ pub async fn status() -> Result<Vec<LuksView>, HelperError> {
     Ok(all)
 }
 
-/// Whether this machine never had a volume of this name, by the word of what keeps the header backups. Waits ten
+/// Whether this machine never had a volume of this name, by the word of what keeps the header backups. Waits 50
 /// seconds at most; `false` where nobody answers.
 #[must_use]
 pub fn never_had(name: &str) -> bool {
@@ -227,7 +227,7 @@ pub fn never_had(name: &str) -> bool {
 }
 
 fn never_had_by(socket: &Path, name: &str) -> bool {
-    let all = ask::<Vec<LuksView>>(socket, &Request::Status, STATUS_MAX).unwrap_or_default();
+    let all = ask::<Vec<LuksView>>(socket, &Request::Status, OPEN_MAX).unwrap_or_default();
     all.iter().any(|volume| volume.volume == name && volume.state == UNMADE)
 }
 
