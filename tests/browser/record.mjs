@@ -76,15 +76,17 @@ await scenario('a recording outlives its line', async (browser) => {
   const before = await recorder.evaluate((element) => element.session.acked);
   check(before > 0, 'after 4 s of recording the node has acknowledged nothing');
   line.cut();
-  await at(CUT_AT_MS + 2_000);
+  const cutAt = Date.now();
   const banner = recorder.locator('.banner');
-  check(/connection to the node is gone/.test(await banner.textContent()), 'while the line was cut the page did not say so');
+  await until('the page to say that the line is cut', 20_000, async () => /connection to the node is gone/.test(await banner.textContent()));
   check(/Recording goes on/.test(await banner.textContent()), 'the page did not say that recording goes on');
   await screenshot(page, 'record-3-gone');
-  await at(CUT_AT_MS + CUT_MS);
+  await page.waitForTimeout(Math.max(0, cutAt + CUT_MS - Date.now()));
   line.mend();
   say('the line was cut for 3 s, and the page said so');
   await at(LENGTH_MS);
+  // A busy machine may have taken longer.
+  const length = Date.now() - began;
   await button('Stop').click();
   await button('Save recording').waitFor();
   await until('everything acknowledged after the line was back', 20_000, () => recorder.evaluate((element) => element.session.durable));
@@ -98,7 +100,7 @@ await scenario('a recording outlives its line', async (browser) => {
   }), 'base64');
   const digest = sha256(local);
   const { lengthMs } = await page.evaluate(() => globalThis.events.find(([what]) => what === 'stopped')[1]);
-  check(Math.abs(lengthMs - LENGTH_MS) < 1_000, `recorded ${lengthMs} ms instead of about ${LENGTH_MS}`);
+  check(Math.abs(lengthMs - length) < 1_000, `recorded ${lengthMs} ms instead of about ${length}`);
   const said = await recorder.evaluate((element) => element.sha256);
   check(said === digest, `the node says ${said}, MediaRecorder produced ${digest}`);
   const playbackUrl = await recorder.evaluate((element) => element.session.playbackUrl);

@@ -270,7 +270,7 @@ mod tests {
             let said = problem(GOOD, &format!("time_servers = [{wrong:?}]"));
             assert!(said.contains("nts:HOST"), "{wrong}: {said}");
         }
-        let many = vec!["\"a\""; TIME_SERVERS_MAX + 1].join(", ");
+        let many = ["\"a\""; TIME_SERVERS_MAX + 1].join(", ");
         assert!(problem(GOOD, &format!("time_servers = [{many}]")).contains("more than 8"));
     }
 
