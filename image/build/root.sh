@@ -25,8 +25,17 @@ install_units() {
     for file in "$repo"/udev/*.hwdb; do
         install -D -m 644 "$file" "$root/usr/lib/udev/hwdb.d/${file##*/}"
     done
-    # From outside: inside it would want /proc, and nothing is mounted.
-    systemd-hwdb --root="$root" --usr update >"$work/said" 2>&1 || die "systemd-hwdb update: $(tail -n 3 "$work/said")"
+    # From outside: inside it would want /proc, and nothing is mounted. It writes down from where it read, so that is a folder
+    # whose name is as long everywhere, and then made the same.
+    local place
+    place=$(mktemp -d /tmp/hwdb-XXXXXXXXXX)
+    mkdir -p "$place/usr/lib/udev"
+    ln -s usr/lib "$place/lib"
+    cp -a "$root/usr/lib/udev/hwdb.d" "$place/usr/lib/udev/"
+    systemd-hwdb --root="$place" --usr update >"$work/said" 2>&1 || die "systemd-hwdb update: $(tail -n 3 "$work/said")"
+    LC_ALL=C sed -i "s|$place|/tmp/hwdb-holdfast-0|g" "$place/usr/lib/udev/hwdb.bin"
+    install -m 444 "$place/usr/lib/udev/hwdb.bin" "$root/usr/lib/udev/hwdb.bin"
+    rm -rf "$place"
 }
 
 make_root() {
