@@ -110,10 +110,9 @@ impl Node {
         let ledger_path = ledger::path(&config);
         let is_missing = std::fs::metadata(&ledger_path).map_or(true, |data| data.len() == 0);
         // One that this box never had has nothing of this node's.
-        let may_be_missed = |name: &str| volumes::helper::never_had(name);
         let mut away =
             vault.volumes().iter().filter(|volume| is_missing && !volume.state().is_there());
-        if let Some(away) = away.find(|volume| !may_be_missed(volume.name())) {
+        if let Some(away) = away.find(|volume| !volumes::helper::never_had(volume.name())) {
             bail!(
                 "there is no ledger {}, and the volume {} is away: whether it has recordings cannot be \
                  told; open it first, or take it out of the configuration",

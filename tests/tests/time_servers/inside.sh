@@ -3,7 +3,9 @@
 set -eu
 here=$1 repo=$2 chrony=$3
 PATH=$chrony/usr/bin:$PATH
-export PATH
+# Libraries that this machine does not have were unpacked beside it.
+LD_LIBRARY_PATH=$chrony/usr/lib/$(uname -m)-linux-gnu
+export PATH LD_LIBRARY_PATH
 ip link set lo up
 mount -t tmpfs tmpfs /run
 mkdir -p -m 755 /run/chrony-dhcp /run/systemd/netif/leases

@@ -86,8 +86,8 @@ pub(super) fn pictures_only(
     let mut elements = vec![queue(PACKETS_BYTES, PACKETS_SECONDS, 0)?];
     elements.extend(decoder(v, None)?);
     let decoded = elements[elements.len() - 1].clone();
-    // Packets are left out. Several threads make of what refers to them whatever they find by then, and with
-    // ffmpeg 7 the damage gets into frames that are whole.
+    // Packets are left out. With several threads the pictures of H.264 with B-frames then differed from run to run and were
+    // torn (GStreamer 1.26 with ffmpeg 7); with one they were the same and whole in every run. Why is not known.
     if decoded.find_property("max-threads").is_some() {
         decoded.set_property("max-threads", 1i32);
     }
