@@ -135,6 +135,39 @@ async fn parts_that_are_not_as_they_were_are_sent_again() {
     assert!(held.uploads().await.is_empty());
 }
 
+/// A part that was under way when the node was killed arrives beside the same one sent again.
+#[tokio::test]
+async fn a_part_that_arrived_twice_is_not_sent_a_third_time() {
+    let store = Store::get().await;
+    let held = store.make_bucket("twice").await;
+    let dir = tempfile::tempdir().unwrap();
+    let content = bytes(7 * PART);
+    let file = file(dir.path(), "a.mp4", &content);
+    let settings = store.settings("twice");
+    cut(&settings, &file, store.port, 5 * PART).await;
+    let memo: serde_json::Value = file.memo.read().unwrap();
+    let id = memo["upload_id"].as_str().unwrap();
+    let there = held.parts("a.mp4", id).await;
+    assert!(there.len() >= 2, "{there:?}");
+    for number in &there {
+        let at = (usize::from(*number) - 1) * PART;
+        held.put_part("a.mp4", id, *number, content[at..at + PART].to_vec()).await;
+    }
+    // One more may have arrived since, of those that were under way.
+    let listed = held.parts("a.mp4", id).await;
+    let twice = |number: &u16| listed.iter().filter(|listed| *listed == number).count() == 2;
+    assert!(there.iter().all(twice), "each version is listed: {there:?}, then {listed:?}");
+
+    let line = Line::to(store.port, u64::MAX, Then::Good).await;
+    let settings = at_line(settings, &line);
+    as_if_at(&file, &settings).await;
+    S3::new(&settings).unwrap().push(&file).await.unwrap();
+    let most = content.len() - there.len() * PART;
+    let sent = line.carried();
+    assert!(sent < most as u64 + HEADS, "{sent} bytes were sent, not {most}");
+    assert!(held.read("a.mp4").await.unwrap() == content);
+}
+
 #[tokio::test]
 async fn an_upload_that_vanished_begins_anew_or_was_complete() {
     let store = Store::get().await;

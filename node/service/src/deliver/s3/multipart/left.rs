@@ -49,6 +49,7 @@ pub(super) enum Start {
 }
 
 /// A part as the store lists it.
+#[derive(PartialEq, Eq)]
 struct Listed {
     etag: String,
     bytes: u64,
@@ -194,10 +195,17 @@ impl Push<'_> {
                     return Err(Error::Unreadable { what });
                 };
                 let listed = Listed { etag: unquoted(&etag), bytes, checksum };
-                // Some stores list every version of a part. Which of them it will be, nobody knows.
-                if let Some(another) = found.insert(number, listed) {
-                    found.insert(number, Listed { etag: String::new(), ..another });
-                }
+                // Some stores list every version of a part, and one that was under way when this node
+                // was killed may arrive beside the same sent again. Which of them it will be, nobody
+                // knows: it only matters where they differ.
+                found
+                    .entry(number)
+                    .and_modify(|another| {
+                        if *another != listed {
+                            another.etag.clear();
+                        }
+                    })
+                    .or_insert(listed);
             }
             let last = found.keys().next_back().copied().unwrap_or(0);
             let is_more = answer::text(&text, "IsTruncated").is_some_and(|text| text == "true");
