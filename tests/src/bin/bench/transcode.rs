@@ -4,6 +4,7 @@
 //! ffmpeg gets what makes it fastest and right: `-vsync vfr`, without which it takes a browser's VP9 for
 //! 1000 frames a second and doubles frames; and it takes H.264 over where the recording has it, as we do.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,8 +39,11 @@ type Way = Box<dyn Fn(&Path) -> Result<Vec<Command>>>;
 pub(crate) fn measure(plan: &Plan) -> Result<()> {
     let dir = tempfile::tempdir()?;
     warm(dir.path())?;
-    println!("| recording | by | wall s | CPU s | peak MiB | film KiB | SSIM | wall | CPU |");
-    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!(
+        "| recording | by | wall s | CPU s | peak MiB | film KiB | SSIM | VMAF | wall | CPU |"
+    );
+    println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    let mut encoded = Encoded::default();
     for name in RECORDINGS {
         let input = plan.media.join(name);
         compare(
@@ -52,6 +56,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
                 ("ffmpeg, one command", one_command(&input)?),
                 ("ffmpeg, three commands", three_commands(&input)?),
             ],
+            &mut encoded,
         )?;
     }
     for (name, container) in [("long.mp4", "mp4"), ("long.mkv", "matroska")] {
@@ -64,8 +69,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
             &input,
             &called,
             &[("Holdfast", ours(dir.path(), &input, false)), ("ffmpeg -c copy", copy(&input))],
+            &mut encoded,
         )?;
     }
+    encoded.print();
     at_once(plan, dir.path())
 }
 
@@ -182,9 +189,10 @@ fn compare(
     input: &Path,
     called: &str,
     ways: &[(&str, Way)],
+    encoded: &mut Encoded,
 ) -> Result<()> {
     let mut rounds: Vec<Vec<Cost>> = vec![Vec::new(); ways.len()];
-    let mut films = vec![(0, String::new()); ways.len()];
+    let mut films = vec![Film::default(); ways.len()];
     for _ in 0..plan.rounds {
         for (number, (_, way)) in ways.iter().enumerate() {
             let out = dir.join("out");
@@ -198,8 +206,9 @@ fn compare(
             }
             rounds[number].push(sum);
             let film = out.join("main.mp4");
-            if films[number].0 == 0 {
-                films[number] = (film.metadata()?.len() >> 10, ssim(&film, input)?);
+            if films[number].kib == 0 {
+                films[number] = Film::look(&film, input)?;
+                encoded.note(called, ways[number].0, x264_options(&film)?);
             }
             fs::remove_dir_all(&out)?;
         }
@@ -213,10 +222,10 @@ fn compare(
         (of(|it| it.wall_s), of(|it| it.cpu_s), of(|it| it.peak_kib as f64 / 1024.0))
     };
     let first = middle(&rounds[0]);
-    for (((by, _), all), (kib, ssim)) in ways.iter().zip(&rounds).zip(&films) {
+    for (((by, _), all), Film { kib, ssim, vmaf }) in ways.iter().zip(&rounds).zip(&films) {
         let (wall, cpu, peak) = middle(all);
         println!(
-            "| {called} | {by} | {wall:.2} | {cpu:.2} | {peak:.0} | {kib} | {ssim} | {:.2} | {:.2} |",
+            "| {called} | {by} | {wall:.2} | {cpu:.2} | {peak:.0} | {kib} | {ssim} | {vmaf} | {:.2} | {:.2} |",
             first.0 / wall,
             first.1 / cpu
         );
@@ -224,16 +233,84 @@ fn compare(
     Ok(())
 }
 
-/// How alike a film is to its recording, frame by frame at the same times; 1 is equal.
-fn ssim(film: &Path, input: &Path) -> Result<String> {
-    let graph =
-        "[0:v]settb=AVTB,setpts=PTS-STARTPTS[a];[1:v]settb=AVTB,setpts=PTS-STARTPTS[b];[a][b]ssim";
-    let mut compare = Command::new("ffmpeg");
+/// How good a film is.
+#[derive(Debug, Clone, Default)]
+struct Film {
+    kib: u64,
+    ssim: String,
+    vmaf: String,
+}
+
+impl Film {
+    fn look(film: &Path, input: &Path) -> Result<Self> {
+        let ssim = alike("ffmpeg".as_ref(), film, input, "ssim", "All:")?;
+        // Debian's ffmpeg has no libvmaf.
+        let ffmpeg = holdfast_tests::tools::tools_dir().join("ffmpeg-vmaf");
+        let vmaf = alike(&ffmpeg, film, input, "libvmaf=n_threads=2", "VMAF score: ")?;
+        Ok(Self { kib: film.metadata()?.len() >> 10, ssim, vmaf })
+    }
+}
+
+/// How alike a film is to its recording by one of ffmpeg's filters, frame by frame at the same times.
+fn alike(ffmpeg: &Path, film: &Path, input: &Path, filter: &str, says: &str) -> Result<String> {
+    let graph = format!(
+        "[0:v]settb=AVTB,setpts=PTS-STARTPTS[a];[1:v]settb=AVTB,setpts=PTS-STARTPTS[b];\
+         [a][b]{filter}"
+    );
+    let mut compare = Command::new(ffmpeg);
     compare.args(["-nostdin", "-hide_banner", "-i"]).arg(film).arg("-i").arg(input);
-    let said = compare.args(["-lavfi", graph, "-f", "null", "-"]).output()?;
+    let said = compare.args(["-lavfi", &graph, "-f", "null", "-"]).output()?;
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
-    let all = said.rsplit_once("All:").with_context(|| format!("no SSIM: {said}"))?.1;
+    let all = said.rsplit_once(says).with_context(|| format!("no {filter}: {said}"))?.1;
     Ok(all.split_whitespace().next().unwrap_or_default().to_owned())
+}
+
+/// What x264 wrote into a film's stream of its options; nothing where it did not make it.
+fn x264_options(film: &Path) -> Result<Option<BTreeMap<String, String>>> {
+    let mut raw = ffmpeg(film);
+    raw.args(["-map", "0:v", "-c", "copy", "-bsf:v", "h264_mp4toannexb", "-frames:v", "1"]);
+    let stream = output(raw.args(["-f", "h264", "-"]))?;
+    let text = String::from_utf8_lossy(&stream);
+    let Some((_, options)) = text.split_once(" - options: ") else { return Ok(None) };
+    let options = options.split('\0').next().unwrap_or_default();
+    let pairs = options.split(' ').filter_map(|pair| pair.split_once('='));
+    Ok(Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
+}
+
+type Options = BTreeMap<String, String>;
+
+/// x264's options in each film, to say where they differ.
+#[derive(Default)]
+struct Encoded {
+    /// By recording: who made the film, and how.
+    films: Vec<(String, String, Options)>,
+}
+
+impl Encoded {
+    fn note(&mut self, recording: &str, by: &str, options: Option<Options>) {
+        if let Some(options) = options {
+            self.films.push((recording.to_owned(), by.to_owned(), options));
+        }
+    }
+
+    /// Says for each film which options differ from those of the first film of its recording.
+    fn print(&self) {
+        println!("\nx264's options, read from the films; where they differ:");
+        for (recording, by, options) in &self.films {
+            let first = self.films.iter().find(|(of, ..)| of == recording);
+            let Some((_, first_by, first)) = first.filter(|(_, first, _)| first != by) else {
+                continue;
+            };
+            let names = first.keys().chain(options.keys()).collect::<BTreeSet<_>>();
+            let value = |of: &Options, name| of.get(name).cloned().unwrap_or("-".into());
+            let differ = names.into_iter().filter(|name| first.get(*name) != options.get(*name));
+            let differ: Vec<_> = differ
+                .map(|name| format!("{name} {} and {}", value(first, name), value(options, name)))
+                .collect();
+            let differ = if differ.is_empty() { "nowhere".into() } else { differ.join(", ") };
+            println!("{recording}, {first_by} and {by}: {differ} (of {})", options.len());
+        }
+    }
 }
 
 /// Four jobs at once beside four in a row, by CPU.
