@@ -54,6 +54,9 @@ echo /run/modprobe >/proc/sys/kernel/modprobe
 @FIRST@
 "#;
 
+/// Makes up for registers of newer processors that its kernel does not know.
+const XSTATE: &str = include_str!("guest/xstate.c");
+
 /// A script alone: the device mapper has to do without udev.
 const FIRST_SCRIPT: &str = "DM_DISABLE_UDEV=1 exec bash $W/run";
 
@@ -231,6 +234,7 @@ impl Guest {
         linux.args(["rootfstype=hostfs", "rootflags=/", "root=/dev/root", "ro", "quiet"]);
         linux.args(["loglevel=3", "panic=-1", "con=null", "con0=null,fd:1"]);
         linux.arg(format!("init={}", init.display()));
+        linux.env("LD_PRELOAD", xstate(w)?);
         // A group of its own, so that all its processes can be ended at once.
         linux.env_remove("TMPDIR").stdin(Stdio::null()).process_group(0);
         let mut child = linux
@@ -244,6 +248,18 @@ impl Guest {
         std::thread::spawn(move || listen(pipe, &heard));
         Ok(Running { guest: self, child, console, begun: Instant::now(), _alone: alone })
     }
+}
+
+/// Compiles what is preloaded into the guest's kernel.
+fn xstate(folder: &Path) -> Result<PathBuf> {
+    let (source, library) = (folder.join("xstate.c"), folder.join("xstate.so"));
+    if !library.exists() {
+        fs::write(&source, XSTATE)?;
+        let mut compile = Command::new("cc");
+        compile.args(["-shared", "-fPIC", "-O2", "-o"]).args([&library, &source]);
+        output(&mut compile)?;
+    }
+    Ok(library)
 }
 
 impl Running<'_> {

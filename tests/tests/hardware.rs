@@ -13,6 +13,9 @@ use tempfile::TempDir;
 
 const PARTS: &str = "vapostproc=good varenderD129postproc=good vavp8dec=good";
 
+/// While a file of this name lies beside the transcoder, it crashes whatever it is told to work on.
+const CRASH: &str = "crash";
+
 /// A transcoder on a machine with these elements.
 fn machine(elements: &str) -> Result<(TempDir, Settings)> {
     let folder = tempfile::tempdir()?;
@@ -24,7 +27,9 @@ fn machine(elements: &str) -> Result<(TempDir, Settings)> {
     })?;
     let program = folder.path().join("transcode");
     let script = format!(
-        "#!/bin/sh\nexport GST_PLUGIN_PATH={} HOLDFAST_FAKE_HARDWARE='{elements} {PARTS}'\nexec {} \"$@\"\n",
+        "#!/bin/sh\n[ ! -e {} ] || kill -SEGV $$\n\
+         export GST_PLUGIN_PATH={} HOLDFAST_FAKE_HARDWARE='{elements} {PARTS}'\nexec {} \"$@\"\n",
+        folder.path().join(CRASH).display(),
         plugins.display(),
         bin_dir().join("holdfast-transcode").display(),
     );
@@ -146,4 +151,25 @@ async fn a_device_is_not_blamed_for_recordings_that_are_damaged() -> Result<()> 
         ensure!(said.contains("is cut off at") && said.contains("because va failed"), "{said}");
     }
     va_is_not_blamed(&node, 3).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_is_not_blamed_for_what_software_fails_at_too() -> Result<()> {
+    let (folder, settings) = machine("vah264enc=good")?;
+    let node = Node::start(settings).await?;
+    ensure!(chain(&proven(&node).await?, "va")?["state"] == "proven");
+    let webm = media::small_webm(folder.path(), 4.0)?;
+    fs::write(folder.path().join(CRASH), "")?;
+    for salt in 1..=3 {
+        let uploaded = node.upload("demo", media::salted(&webm, salt)).await?;
+        until("the attempt to fail", async || {
+            let recording = node.recording(&uploaded.id).await?;
+            Ok((!recording["transcode"]["error"].is_null()).then_some(()))
+        })
+        .await?;
+    }
+    va_is_not_blamed(&node, 3).await?;
+    // Nor is it avoided: the next film is made on it.
+    fs::remove_file(folder.path().join(CRASH))?;
+    film(&node, folder.path(), 4, true).await.map(drop)
 }
