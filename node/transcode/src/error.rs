@@ -18,6 +18,15 @@ pub(crate) enum Error {
     /// damage. What was decoded in software is as it is: then it is the recording that is damaged.
     #[error("The recording is damaged: in the film {0}.")]
     Length(String),
+    /// Sound that was taken over does not keep to its recording's times: packets there overlap, which a
+    /// film's cannot. Converted it does.
+    #[error("The finished .mp4 is wrong: {what}.")]
+    Drift {
+        /// What differs.
+        what: String,
+        /// Something speaks for a damaged recording.
+        is_damage: bool,
+    },
     /// A codec or container that this node cannot read.
     #[error("{0}")]
     Unsupported(String),
@@ -76,14 +85,16 @@ impl Error {
     pub(crate) fn failure(&self) -> Failure {
         let kind = match self {
             Self::NoMedia(_) => FailureKind::NoMedia,
-            Self::Damaged(_) | Self::Length(_) => FailureKind::Damaged,
+            Self::Damaged(_) | Self::Length(_) | Self::Drift { is_damage: true, .. } => {
+                FailureKind::Damaged
+            }
             Self::Unsupported(_) => FailureKind::Unsupported,
             Self::Limit(_) => FailureKind::Limit,
             Self::Stalled(_) => FailureKind::Stalled,
             Self::Disk { .. } => FailureKind::Disk,
             Self::Hardware(_) => FailureKind::Hardware,
             Self::NotLive(_) => FailureKind::NotLive,
-            Self::Internal(_) | Self::Abandoned => FailureKind::Internal,
+            Self::Internal(_) | Self::Drift { .. } | Self::Abandoned => FailureKind::Internal,
         };
         let mut message = self.to_string();
         if message.len() > 2000 {

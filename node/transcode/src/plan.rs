@@ -180,13 +180,35 @@ impl Plan {
         Self { video, audio: None, mp4: false, ..self.clone() }
     }
 
+    /// What to do instead where something that was taken over made the film fail: it is converted, and no
+    /// more than that. Nothing where nothing was taken over that may be at fault.
+    pub(crate) fn instead(&self, error: &Error, scan: &Scan) -> Option<Self> {
+        match error {
+            Error::Drift { .. } => self.converting_sound(),
+            Error::Internal(_) | Error::Damaged(_) | Error::Length(_) => self.converting(scan),
+            _ => None,
+        }
+    }
+
     /// The same plan with the video converted, for H.264 that turned out too damaged to be taken
     /// over: decoders bridge what players stumble over.
-    pub(crate) fn converting(&self, scan: &Scan) -> Option<Self> {
+    fn converting(&self, scan: &Scan) -> Option<Self> {
         let v = scan.video.as_ref().filter(|_| self.video == Some(VideoPlan::Remux))?;
         let mut plan = self.clone();
         plan.convert(v);
         plan.remarks.push("The video is damaged and was converted for that reason.".to_owned());
+        Some(plan)
+    }
+
+    /// The same plan with the sound converted, which puts it where the recording has it.
+    fn converting_sound(&self) -> Option<Self> {
+        if self.audio != Some(Treatment::Remuxed) {
+            return None;
+        }
+        let mut plan = self.clone();
+        plan.audio = Some(Treatment::Converted);
+        plan.remarks
+            .push("The sound's own times overlap; it was converted for that reason.".to_owned());
         Some(plan)
     }
 

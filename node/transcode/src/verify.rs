@@ -17,6 +17,8 @@ use crate::watch::ms;
 
 /// How far the film's length may be from the recording's.
 const LENGTH_NS_MAX: i64 = 100_000_000;
+/// What a sentence calls it.
+const SOUND: &str = "sound";
 
 /// What was found, and remarks for people.
 pub(crate) struct Verified {
@@ -51,8 +53,11 @@ pub(crate) fn verify(
 ) -> Result<Verified, Error> {
     let wrong = |what: String| Error::Internal(format!("The finished .mp4 is wrong: {what}."));
     let MadeWith { encoder, decoder, cut, lost } = with;
-    let another_length = |what: String| {
-        if lost || source.is_in_doubt() { Error::Length(what) } else { wrong(what) }
+    let is_damage = lost || source.is_in_doubt();
+    let another_length = |of: &str, what: String| match plan.audio {
+        Some(Treatment::Remuxed) if of == SOUND => Error::Drift { what, is_damage },
+        _ if is_damage => Error::Length(what),
+        _ => wrong(what),
     };
     let bytes = file.metadata().map_err(Error::disk("cannot look at the .mp4"))?.len();
     let made = reader::read(file, bytes).map_err(wrong)?;
@@ -71,12 +76,12 @@ pub(crate) fn verify(
         (
             audio.filter(|_| plan.audio.is_some()),
             source.audio.as_ref().map(|a| a.end_ns - base),
-            "sound",
+            SOUND,
         ),
     ];
     for (track, want, what) in wants {
         if let (Some(track), Some(want)) = (track, want) {
-            remarks.extend(compare(track, want, what, cut).map_err(another_length)?);
+            remarks.extend(compare(track, want, what, cut).map_err(|e| another_length(what, e))?);
         }
     }
     let duration_ns = made.tracks.iter().map(|t| t.end_ns).max().unwrap_or(0);
@@ -103,7 +108,7 @@ pub(crate) fn verify(
 fn compare(track: &TrackFacts, want: i64, what: &str, cut: bool) -> Result<Option<String>, String> {
     let differs = track.end_ns - want;
     // Sound may end later or earlier by its drift against its own times; see `retime`.
-    let allowed = if what == "sound" { LENGTH_NS_MAX * 2 } else { LENGTH_NS_MAX };
+    let allowed = if what == SOUND { LENGTH_NS_MAX * 2 } else { LENGTH_NS_MAX };
     if differs.abs() <= allowed {
         return Ok(None);
     }

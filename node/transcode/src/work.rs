@@ -75,15 +75,14 @@ fn make(job: &Job, files: Files, watch: &mut Watch<'_>) -> Result<Made, Error> {
     let plan = plan(&scan, job.outputs, &job.transform, measured)?;
     let wish = Wish { hardware: job.hardware.clone(), quality: job.transform.video.quality };
     let task = Task { job, wish, input, source, scan, watermark, output: files.output };
-    let made = match task.attempt(&plan, watch) {
-        Err(e @ (Error::Internal(_) | Error::Damaged(_) | Error::Length(_))) => {
-            match plan.converting(&task.scan) {
-                Some(plan) => task.attempt(&plan, watch),
-                None => Err(e),
-            }
+    let mut plan = plan;
+    // At most three times: each takes less over than the one before.
+    let made = loop {
+        match task.attempt(&plan, watch) {
+            Ok(made) => break made,
+            Err(error) => plan = plan.instead(&error, &task.scan).ok_or(error)?,
         }
-        other => other,
-    }?;
+    };
     sync_folder(&task.output)?;
     Ok(made)
 }

@@ -125,15 +125,15 @@ pub(crate) fn sound(file: &Path) -> Vec<f64> {
 }
 
 /// How alike two sounds are (1: the same but for loudness), and by how many seconds the second is late
-/// (0.1 at most): of all half seconds, the least alike and the latest. Sound that is retimed is a little
+/// (`reach_s` at most): of all half seconds, the least alike and the latest. Sound that is retimed is a little
 /// late or early in parts.
-pub(crate) fn correlation(a: &[f64], b: &[f64]) -> (f64, f64) {
+pub(crate) fn correlation(a: &[f64], b: &[f64], reach_s: f64) -> (f64, f64) {
     const PART: usize = RATE / 2;
     let energy = |part: &[f64]| part.iter().map(|x| x * x).sum::<f64>();
     let loudest = a.chunks(PART).map(energy).fold(0.0, f64::max);
     let (mut least, mut latest) = (1.0, 0.0f64);
     for (i, part) in a.chunks(PART).enumerate().filter(|(_, part)| energy(part) > loudest / 100.0) {
-        let (alike, lag) = best_lag(part, b, i * PART);
+        let (alike, lag) = best_lag(part, b, i * PART, (RATE as f64 * reach_s) as i64);
         least = f64::min(least, alike);
         latest = if lag.abs() > latest.abs() { lag } else { latest };
     }
@@ -141,8 +141,7 @@ pub(crate) fn correlation(a: &[f64], b: &[f64]) -> (f64, f64) {
 }
 
 /// The same of a part, which begins at `from` of its whole.
-fn best_lag(part: &[f64], whole: &[f64], from: usize) -> (f64, f64) {
-    let most = RATE as i64 / 10;
+fn best_lag(part: &[f64], whole: &[f64], from: usize, most: i64) -> (f64, f64) {
     let alike = |lag: i64| {
         let begin = from as i64 + lag;
         // What lies before the beginning or behind the end is silence.

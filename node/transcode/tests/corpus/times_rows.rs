@@ -47,6 +47,24 @@ pub(crate) const TIMES: &[Row] = &[
         misread: Misread::Sound,
         ..PLAIN
     },
+    // One that is 0.3 % fast: there are more samples than their times say, 225 ms at the end. Taken over they would
+    // end so much too late.
+    Row {
+        name: "fast_sound_card.mkv",
+        steps: &[
+            "ffmpeg -stream_loop 24 -i CLIP -vf scale=128:96 -af asetrate=47856,aresample=48000 -c:v libx264 \
+             -preset veryfast -c:a aac A.mkv",
+            "ffmpeg -i A.mkv -c copy -bsf:a setts=ts=TS*0.997 OUT",
+        ],
+        codecs: ("h264", "aac"),
+        treated: (Remuxed, Converted),
+        seconds: 75.0,
+        size: (128, 96),
+        events: 75,
+        misread: Misread::Squeezed,
+        remarks: &["The sound's own times overlap"],
+        ..PLAIN
+    },
     Row {
         name: "times_jump_ahead.mkv",
         steps: &[

@@ -173,13 +173,15 @@ fn copy(input: &Path) -> Way {
 
 /// A long film of H.264 and AAC, its index at the end.
 fn make_long(plan: &Plan, to: &Path, container: &str) -> Result<()> {
-    let short = to.with_file_name("short.mp4");
-    let mut make = ffmpeg(&plan.media.join("vp8.webm"));
-    output(make.args(X264).args(&AAC[..4]).arg(&short))?;
+    let (short, voice) = (to.with_file_name("short.mp4"), plan.media.join("vp8.webm"));
+    output(ffmpeg(&voice).args(X264).arg("-an").arg(&short))?;
+    // The sound in one go: AAC that is repeated has a lead-in each time, which overlaps.
+    let times = (plan.repeats - 1).to_string();
     let mut repeat = Command::new("ffmpeg");
-    repeat.args(["-v", "error", "-nostdin", "-y", "-stream_loop"]);
-    repeat.arg((plan.repeats - 1).to_string()).arg("-i").arg(short);
-    output(repeat.args(["-c", "copy", "-f", container]).arg(to)).map(drop)
+    repeat.args(["-v", "error", "-nostdin", "-y", "-stream_loop", &times, "-i"]).arg(short);
+    repeat.args(["-stream_loop", &times, "-i"]).arg(voice);
+    repeat.args(["-map", "0:v", "-map", "1:a", "-c:v", "copy"]).args(&AAC[..4]);
+    output(repeat.args(["-shortest", "-f", container]).arg(to)).map(drop)
 }
 
 /// Each way in turn, `rounds` times; the middle round of each.
@@ -253,10 +255,10 @@ impl Film {
 
 /// How alike a film is to its recording by one of ffmpeg's filters, frame by frame at the same times.
 fn alike(ffmpeg: &Path, film: &Path, input: &Path, filter: &str, says: &str) -> Result<String> {
-    let graph = format!(
-        "[0:v]settb=AVTB,setpts=PTS-STARTPTS[a];[1:v]settb=AVTB,setpts=PTS-STARTPTS[b];\
-         [a][b]{filter}"
-    );
+    // A film says its colours where its recording did not; newer ffmpegs then convert one to the other's.
+    let same = "settb=AVTB,setpts=PTS-STARTPTS,setparams=range=limited:color_primaries=bt709:\
+                color_trc=bt709:colorspace=bt709";
+    let graph = format!("[0:v]{same}[a];[1:v]{same}[b];[a][b]{filter}");
     let mut compare = Command::new(ffmpeg);
     compare.args(["-nostdin", "-hide_banner", "-i"]).arg(film).arg("-i").arg(input);
     let said = compare.args(["-lavfi", &graph, "-f", "null", "-"]).output()?;
