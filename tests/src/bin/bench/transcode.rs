@@ -174,14 +174,16 @@ fn copy(input: &Path) -> Way {
 /// A long film of H.264 and AAC, its index at the end.
 fn make_long(plan: &Plan, to: &Path, container: &str) -> Result<()> {
     let (short, voice) = (to.with_file_name("short.mp4"), plan.media.join("vp8.webm"));
-    output(ffmpeg(&voice).args(X264).arg("-an").arg(&short))?;
+    // Thirty frames a second: repeated with times of their own, they get an index that contradicts itself.
+    let mut make = ffmpeg(&voice);
+    output(make.args(["-r", "30"]).args(&X264[2..]).arg("-an").arg(&short))?;
     // The sound in one go: AAC that is repeated has a lead-in each time, which overlaps.
-    let times = (plan.repeats - 1).to_string();
+    let (times, seconds) = ((plan.repeats - 1).to_string(), (plan.repeats * 19).to_string());
     let mut repeat = Command::new("ffmpeg");
     repeat.args(["-v", "error", "-nostdin", "-y", "-stream_loop", &times, "-i"]).arg(short);
     repeat.args(["-stream_loop", &times, "-i"]).arg(voice);
     repeat.args(["-map", "0:v", "-map", "1:a", "-c:v", "copy"]).args(&AAC[..4]);
-    output(repeat.args(["-shortest", "-f", container]).arg(to)).map(drop)
+    output(repeat.args(["-t", &seconds, "-f", container]).arg(to)).map(drop)
 }
 
 /// Each way in turn, `rounds` times; the middle round of each.
