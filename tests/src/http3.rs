@@ -183,12 +183,12 @@ pub fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// The beginning of a frame that says it has so many bytes.
+/// The beginning of a frame that says it has so many bytes, fewer than 2^30.
 #[must_use]
 pub fn header(kind: u8, length: usize) -> Vec<u8> {
     let mut bytes = vec![kind];
-    let length = u32::try_from(length).unwrap_or(u32::MAX) | 0x8000_0000;
-    bytes.extend(length.to_be_bytes());
+    let length = u32::try_from(length).unwrap_or(u32::MAX).min((1 << 30) - 1);
+    bytes.extend((length | 0x8000_0000).to_be_bytes());
     bytes
 }
 

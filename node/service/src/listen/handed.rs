@@ -71,12 +71,17 @@ pub async fn sockets(addresses: &[SocketAddr], http3: bool) -> anyhow::Result<Ve
         // The kernel chose the port, where none is named.
         tcp.push((socket.local_addr()?, socket));
     }
-    let pair = |(at, tcp)| Ok(Sockets { tcp, udp: if http3 { Some(beside(&mut udp, at)?) } else { None } });
+    let pair = |(at, tcp)| {
+        Ok(Sockets { tcp, udp: if http3 { Some(beside(&mut udp, at)?) } else { None } })
+    };
     tcp.into_iter().map(pair).collect()
 }
 
 /// The socket for HTTP/3 at this address.
-fn beside(handed: &mut Vec<(SocketAddr, UdpSocket)>, address: SocketAddr) -> anyhow::Result<UdpSocket> {
+fn beside(
+    handed: &mut Vec<(SocketAddr, UdpSocket)>,
+    address: SocketAddr,
+) -> anyhow::Result<UdpSocket> {
     if let Some(index) = handed.iter().position(|(at, _)| covers(*at, address)) {
         return Ok(handed.swap_remove(index).1);
     }
@@ -111,7 +116,8 @@ fn take(number: RawFd) -> io::Result<(SocketAddr, Handed)> {
         let text = format!("descriptor {number} is no TCP or UDP socket: {error}");
         io::Error::new(error.kind(), text)
     };
-    let kind = getsockopt(&socket.as_fd(), sockopt::SockType).map_err(|error| other(error.into()))?;
+    let kind =
+        getsockopt(&socket.as_fd(), sockopt::SockType).map_err(|error| other(error.into()))?;
     if kind == SockType::Datagram {
         let socket = UdpSocket::from(socket);
         return Ok((socket.local_addr().map_err(other)?, Handed::Udp(socket)));

@@ -139,7 +139,9 @@ async fn connection(
             let Ok(mut response) = router.oneshot(request).await;
             unread.say(&mut response);
             // A web socket stays where it is.
-            if let Some(alt_svc) = alt_svc.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS) {
+            if let Some(alt_svc) =
+                alt_svc.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS)
+            {
                 response.headers_mut().insert(header::ALT_SVC, alt_svc);
             }
             Ok::<_, Infallible>(response.map(|body| under_way.until_sent(body)))
