@@ -1,6 +1,7 @@
 //! A line for datagrams before a node's UDP port, which loses some.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -85,14 +86,15 @@ impl Line {
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
         loop {
             let Ok((length, from)) = self.socket.recv_from(&mut buffer).await else { continue };
-            if !clients.contains_key(&from) {
-                let Ok(back) = self.back_to(from, port).await else { continue };
-                clients.insert(from, back);
-            }
-            if let Some(Back(node, _)) = clients.get(&from)
-                && !self.is_lost()
-            {
-                drop(node.send(&buffer[..length]).await);
+            let back = match clients.entry(from) {
+                Entry::Occupied(back) => back.into_mut(),
+                Entry::Vacant(place) => match self.back_to(from, port).await {
+                    Ok(back) => place.insert(back),
+                    Err(_) => continue,
+                },
+            };
+            if !self.is_lost() {
+                drop(back.0.send(&buffer[..length]).await);
             }
         }
     }

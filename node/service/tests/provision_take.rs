@@ -139,6 +139,7 @@ fn a_configuration_is_taken_once_with_its_secrets_and_modes() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a mark, no recording")]
 fn whether_http3_is_wanted_is_told_to_its_socket() {
     let it = Machine::new();
     let mark = it.path("report/http3");
