@@ -9,7 +9,7 @@ use quinn::{IdleTimeout, ServerConfig, TransportConfig, VarInt};
 
 use super::super::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, STREAMS_MAX};
 
-/// Longest that nothing comes from a client before it counts as gone: less than a network's change takes.
+/// Longest that nothing comes from a client before it counts as gone: longer than a change of networks takes.
 const SILENCE_MS_MAX: u32 = 60_000;
 /// A client that is waited for is asked after so long whether it is still there. It keeps open the way through a
 /// router, which forgets it after 30 s or more.
