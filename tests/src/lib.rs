@@ -9,8 +9,10 @@
 //! something was quick.
 
 pub mod clock;
+pub mod datagrams;
 pub mod guest;
 pub mod http;
+pub mod http3;
 pub mod media;
 pub mod mount;
 pub mod node;

@@ -1,7 +1,7 @@
 //! A real node: the program as built, in a folder of its own.
 
 use std::fs::{self, File};
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -328,7 +328,7 @@ fn text(path: &Path) -> Value {
     Value::String(path.to_string_lossy().into_owned())
 }
 
-/// A free port, below those that the kernel gives to outgoing connections, so that a node that is
+/// A port that is free for TCP and UDP, below those that the kernel gives to outgoing connections, so that a node that is
 /// started again finds it free again.
 ///
 /// # Errors
@@ -336,7 +336,8 @@ fn text(path: &Path) -> Value {
 pub fn free_port() -> Result<u16> {
     for _ in 0..1_000 {
         let port = fastrand::u16(12_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        let at = ("127.0.0.1", port);
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
             return Ok(port);
         }
     }

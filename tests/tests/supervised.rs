@@ -16,9 +16,10 @@ use nix::sys::ptrace;
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
-const UNITS: [&str; 5] = [
+const UNITS: [&str; 6] = [
     "holdfast.service",
     "holdfast.socket",
+    "holdfast-http3.socket",
     "holdfast-clock.service",
     "holdfast-health.service",
     "holdfast-selftest.service",

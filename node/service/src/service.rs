@@ -16,7 +16,7 @@ use crate::deliver;
 use crate::deliver::worker::Deliverer;
 use crate::ingest::{self, Ingest, Streams};
 use crate::ledger::{self, Filter};
-use crate::listen::{self, Listener, Places};
+use crate::listen::{self, Http3Listener, Http3Shared, Listener, Places, Sockets};
 use crate::node::Node;
 use crate::retain::{Expirer, Retainer};
 use crate::transcode::Transcoder;
@@ -45,7 +45,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Watch::begin(&node, &streams).await.context("finding out which volumes are there")?;
     reconcile(&node).await.context("comparing the vault with the ledger")?;
     let tls = tls::server(&node.config)?;
-    let sockets = listen::listeners(&node.config.node.listen).await?;
+    let sockets = listen::sockets(&node.config.node.listen, node.config.node.http3).await?;
     let tasks = TaskTracker::new();
     let transcoder = Arc::new(Transcoder::new(Arc::clone(&node)));
     if let Err(error) = transcoder.warm().await {
@@ -60,23 +60,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         .merge(operate::health::router(Arc::clone(&node)))
         .merge(operate::api::router(Arc::clone(&node)));
     let router: Router = operate::api::with_fallbacks(router);
-    let places = Places::new(
-        node.config.ingest.recordings_max,
-        node.config.node.connections_per_address_max,
-    );
-    for tcp in sockets {
-        let address = tcp.local_addr()?;
-        let listener = Listener {
-            tcp,
-            tls: Arc::clone(&tls),
-            places: Arc::clone(&places),
-            idle_max: Duration::from_millis(node.config.node.idle_ms_max),
-            tasks: tasks.clone(),
-            stop: node.stop.clone(),
-        };
-        tasks.spawn(listener.run(router.clone()));
-        tracing::info!(%address, "listening");
-    }
+    listen_at(&node, sockets, &tls, &tasks, &router)?;
     let socket = Arc::clone(&node);
     tasks.spawn(async move {
         if let Err(error) = operate::socket::serve(socket).await {
@@ -89,6 +73,48 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     tokio::spawn(watchdog::run(Arc::clone(&node)));
     asked_to_stop().await?;
     drain(&node, tasks, workers).await;
+    Ok(())
+}
+
+/// Serves https, and HTTP/3 where there is a socket for it; they share all places for connections.
+fn listen_at(
+    node: &Node,
+    sockets: Vec<Sockets>,
+    tls: &Arc<rustls::ServerConfig>,
+    tasks: &TaskTracker,
+    router: &Router,
+) -> anyhow::Result<()> {
+    let shared = Http3Shared {
+        places: Places::new(
+            node.config.ingest.recordings_max,
+            node.config.node.connections_per_address_max,
+        ),
+        idle_max: Duration::from_millis(node.config.node.idle_ms_max),
+        clock: node.clock.clone(),
+        stop: node.stop.clone(),
+    };
+    for Sockets { tcp, udp } in sockets {
+        let address = tcp.local_addr()?;
+        let mut alt_svc = None;
+        if let Some(udp) = udp {
+            let http3 = Http3Listener::new(udp, tls, shared.clone(), node.halt.clone())
+                .with_context(|| format!("cannot serve HTTP/3 at UDP {address}"))?;
+            alt_svc = Some(http3.alt_svc()?);
+            tasks.spawn(http3.run(router.clone()));
+            tracing::info!(%address, "listening for HTTP/3");
+        }
+        let listener = Listener {
+            tcp,
+            tls: Arc::clone(tls),
+            places: Arc::clone(&shared.places),
+            idle_max: shared.idle_max,
+            alt_svc,
+            tasks: tasks.clone(),
+            stop: node.stop.clone(),
+        };
+        tasks.spawn(listener.run(router.clone()));
+        tracing::info!(%address, "listening");
+    }
     Ok(())
 }
 

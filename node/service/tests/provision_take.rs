@@ -139,6 +139,31 @@ fn a_configuration_is_taken_once_with_its_secrets_and_modes() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a mark, no recording")]
+fn whether_http3_is_wanted_is_told_to_its_socket() {
+    let it = Machine::new();
+    let mark = it.path("report/http3");
+    it.put("esp/holdfast.toml", GOOD);
+    assert_eq!(it.take().code, 0);
+    assert!(!mark.exists());
+    let wanted = format!("[node]\nhttp3 = true\n{GOOD}");
+    it.put("esp/holdfast.toml", &wanted);
+    assert_eq!(it.take().outcome["state"], "taken");
+    assert!(mark.exists());
+    // The folder is in memory: it is told at each start.
+    fs::remove_file(&mark).unwrap();
+    assert_eq!(it.take().outcome["state"], "unchanged");
+    assert!(mark.exists());
+    // What cannot be used changes nothing.
+    it.put("esp/holdfast.toml", "[node]\nhttp3 = 3\n");
+    assert_eq!(it.take().outcome["state"], "kept");
+    assert!(mark.exists());
+    it.put("esp/holdfast.toml", GOOD);
+    assert_eq!(it.take().outcome["state"], "taken");
+    assert!(!mark.exists());
+}
+
+#[test]
 fn secrets_go_from_the_esp_once_they_are_safe_and_stay_known() {
     let it = Machine::new();
     it.put("esp/holdfast.toml", WITH_SECRET);

@@ -22,6 +22,8 @@ pub struct Node {
     pub state_path: PathBuf,
     /// Address to serve https and wss at.
     pub listen: Vec<SocketAddr>,
+    /// Whether HTTP/3 is served too, over UDP at the same addresses.
+    pub http3: bool,
     /// Longest an orderly stop may take, in milliseconds.
     pub stop_ms_max: u64,
     /// Most connections of one address at a time; a /64 of IPv6 counts as one address.
@@ -62,6 +64,7 @@ impl Default for Node {
             zone: retention::DEFAULT_ZONE.into(),
             state_path: "/var/lib/holdfast".into(),
             listen: vec![SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 0], 8443))],
+            http3: false,
             stop_ms_max: 20_000,
             // An office behind one address that streams 200 recordings, each with its page's
             // connections, and no more than two fifths of all places.

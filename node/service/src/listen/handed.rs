@@ -2,44 +2,92 @@
 //! way to a port below 1024 without a capability.
 //!
 //! `node.listen` stays what says where the node serves: an address in it is served at the socket that
-//! is bound to it, else opened here. A socket at an address that it does not name is an error, because
-//! clients would wait at it for ever.
+//! is bound to it, else opened here. With `node.http3` the same holds for UDP. A socket that the configuration
+//! does not want is an error, because clients would wait at it for ever.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{FromRawFd as _, RawFd};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, FromRawFd as _, OwnedFd, RawFd};
 
 use anyhow::{Context, bail};
+use nix::sys::socket::{SockType, getsockopt, sockopt};
 
 /// Most sockets that are taken over.
 const SOCKETS_MAX: usize = 16;
 
-/// A listener for each of these addresses. To be called once in the life of the process.
+/// Where one address is served.
+#[derive(Debug)]
+pub struct Sockets {
+    /// For https and wss.
+    pub tcp: tokio::net::TcpListener,
+    /// For HTTP/3, at the same address.
+    pub udp: Option<UdpSocket>,
+}
+
+#[derive(Debug)]
+enum Handed {
+    Tcp(TcpListener),
+    Udp(UdpSocket),
+}
+
+/// Sockets for each of these addresses, with HTTP/3 or without. To be called once in the life of the process.
 ///
 /// # Errors
-/// Where one cannot be opened, or what was handed over does not fit the addresses.
-pub async fn listeners(addresses: &[SocketAddr]) -> anyhow::Result<Vec<tokio::net::TcpListener>> {
+/// Where one cannot be opened, or what was handed over does not fit the configuration.
+pub async fn sockets(addresses: &[SocketAddr], http3: bool) -> anyhow::Result<Vec<Sockets>> {
     let handed = handed_over().context("taking over the sockets in LISTEN_FDS")?;
-    let mut sockets = Vec::new();
-    for (at, socket) in &handed {
-        if !addresses.iter().any(|address| covers(*at, *address)) {
+    let (mut tcp, mut udp) = (Vec::new(), Vec::new());
+    for (at, socket) in handed {
+        let setting = match socket {
+            Handed::Tcp(_) => "ListenStream=",
+            Handed::Udp(_) if http3 => "ListenDatagram=",
+            Handed::Udp(_) => bail!(
+                "a socket unit opened UDP {at} for HTTP/3, and node.http3 is false: set it to true or stop the \
+                 unit"
+            ),
+        };
+        if !addresses.iter().any(|address| covers(at, *address)) {
             let names = addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
             bail!(
-                "the socket unit opened {at}, and node.listen has {names}: change node.listen or \
-                 ListenStream= so that they are the same"
+                "the socket unit opened {at}, and node.listen has {names}: change node.listen or {setting} so \
+                 that they are the same"
             );
         }
-        socket.set_nonblocking(true)?;
-        sockets.push(tokio::net::TcpListener::from_std(socket.try_clone()?)?);
+        match socket {
+            Handed::Tcp(socket) => {
+                socket.set_nonblocking(true)?;
+                tcp.push((at, tokio::net::TcpListener::from_std(socket)?));
+            }
+            Handed::Udp(socket) => udp.push((at, socket)),
+        }
     }
+    let handed = tcp.len();
     for address in addresses {
-        if handed.iter().any(|(at, _)| covers(*at, *address)) {
+        if tcp[..handed].iter().any(|(at, _)| covers(*at, *address)) {
             continue;
         }
         let socket = tokio::net::TcpListener::bind(address).await;
-        sockets.push(socket.with_context(|| format!("cannot listen at {address}"))?);
+        let socket = socket.with_context(|| format!("cannot listen at {address}"))?;
+        // The kernel chose the port, where none is named.
+        tcp.push((socket.local_addr()?, socket));
     }
-    Ok(sockets)
+    let pair = |(at, tcp)| {
+        Ok(Sockets { tcp, udp: if http3 { Some(beside(&mut udp, at)?) } else { None } })
+    };
+    tcp.into_iter().map(pair).collect()
+}
+
+/// The socket for HTTP/3 at this address.
+fn beside(
+    handed: &mut Vec<(SocketAddr, UdpSocket)>,
+    address: SocketAddr,
+) -> anyhow::Result<UdpSocket> {
+    if let Some(index) = handed.iter().position(|(at, _)| covers(*at, address)) {
+        return Ok(handed.swap_remove(index).1);
+    }
+    UdpSocket::bind(address).with_context(|| {
+        format!("cannot listen at UDP {address} for HTTP/3; mend that or set node.http3 to false")
+    })
 }
 
 /// Whether who connects to `address` comes in at a socket that is bound to `at`. One for all of IPv6 is
@@ -51,7 +99,7 @@ fn covers(at: SocketAddr, address: SocketAddr) -> bool {
     at.port() == address.port() && (at.ip() == address.ip() || is_for_all)
 }
 
-fn handed_over() -> anyhow::Result<Vec<(SocketAddr, TcpListener)>> {
+fn handed_over() -> anyhow::Result<Vec<(SocketAddr, Handed)>> {
     let numbers = sd_notify::listen_fds()?;
     if numbers.len() > SOCKETS_MAX {
         bail!("{} sockets, and at most {SOCKETS_MAX} are taken", numbers.len());
@@ -60,14 +108,22 @@ fn handed_over() -> anyhow::Result<Vec<(SocketAddr, TcpListener)>> {
 }
 
 #[expect(unsafe_code, reason = "a socket is handed over as its number")]
-fn take(number: RawFd) -> io::Result<(SocketAddr, TcpListener)> {
+fn take(number: RawFd) -> io::Result<(SocketAddr, Handed)> {
     // SAFETY: the supervisor gave this descriptor to this process for this use, and nothing else here
     // asks for them. One that is no socket fails in the next line.
-    let socket = unsafe { TcpListener::from_raw_fd(number) };
-    let at = socket.local_addr().map_err(|error| {
-        io::Error::new(error.kind(), format!("descriptor {number} is no TCP socket: {error}"))
-    })?;
-    Ok((at, socket))
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    let other = |error: io::Error| {
+        let text = format!("descriptor {number} is no TCP or UDP socket: {error}");
+        io::Error::new(error.kind(), text)
+    };
+    let kind =
+        getsockopt(&socket.as_fd(), sockopt::SockType).map_err(|error| other(error.into()))?;
+    if kind == SockType::Datagram {
+        let socket = UdpSocket::from(socket);
+        return Ok((socket.local_addr().map_err(other)?, Handed::Udp(socket)));
+    }
+    let socket = TcpListener::from(socket);
+    Ok((socket.local_addr().map_err(other)?, Handed::Tcp(socket)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
-//! Listening: TCP, TLS, HTTP/1.1 and HTTP/2, each connection with its limits.
+//! Listening: TCP, TLS, HTTP/1.1 and HTTP/2, and HTTP/3 beside it; each connection with its limits.
 
 mod handed;
+mod http3;
 mod idle;
 mod places;
 mod unread;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::{HeaderValue, StatusCode, header};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::TcpListener;
@@ -23,7 +25,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-pub use handed::listeners;
+pub use handed::{Sockets, sockets};
+pub use http3::{Http3Error, Http3Listener, Shared as Http3Shared};
 use idle::Activity;
 pub(crate) use places::Address;
 use places::Placed;
@@ -35,14 +38,14 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HEAD_MAX: Duration = Duration::from_secs(30);
 /// Largest head of a request, and most that is read ahead of a body, in bytes. A larger head is 431.
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// Largest head of a request over HTTP/2, in bytes. A larger one is 431.
-const H2_HEAD_BYTES_MAX: u32 = 64 * 1024;
+/// Largest head of a request over HTTP/2 and HTTP/3, in bytes. A larger one is 431.
+const HEAD_BYTES_MAX: u32 = 64 * 1024;
 /// Longest that a connection may take to end once it was told to for being idle.
 const ENDING_MAX: Duration = Duration::from_secs(10);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-const H2_STREAM_WINDOW_BYTES: u32 = 2 << 20;
-const H2_CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-const H2_STREAMS_MAX: u32 = 64;
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+const STREAMS_MAX: u32 = 64;
 
 /// What listens.
 #[derive(Debug)]
@@ -55,6 +58,8 @@ pub struct Listener {
     pub places: Arc<Places>,
     /// How long a connection may stay without a request.
     pub idle_max: Duration,
+    /// Said in each answer: that there is HTTP/3, and where.
+    pub alt_svc: Option<HeaderValue>,
     /// Every connection is tracked here.
     pub tasks: TaskTracker,
     /// Ends it.
@@ -87,13 +92,14 @@ impl Listener {
             }
             let socket = Placed::new(socket, place);
             let (acceptor, router) = (acceptor.clone(), router.clone());
-            let ends = Ends {
+            let around = Around {
                 idle_max: self.idle_max,
+                alt_svc: self.alt_svc.clone(),
                 stop: self.stop.clone(),
                 tasks: self.tasks.clone(),
             };
             self.tasks.spawn(async move {
-                let ended = connection(socket, peer, acceptor, router, ends).await;
+                let ended = connection(socket, peer, acceptor, router, around).await;
                 if let Err(error) = ended {
                     tracing::debug!(%peer, %error, "connection");
                 }
@@ -102,9 +108,10 @@ impl Listener {
     }
 }
 
-/// What ends a connection, and what outlives it for a moment.
-struct Ends {
+/// What ends a connection, what outlives it for a moment, and what its answers say.
+struct Around {
     idle_max: Duration,
+    alt_svc: Option<HeaderValue>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -114,9 +121,9 @@ async fn connection(
     peer: SocketAddr,
     acceptor: TlsAcceptor,
     router: Router,
-    ends: Ends,
+    around: Around,
 ) -> io::Result<()> {
-    let Ends { idle_max, stop, tasks } = ends;
+    let Around { idle_max, alt_svc, stop, tasks } = around;
     let shaken = tokio::time::timeout(HANDSHAKE_MAX, acceptor.accept(socket)).await;
     let tls = shaken.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     let activity = Arc::new(Activity::default());
@@ -125,11 +132,18 @@ async fn connection(
     let service = hyper::service::service_fn(move |request: hyper::Request<Incoming>| {
         let router = router.clone();
         let under_way = of_requests.begin();
+        let alt_svc = alt_svc.clone();
         let (mut request, unread) = unread::watch(request, &tasks, &stopping);
         async move {
             request.extensions_mut().insert(ConnectInfo(peer));
             let Ok(mut response) = router.oneshot(request).await;
             unread.say(&mut response);
+            // A web socket stays where it is.
+            if let Some(alt_svc) =
+                alt_svc.filter(|_| response.status() != StatusCode::SWITCHING_PROTOCOLS)
+            {
+                response.headers_mut().insert(header::ALT_SVC, alt_svc);
+            }
             Ok::<_, Infallible>(response.map(|body| under_way.until_sent(body)))
         }
     });
@@ -184,10 +198,10 @@ where
     let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_MAX)
-        .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(H2_STREAMS_MAX)
-        .max_header_list_size(H2_HEAD_BYTES_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(tls), service);
     let mut connection = pin!(connection);
     let done = tokio::select! {

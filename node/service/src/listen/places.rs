@@ -43,6 +43,7 @@ struct Held {
 #[derive(Debug)]
 pub struct Places {
     all: Arc<Semaphore>,
+    most: usize,
     per_address_max: usize,
     held: Mutex<HashMap<Address, Held>>,
 }
@@ -53,12 +54,20 @@ impl Places {
     pub fn new(recordings_max: usize, per_address_max: usize) -> Arc<Self> {
         let most = recordings_max.saturating_add(CONNECTIONS_BESIDE).min(Semaphore::MAX_PERMITS);
         let all = Arc::new(Semaphore::new(most));
-        Arc::new(Self { all, per_address_max, held: Mutex::default() })
+        Arc::new(Self { all, most, per_address_max, held: Mutex::default() })
     }
 
     /// Waits until there is a place at all.
     pub(super) async fn any(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.all).acquire_owned().await.ok()
+    }
+
+    /// Whether so few places are left, in all or of those of this address, that whoever asks for one should first
+    /// prove that the address is theirs.
+    pub(super) fn are_scarce(&self, from: IpAddr) -> bool {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = held.get(&Address::from(from)).map_or(0, |held| held.places);
+        of_address >= self.per_address_max / 4 || self.all.available_permits() < self.most / 2
     }
 
     /// A place for a connection from this address; `None` where it has all that one may have.
@@ -175,6 +184,8 @@ mod tests {
         assert!(other.is_some());
         drop(one);
         assert!(take("192.0.2.1").await.is_some());
+        assert!(places.are_scarce("192.0.2.1".parse().unwrap()));
+        assert!(!Places::new(0, 8).are_scarce("192.0.2.1".parse().unwrap()));
         // A network of IPv6 counts as one.
         let six = (take("2001:db8:1:2::1").await, take("2001:db8:1:2:ffff::9").await);
         assert!(six.0.is_some() && six.1.is_some());

@@ -35,6 +35,9 @@ pub const CONFIG: &str = "holdfast.toml";
 pub const SETTINGS: &str = "provision.toml";
 /// The folder of files that the configuration refers to.
 pub const SECRETS: &str = "secrets";
+/// In the report's folder while the configuration in use has `node.http3`: the condition of
+/// `holdfast-http3.socket`.
+pub const HTTP3: &str = "http3";
 /// What the page leaves in its inbox.
 pub const HANDED_IN: &str = "set";
 /// Where the service finds a secret that the configuration names.

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use super::check::{self, Settings};
 use super::folder::{self, Bundle, Found};
 use super::store::{Current, Store, Taken};
-use super::{CONFIG, HANDED_IN, Outcome, ProvisionError, SECRETS, SETTINGS, Seen, State, files};
+use super::{
+    CONFIG, HANDED_IN, HTTP3, Outcome, ProvisionError, SECRETS, SETTINGS, Seen, State, files,
+};
+use crate::config::Config;
 
 /// What is asked for.
 #[derive(Debug, Default, Clone)]
@@ -85,6 +88,12 @@ fn attempt(order: &Order) -> Result<Outcome, ProvisionError> {
     outcome.problems = problems;
     outcome.looked_at = looked_at;
     store.tidy()?;
+    if let Some(report) = &order.report
+        && let Err(error) = mark_http3(&store, report)
+    {
+        let path = report.join(HTTP3);
+        outcome.problems.push(format!("{} could not be written: {error}.", path.display()));
+    }
     if let Some(inbox) = &inbox
         && let Err(error) = files::remove(inbox)
     {
@@ -96,6 +105,18 @@ fn attempt(order: &Order) -> Result<Outcome, ProvisionError> {
         outcome.problems.extend(remove_secrets(esp, &current.bundle));
     }
     Ok(outcome)
+}
+
+/// Tells `holdfast-http3.socket` whether the configuration in use wants it.
+fn mark_http3(store: &Store, report: &Path) -> std::io::Result<()> {
+    let current = store.current().ok().flatten();
+    let config = current.and_then(|it| Config::parse(&it.bundle.config, Path::new(CONFIG)).ok());
+    let mark = report.join(HTTP3);
+    if config.is_some_and(|config| config.node.http3) {
+        files::replace(&mark, b"", 0o644, None)
+    } else {
+        files::remove(&mark)
+    }
 }
 
 fn group_id(name: &str) -> Result<u32, ProvisionError> {

@@ -211,6 +211,7 @@ fn file(config: &Config) -> Value {
                 "port": address.port(), "family": if address.is_ipv6() { "ipv6" } else { "ipv4" },
                 "any_address": address.ip().is_unspecified(),
             })).collect::<Vec<_>>(),
+            "http3": node.http3,
             "stop_ms_max": node.stop_ms_max,
             "connections_per_address_max": node.connections_per_address_max,
             "idle_ms_max": node.idle_ms_max,

@@ -106,6 +106,7 @@ pub async fn run(page: Page) -> anyhow::Result<()> {
         tls,
         places: Places::new(0, CONNECTIONS_PER_ADDRESS_MAX),
         idle_max: IDLE_MAX,
+        alt_svc: None,
         tasks: tasks.clone(),
         stop: stop.clone(),
     };
