@@ -85,9 +85,10 @@ await scenario('a recording outlives its line', async (browser) => {
   line.mend();
   say('the line was cut for 3 s, and the page said so');
   await at(LENGTH_MS);
-  // A busy machine may have taken longer.
-  const length = Date.now() - began;
+  // A busy machine may have taken longer until here, and takes its time to click.
+  const least = Date.now() - began;
   await button('Stop').click();
+  const most = Date.now() - began;
   await button('Save recording').waitFor();
   await until('everything acknowledged after the line was back', 20_000, () => recorder.evaluate((element) => element.session.durable));
   check(await banner.isHidden(), 'the line is back, and the page still says that it is gone');
@@ -100,7 +101,7 @@ await scenario('a recording outlives its line', async (browser) => {
   }), 'base64');
   const digest = sha256(local);
   const { lengthMs } = await page.evaluate(() => globalThis.events.find(([what]) => what === 'stopped')[1]);
-  check(Math.abs(lengthMs - length) < 1_000, `recorded ${lengthMs} ms instead of about ${length}`);
+  check(lengthMs > least - 1_000 && lengthMs < most + 1_000, `recorded ${lengthMs} ms instead of ${least} to ${most}`);
   const said = await recorder.evaluate((element) => element.sha256);
   check(said === digest, `the node says ${said}, MediaRecorder produced ${digest}`);
   const playbackUrl = await recorder.evaluate((element) => element.session.playbackUrl);
