@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 const PARTS: &str = "vapostproc=good varenderD129postproc=good vavp8dec=good";
 
-/// While a file of this name lies beside the transcoder, it crashes whatever it is told to work on.
+/// While a file of this name lies beside the transcoder, it crashes whatever it is told to work on, once it was
+/// told: a second later.
 const CRASH: &str = "crash";
 
 /// A transcoder on a machine with these elements.
@@ -27,7 +28,7 @@ fn machine(elements: &str) -> Result<(TempDir, Settings)> {
     })?;
     let program = folder.path().join("transcode");
     let script = format!(
-        "#!/bin/sh\n[ ! -e {} ] || kill -SEGV $$\n\
+        "#!/bin/sh\n[ ! -e {} ] || {{ sleep 1; kill -SEGV $$; }}\n\
          export GST_PLUGIN_PATH={} HOLDFAST_FAKE_HARDWARE='{elements} {PARTS}'\nexec {} \"$@\"\n",
         folder.path().join(CRASH).display(),
         plugins.display(),
