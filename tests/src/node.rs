@@ -14,7 +14,7 @@ use toml::{Table, Value};
 
 use crate::http;
 use crate::settings::{Environment, Settings, put};
-use crate::tools::{bin_dir, sha256};
+use crate::tools::{bin_dir, files_under, sha256};
 use crate::wait::until;
 
 /// Lines of a node's log that a failed test shows.
@@ -274,6 +274,34 @@ impl Node {
         self.settings.vault.clone().unwrap_or_else(|| self.dir.path().join("vault"))
     }
 
+    /// Files of recordings in its vault: those with an id in their path.
+    ///
+    /// # Errors
+    /// Where the vault cannot be read.
+    pub fn files_of_recordings(&self) -> Result<Vec<PathBuf>> {
+        let mut files = files_under(&self.vault())?;
+        files.retain(|path| {
+            path.components().any(|part| {
+                let part = part.as_os_str().to_string_lossy();
+                part.len() >= 36 && part.matches('-').count() >= 4
+            })
+        });
+        Ok(files)
+    }
+
+    /// Waits until its vault holds no recording.
+    ///
+    /// # Errors
+    /// Where one stays.
+    pub async fn holds_no_recording(&self) -> Result<()> {
+        until("the vault to hold no recording", async || {
+            let left = self.files_of_recordings()?;
+            ensure!(left.is_empty(), "{left:?}");
+            Ok(Some(()))
+        })
+        .await
+    }
+
     /// The directory destination `folder`.
     #[must_use]
     pub fn storage(&self) -> PathBuf {
@@ -298,7 +326,7 @@ impl Node {
     /// If the vault cannot be read.
     pub fn in_vault(&self, id: &str) -> Result<Vec<PathBuf>> {
         let of_it = |path: &PathBuf| path.to_string_lossy().contains(id);
-        Ok(crate::tools::files_under(&self.vault())?.into_iter().filter(of_it).collect())
+        Ok(files_under(&self.vault())?.into_iter().filter(of_it).collect())
     }
 
     /// Waits some real time; for what must not happen.

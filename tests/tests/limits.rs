@@ -26,22 +26,9 @@ fn chunked(bytes: &[u8]) -> Body {
 
 /// Nothing may be left of what was refused, neither in the vault nor at the destination.
 async fn nothing_is_left(node: &Node) -> Result<()> {
-    until("the vault to hold no recording", async || {
-        let left = files_under(&node.vault())?;
-        let left: Vec<_> = left.iter().filter(|path| is_of_a_recording(path)).collect();
-        ensure!(left.is_empty(), "{left:?}");
-        Ok(Some(()))
-    })
-    .await?;
+    node.holds_no_recording().await?;
     ensure!(files_under(&node.storage())?.is_empty());
     Ok(())
-}
-
-fn is_of_a_recording(path: &std::path::Path) -> bool {
-    path.components().any(|part| {
-        let part = part.as_os_str().to_string_lossy();
-        part.len() >= 36 && part.matches('-').count() >= 4
-    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,7 +67,7 @@ async fn a_body_that_ends_early_leaves_nothing() -> Result<()> {
     line.write_all(&webm_noise(5, 200_000)).await?;
     line.flush().await?;
     until("the upload to be under way", async || {
-        Ok(files_under(&node.vault())?.iter().any(|path| is_of_a_recording(path)).then_some(()))
+        Ok((!node.files_of_recordings()?.is_empty()).then_some(()))
     })
     .await?;
     drop(line);

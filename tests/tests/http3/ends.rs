@@ -14,7 +14,7 @@ use holdfast_tests::{Node, until};
 use http::Method;
 use nix::sys::signal::Signal;
 
-use crate::{is_under_way, nothing_is_left, problem, settings};
+use crate::{is_under_way, problem, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_stops_answers_what_is_under_way_and_says_goodbye() -> Result<()> {
@@ -31,7 +31,7 @@ async fn a_node_that_stops_answers_what_is_under_way_and_says_goodbye() -> Resul
     ensure!(closed_with(&ended)? == h3::error::Code::H3_NO_ERROR.value(), "{ended}");
     ensure!(node.stop().await?.success());
     node.launch().await?;
-    nothing_is_left(&node).await?;
+    node.holds_no_recording().await?;
     ensure!(Http3::to(&node).await?.get("/live").await?.status == 200);
     Ok(())
 }

@@ -10,7 +10,7 @@ use holdfast_tests::wait::PATIENCE;
 use holdfast_tests::{Node, until};
 use http::Method;
 
-use crate::{nothing_is_left, problem, settings};
+use crate::{problem, settings};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_large_is_413_and_a_stalled_body_408() -> Result<()> {
@@ -23,12 +23,12 @@ async fn too_large_is_413_and_a_stalled_body_408() -> Result<()> {
     let mut said = upload()?;
     said.headers_mut().insert("content-length", 300_000.into());
     problem(&client.request(said, &webm_noise(2, 300_000)).await?, 413)?;
-    nothing_is_left(&node).await?;
+    node.holds_no_recording().await?;
 
     let mut stalled = client.begin(upload()?).await?;
     stalled.send_data(Bytes::from(webm_noise(3, 100_000))).await?;
     problem(&answer(&mut stalled).await?, 408)?;
-    nothing_is_left(&node).await?;
+    node.holds_no_recording().await?;
     // The connection is as good as before.
     let whole = client.request(upload()?, &webm_noise(4, 200_000)).await?;
     ensure!(whole.status == 201, "{}", whole.text());
@@ -101,7 +101,7 @@ async fn what_nobody_wants_to_keep_is_not_kept() -> Result<()> {
     up.write_all(&header(0x21, 1 << 29)).await?;
     let said = tokio::time::timeout(PATIENCE, down.read_to_end(1 << 20)).await??;
     ensure!(String::from_utf8_lossy(&said).contains("ended early"), "{said:?}");
-    nothing_is_left(&node).await?;
+    node.holds_no_recording().await?;
 
     let mut control = line.open_uni().await?;
     // A control stream, with empty settings; then a frame of an unknown type without an end.

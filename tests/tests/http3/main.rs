@@ -9,7 +9,6 @@ mod uploads;
 
 use anyhow::{Result, ensure};
 use holdfast_tests::http3::Answer;
-use holdfast_tests::tools::files_under;
 use holdfast_tests::{Environment, Node, Settings, until};
 use serde_json::Value;
 
@@ -21,31 +20,12 @@ fn settings() -> Settings {
         .set("deliver.pushes_max", 0)
 }
 
-/// Nothing may be left of what was refused.
-async fn nothing_is_left(node: &Node) -> Result<()> {
-    until("the vault to hold no recording", async || {
-        let left = files_under(&node.vault())?;
-        let left: Vec<_> = left.iter().filter(|path| is_of_a_recording(path)).collect();
-        ensure!(left.is_empty(), "{left:?}");
-        Ok(Some(()))
-    })
-    .await
-}
-
 /// Waits until an upload has a folder.
 async fn is_under_way(node: &Node) -> Result<()> {
     until("an upload to be under way", async || {
-        let files = files_under(&node.vault())?;
-        Ok(files.iter().any(|path| is_of_a_recording(path)).then_some(()))
+        Ok((!node.files_of_recordings()?.is_empty()).then_some(()))
     })
     .await
-}
-
-fn is_of_a_recording(path: &std::path::Path) -> bool {
-    path.components().any(|part| {
-        let part = part.as_os_str().to_string_lossy();
-        part.len() >= 36 && part.matches('-').count() >= 4
-    })
 }
 
 /// Checks that an answer is a problem document for this status.

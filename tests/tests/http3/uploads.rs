@@ -9,7 +9,7 @@ use holdfast_tests::media::webm_noise;
 use holdfast_tests::tools::sha256;
 use http::Method;
 
-use crate::{nothing_is_left, settings};
+use crate::settings;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_over_http3_is_kept_whole_and_https_says_that_there_is_http3() -> Result<()> {
@@ -131,7 +131,7 @@ async fn only_the_end_of_a_stream_between_two_frames_is_the_end_of_an_upload() -
     up.finish()?;
     let answer = down.read_to_end(1 << 20).await?;
     ensure!(String::from_utf8_lossy(&answer).contains("ended early"), "{answer:?}");
-    nothing_is_left(&node).await?;
+    node.holds_no_recording().await?;
 
     // Frames without a byte, unknown frames, one byte for a frame, all in one upload.
     let (mut up, mut down) = quic.open_bi().await?;
@@ -159,7 +159,7 @@ async fn an_upload_that_is_not_as_long_as_it_said_leaves_nothing() -> Result<()>
         upload.headers_mut().insert("content-length", said.into());
         let answer = client.request(upload, &bytes).await?;
         ensure!(answer.status == 400, "{said}: {}: {}", answer.status, answer.text());
-        nothing_is_left(&node).await?;
+        node.holds_no_recording().await?;
     }
     let mut upload = request(Method::PUT, &Node::upload_path("raw"))?;
     upload.headers_mut().insert("content-length", "1e3".parse()?);
@@ -169,13 +169,13 @@ async fn an_upload_that_is_not_as_long_as_it_said_leaves_nothing() -> Result<()>
     upload.send_data(Bytes::copy_from_slice(&bytes)).await?;
     crate::is_under_way(&node).await?;
     upload.stop_stream(h3::error::Code::H3_REQUEST_CANCELLED);
-    nothing_is_left(&node).await?;
+    node.holds_no_recording().await?;
     // One that goes away with its connection.
     let mut upload = client.begin(request(Method::PUT, &Node::upload_path("raw"))?).await?;
     upload.send_data(Bytes::copy_from_slice(&bytes)).await?;
     crate::is_under_way(&node).await?;
     client.quic.close(0_u32.into(), b"");
-    nothing_is_left(&node).await?;
+    node.holds_no_recording().await?;
     let all = node.recordings().await?;
     ensure!(all.iter().all(|recording| recording["state"] == "garbage"), "{all:?}");
     Ok(())
