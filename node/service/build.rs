@@ -37,7 +37,13 @@ There is no such thing.
 No node answers at the socket.
 ";
 
+/// What of libssh2 is done by aws-lc instead: see `chacha.c` in `node/openssl-sys`.
+const WRAPPED: [&str; 2] = ["chacha_encrypt_bytes", "poly1305_auth"];
+
 fn main() -> io::Result<()> {
+    for function in WRAPPED {
+        println!("cargo::rustc-link-arg=-Wl,--wrap={function}");
+    }
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=src/operate/cli/arguments");
     // What a support bundle says of the build.

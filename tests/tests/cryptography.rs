@@ -75,3 +75,15 @@ fn the_built_node_takes_no_cryptography_from_the_machine() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn the_built_node_has_libssh2_encipher_by_aws_lc() -> Result<()> {
+    let node = bin_dir().join("holdfast");
+    let names = String::from_utf8(output(Command::new("nm").arg(&node))?)?;
+    let has = |name: &str| names.lines().any(|line| line.ends_with(&format!(" {name}")));
+    for function in ["chacha_encrypt_bytes", "poly1305_auth"] {
+        ensure!(has(&format!("__wrap_{function}")), "{function} is not led to aws-lc");
+        ensure!(!has(function), "libssh2's own {function} is linked, so something calls it");
+    }
+    Ok(())
+}

@@ -8,6 +8,8 @@
 //! That this stands in for the real one is said by `[patch.crates-io]` in the workspace's `Cargo.toml`
 //! and held twice: cargo takes no second package that `links` to `openssl`, and so refuses the real one
 //! where the patch does not fit any more; and `tests/tests/cryptography.rs` looks at what is built.
+//!
+//! What libssh2 does itself, slowly, is in `chacha.c`.
 
 use aws_lc_rs as _;
 

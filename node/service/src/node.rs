@@ -224,12 +224,12 @@ impl Node {
         queue: &Q,
         id: RecordingId,
         lane: Lane,
-        event: Event,
+        events: Vec<Event>,
     ) -> Result<Stepped, NodeError> {
         let _lock = self.locks.lock(id).await;
         let now = self.clock.now();
-        self.note(id, std::slice::from_ref(&event), now).await?;
-        Ok(queue.settle(id, lane, event, now).await?)
+        self.note(id, &events, now).await?;
+        Ok(queue.settle(id, lane, events, now).await?)
     }
 
     /// Deletes a recording: commits the intent, stops what runs for it, and notes the intent in its

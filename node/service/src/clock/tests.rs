@@ -121,7 +121,7 @@ impl Machine {
         assert_eq!((claimed.0.id, &claimed.1[..]), (id, &[Effect::Transcode][..]));
         let failure = Failure { fault: Fault::Ours, sentence: "no".into(), at: now };
         let failed = Event::TranscodeFailed(failure);
-        node.settle(&node.ledger, id, Lane::Process, failed).await.unwrap();
+        node.settle(&node.ledger, id, Lane::Process, vec![failed]).await.unwrap();
     }
 
     fn recording(&self, id: RecordingId) -> Recording {

@@ -26,16 +26,28 @@ struct Outcome {
     failure: Option<Failure>,
     /// When to come back to a destination that is not to be tried now, and why not now.
     put_off: Option<(Timestamp, String)>,
+    /// The file that is up and not noted yet: before anything else is begun, or with the end.
+    pushed: Option<Event>,
 }
 
-/// Makes an attempt. Files that are up are noted one by one; the answer is how it ended.
+impl Outcome {
+    /// Notes the file that is up.
+    async fn note_pushed(&mut self, node: &Node, recording: &Recording) -> Result<(), PushError> {
+        let Some(event) = self.pushed.take() else { return Ok(()) };
+        let noted = node.step(recording.id, event).await;
+        noted.map(drop).map_err(|error| ours(error.to_string()))
+    }
+}
+
+/// Makes an attempt. Files that are up are noted one by one, the last with how it ended: a recording of
+/// one file, which most are, takes one commit less.
 pub(super) async fn run(
     node: &Arc<Node>,
     recording: &Recording,
     pending: Vec<(String, FileKind)>,
-) -> Option<Event> {
+) -> Vec<Event> {
     if let Some(away) = node.away(recording).await {
-        return Some(waits(node, &away));
+        return vec![waits(node, &away)];
     }
     let mut outcome = Outcome::default();
     // Pending files come destination by destination.
@@ -47,7 +59,9 @@ pub(super) async fn run(
         match gates.enter(destination, limits.files_max, id, by_hand, node.clock.now()) {
             Entry::Open(visit) => {
                 let kinds = files.iter().map(|(_, kind)| *kind);
-                let failed = visit_destination(node, recording, destination, kinds, visit).await;
+                let failed =
+                    visit_destination(node, recording, destination, kinds, visit, &mut outcome)
+                        .await;
                 outcome.failure = outcome.failure.or(failed);
             }
             Entry::Later { until, why } => {
@@ -58,20 +72,23 @@ pub(super) async fn run(
             }
         }
     }
-    if outcome.failure.is_some()
-        && let Some(away) = node.away(recording).await
-    {
-        return Some(waits(node, &away));
-    }
-    Some(match outcome {
-        Outcome { failure: None, put_off: Some((until, waits_for)) } => {
-            Event::PushPutOff { until, waits_for }
-        }
-        // The wait counts from the moment the failure became known: the end of the attempt.
-        Outcome { failure, .. } => Event::PushEnded {
-            failure: failure.map(|failure| Failure { at: node.clock.now(), ..failure }),
+    let pushed = outcome.pushed.take();
+    let end = match outcome {
+        Outcome { failure: Some(failure), .. } => match node.away(recording).await {
+            Some(away) => waits(node, &away),
+            // The wait counts from the moment the failure became known: the end of the attempt.
+            None => {
+                Event::PushEnded { failure: Some(Failure { at: node.clock.now(), ..failure }) }
+            }
         },
-    })
+        Outcome { put_off: Some((until, waits_for)), .. } => Event::PushPutOff { until, waits_for },
+        Outcome { .. } => Event::PushEnded { failure: None },
+    };
+    pushed.into_iter().chain([end]).collect()
+}
+
+fn ours(sentence: String) -> PushError {
+    PushError { fault: Fault::Ours, sentence }
 }
 
 /// Nothing can be pushed from a volume that is away.
@@ -88,14 +105,23 @@ async fn visit_destination(
     destination: &str,
     kinds: impl Iterator<Item = FileKind>,
     visit: Visit,
+    outcome: &mut Outcome,
 ) -> Option<Failure> {
     let main = push_order::main_kind(&recording.policy);
     let mut first: Option<Failure> = None;
     let mut is_well = false;
     for kind in kinds {
-        let Err(error) = push(node, recording, destination, kind).await else {
-            is_well = true;
-            continue;
+        let pushed = match outcome.note_pushed(node, recording).await {
+            Ok(()) => push(node, recording, destination, kind).await,
+            Err(error) => Err(error),
+        };
+        let error = match pushed {
+            Ok(pushed) => {
+                outcome.pushed = Some(pushed);
+                is_well = true;
+                continue;
+            }
+            Err(error) => error,
         };
         let (id, attempt) = (recording.id, recording.push.made);
         tracing::warn!(recording = %id, attempt, destination, kind = kind.as_str(), %error, "not pushed");
@@ -120,8 +146,7 @@ async fn push(
     recording: &Recording,
     name: &str,
     kind: FileKind,
-) -> Result<(), PushError> {
-    let ours = |sentence: String| PushError { fault: Fault::Ours, sentence };
+) -> Result<Event, PushError> {
     let destination = find(node, name)?;
     let home = Home::from(recording);
     let lent = node.with_vault(move |vault| vault.lend(home, kind)).await;
@@ -149,9 +174,7 @@ async fn push(
     node.pushing.journal.note(recording.id, tried);
     let location = pushed?;
     tracing::info!(recording = %recording.id, destination = name, location, "pushed");
-    let event = Event::FilePushed { destination: name.to_owned(), kind, location };
-    node.step(recording.id, event).await.map_err(|error| ours(error.to_string()))?;
-    Ok(())
+    Ok(Event::FilePushed { destination: name.to_owned(), kind, location })
 }
 
 fn to_push(

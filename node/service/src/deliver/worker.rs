@@ -94,19 +94,22 @@ impl Work for Deliverer {
         recording: Recording,
         effects: Vec<Effect>,
         cancel: CancellationToken,
-    ) -> Option<Event> {
+    ) -> Vec<Event> {
         for effect in effects {
             let work = match effect {
                 Effect::Push(pending) => attempt::run(&self.node, &recording, pending).boxed(),
-                Effect::Withdraw(files) => self.withdrawn(&recording, files).boxed(),
+                Effect::Withdraw(files) => {
+                    let event = self.withdrawn(&recording, files);
+                    event.map(|event| event.into_iter().collect()).boxed()
+                }
                 _ => continue,
             };
             return tokio::select! {
                 biased;
-                () = cancel.cancelled() => None,
-                event = work => event,
+                () = cancel.cancelled() => Vec::new(),
+                events = work => events,
             };
         }
-        None
+        Vec::new()
     }
 }

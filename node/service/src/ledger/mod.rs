@@ -275,11 +275,10 @@ impl Ledger {
         &self,
         id: RecordingId,
         lane: Lane,
-        event: Event,
+        events: Vec<Event>,
         now: Timestamp,
     ) -> Result<Stepped, LedgerError> {
-        self.ask(|reply| Op::Apply { id, events: vec![event], now, release: Some(lane), reply })
-            .await
+        self.ask(|reply| Op::Apply { id, events, now, release: Some(lane), reply }).await
     }
 
     /// Notes how far streams are durable in their files.

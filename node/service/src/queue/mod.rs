@@ -57,7 +57,7 @@ pub trait Queue: Clone + Send + Sync + 'static {
         &self,
         id: RecordingId,
         lane: Lane,
-        event: Event,
+        events: Vec<Event>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Stepped, LedgerError>> + Send;
 
@@ -91,10 +91,10 @@ impl Queue for Ledger {
         &self,
         id: RecordingId,
         lane: Lane,
-        event: Event,
+        events: Vec<Event>,
         now: Timestamp,
     ) -> impl Future<Output = Result<Stepped, LedgerError>> + Send {
-        Self::settle(self, id, lane, event, now)
+        Self::settle(self, id, lane, events, now)
     }
 
     fn next_due(&self, lane: Lane) -> Result<Option<Timestamp>, LedgerError> {

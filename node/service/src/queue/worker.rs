@@ -24,16 +24,16 @@ pub trait Work: Send + Sync + 'static {
     /// The lane.
     fn lane(&self) -> Lane;
 
-    /// Does what is to be done for a recording; answers what came of it.
+    /// Does what is to be done for a recording; answers what came of it, in order.
     ///
-    /// `None` leaves it undone: the node is stopping, or the recording was deleted meanwhile. When
+    /// Nothing leaves it undone: the node is stopping, or the recording was deleted meanwhile. When
     /// `cancel` is cancelled the work is to end soon, and without harm.
     fn work(
         &self,
         recording: Recording,
         effects: Vec<Effect>,
         cancel: CancellationToken,
-    ) -> impl Future<Output = Option<Event>> + Send;
+    ) -> impl Future<Output = Vec<Event>> + Send;
 
     /// Whether this is a time to do such work at all.
     fn is_open(&self) -> bool {
@@ -103,10 +103,10 @@ pub(crate) async fn once<Q: Queue, W: Work>(
     let Some(cancel) = node.running.begin(id, lane, &node.halt) else { return Ok(true) };
     let working = work.work(recording, effects, cancel.clone());
     tokio::pin!(working);
-    let event = loop {
+    let events = loop {
         tokio::select! {
             biased;
-            event = &mut working => break event,
+            events = &mut working => break events,
             () = node.clock.sleep_until(None, SLEEP_MIN, LEASE / 3) => {
                 if let Err(error) = queue.extend(id, lane, lease_end(node)).await {
                     tracing::warn!(recording = %id, %error, "its lease could not be extended");
@@ -115,8 +115,8 @@ pub(crate) async fn once<Q: Queue, W: Work>(
         }
     };
     node.running.end(id, lane);
-    if let Some(event) = event {
-        node.settle(queue, id, lane, event).await?;
+    if !events.is_empty() {
+        node.settle(queue, id, lane, events).await?;
     }
     Ok(true)
 }

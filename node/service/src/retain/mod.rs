@@ -90,8 +90,8 @@ impl Work for Retainer {
         recording: Recording,
         effects: Vec<Effect>,
         _cancel: CancellationToken,
-    ) -> Option<Event> {
-        match self.act(Home::from(&recording), effects).await {
+    ) -> Vec<Event> {
+        let event = match self.act(Home::from(&recording), effects).await {
             Ok(event) => event,
             Err(NodeError::Vault(away @ VaultError::Away { .. })) => {
                 tracing::debug!(recording = %recording.id, error = %away, "waits to be cleared away");
@@ -106,7 +106,8 @@ impl Work for Retainer {
                 tracing::error!(recording = %recording.id, %error, "could not be cleared away; tried again later");
                 None
             }
-        }
+        };
+        event.into_iter().collect()
     }
 }
 
@@ -138,7 +139,7 @@ impl Work for Expirer {
         recording: Recording,
         effects: Vec<Effect>,
         _cancel: CancellationToken,
-    ) -> Option<Event> {
+    ) -> Vec<Event> {
         let id = recording.id;
         for effect in effects {
             match effect {
@@ -147,12 +148,12 @@ impl Work for Expirer {
                     if let Err(error) = self.node.ledger.forget(id).await {
                         tracing::error!(recording = %id, %error, "its entry could not be removed");
                     }
-                    return None;
+                    return Vec::new();
                 }
                 _ => {}
             }
         }
         // Nothing came of it that the core has to know; this ends the claim.
-        Some(Event::Interrupted(Lane::Expire))
+        vec![Event::Interrupted(Lane::Expire)]
     }
 }

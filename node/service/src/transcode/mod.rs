@@ -407,26 +407,26 @@ impl Work for Transcoder {
         recording: Recording,
         _effects: Vec<Effect>,
         cancel: CancellationToken,
-    ) -> Option<Event> {
+    ) -> Vec<Event> {
         let id = recording.id;
         let result = self.attempt(&recording, &cancel).await;
         self.node.progress.set(id, None);
         match result {
             Ok(event) => {
                 tracing::info!(recording = %id, attempt = recording.transcode.made, "transcoded");
-                Some(event)
+                vec![event]
             }
-            Err(TranscodeError::Cancelled) => None,
+            Err(TranscodeError::Cancelled) => Vec::new(),
             Err(error) if let Some(away) = self.node.away(&recording).await => {
                 tracing::warn!(recording = %id, %error, "transcoding waits: {away}");
                 let until = self.node.clock.now() + AWAY_PAUSE;
-                Some(Event::TranscodePutOff { until, waits_for: away.to_string() })
+                vec![Event::TranscodePutOff { until, waits_for: away.to_string() }]
             }
             Err(error) => {
                 let (fault, sentence) = (error.fault(), error.to_string());
                 tracing::warn!(recording = %id, attempt = recording.transcode.made, %error, "transcoding failed");
                 let at = self.node.clock.now();
-                Some(Event::TranscodeFailed(Failure { fault, sentence, at }))
+                vec![Event::TranscodeFailed(Failure { fault, sentence, at })]
             }
         }
     }

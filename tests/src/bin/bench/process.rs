@@ -54,6 +54,18 @@ pub(crate) fn cpu_seconds(pid: Pid) -> Result<f64> {
     Ok(ticks as f64 / per_second as f64)
 }
 
+/// CPU time of the whole machine, whoever took it, in seconds.
+pub(crate) fn cpu_seconds_of_machine() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    let fields: Vec<u64> = line.split_whitespace().skip(1).flat_map(str::parse).collect();
+    // proc(5): user, nice, system, idle, iowait, irq and softirq; what follows is none of ours, or counted already.
+    ensure!(fields.len() > 6, "no such line as proc(5) describes: {line}");
+    let ticks: u64 = fields[..3].iter().chain(&fields[5..7]).sum();
+    let per_second = sysconf(SysconfVar::CLK_TCK)?.context("no clock tick")?;
+    Ok(ticks as f64 / per_second as f64)
+}
+
 /// CPU time of all children that this process has waited for, in seconds.
 pub(crate) fn cpu_seconds_of_children() -> Result<f64> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;

@@ -142,7 +142,7 @@ async fn a_turn_that_comes_to_nothing_costs_nothing() {
         // Its volume is away: it waits, and nobody worked.
         let until = now + SignedDuration::from_mins(5);
         let put_off = Event::TranscodePutOff { until, waits_for: "a volume".into() };
-        ledger.settle(claimed.id, Lane::Process, put_off, now).await.unwrap();
+        ledger.settle(claimed.id, Lane::Process, vec![put_off], now).await.unwrap();
     }
     let later = now + SignedDuration::from_mins(5);
     let next: Vec<_> = [claim(&ledger, later).await, claim(&ledger, later).await]
@@ -173,13 +173,13 @@ async fn rows_go_with_what_they_follow_from() {
     assert_eq!(rows(&ledger), (20, 20), "its lease may end");
     let failed =
         Event::TranscodeFailed(Failure { fault: Fault::Ours, sentence: "x".into(), at: now });
-    ledger.settle(one.id, Lane::Process, failed, now).await.unwrap();
+    ledger.settle(one.id, Lane::Process, vec![failed], now).await.unwrap();
     assert_eq!(rows(&ledger), (20, 20), "it is tried again");
     let done = claim(&ledger, now).await.unwrap();
     assert_ne!(done.id, one.id);
     let files = vec![NewFile { kind: FileKind::Main, bytes: 5, sha256: None }];
     let made = Event::Transcoded { media: None, files, remarks: Vec::new() };
-    ledger.settle(done.id, Lane::Process, made, now).await.unwrap();
+    ledger.settle(done.id, Lane::Process, vec![made], now).await.unwrap();
     assert_eq!(rows(&ledger), (19, 19), "it is done");
     ledger.forget(one.id).await.unwrap();
     assert_eq!(rows(&ledger), (18, 18));

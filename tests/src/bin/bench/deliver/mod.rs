@@ -3,7 +3,8 @@
 //!
 //! The node has taken the files in before, with pushing turned off, and is then started to push them:
 //! its figures are those of the whole process from its start until it knows that everything is stored.
-//! Those of the others are of their whole process too.
+//! Those of the others are of their whole process too. Beside them stands what the whole machine took
+//! meanwhile: the sender, the server, and what the kernel does for both.
 
 mod line;
 mod peer;
@@ -23,7 +24,7 @@ use holdfast_tests::{Environment, Node, Settings};
 use self::line::Line;
 use self::peer::Peer;
 use self::server::{Protocol, Server};
-use crate::process::{Cost as Round, cpu_seconds, memory_kib};
+use crate::process::{Cost, cpu_seconds, cpu_seconds_of_machine, memory_kib};
 
 const MIB: usize = 1 << 20;
 /// Round trip of the long line.
@@ -88,6 +89,14 @@ impl Cargo {
     }
 }
 
+/// What a sender took for the cargo.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    cost: Cost,
+    /// CPU time of the whole machine, in seconds.
+    machine_s: f64,
+}
+
 /// A node that has taken the cargo in and pushes nothing.
 async fn loaded(cargo: &Cargo, server: &Server, at: IpAddr, at_once: usize) -> Result<Node> {
     let environment = Environment::raw_only("here").set("destinations", vec![DESTINATION]);
@@ -143,11 +152,12 @@ async fn until(mut is_so: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
 
 async fn holdfast(cargo: &Cargo, server: &Server, at: IpAddr, at_once: usize) -> Result<Round> {
     let mut node = loaded(cargo, server, at, at_once).await?;
-    let begun = Instant::now();
+    let (begun, machine_s) = (Instant::now(), cpu_seconds_of_machine()?);
     node.launch().await?;
     until(async || Ok(waiting(&node).await? == 0)).await.context("pushing")?;
     let (wall_s, pid) = (begun.elapsed().as_secs_f64(), node.pid()?);
-    let round = Round { wall_s, cpu_s: cpu_seconds(pid)?, peak_kib: memory_kib(pid, "VmHWM")? };
+    let cost = Cost { wall_s, cpu_s: cpu_seconds(pid)?, peak_kib: memory_kib(pid, "VmHWM")? };
+    let round = Round { cost, machine_s: cpu_seconds_of_machine()? - machine_s };
     let stored = node.get("/recordings?state=stored&limit=1").await?;
     ensure!(stored["recordings"][0].is_object(), "nothing was stored: {stored}");
     node.stop().await?;
@@ -167,24 +177,26 @@ async fn compare(plan: &Plan, cargo: &Cargo, server: &Server, is_long: bool) -> 
         check(cargo, server).await.context("Holdfast")?;
         rounds[0].push(ours);
         for (peer, rounds) in peers.iter().zip(&mut rounds[1..]) {
-            rounds.push(peer.send(&cargo.folder, server, at, plan.at_once).await?);
+            let machine_s = cpu_seconds_of_machine()?;
+            let cost = peer.send(&cargo.folder, server, at, plan.at_once).await?;
+            rounds.push(Round { cost, machine_s: cpu_seconds_of_machine()? - machine_s });
             check(cargo, server).await.context(peer.name())?;
         }
     }
     let ours = median(&rounds[0]);
     let names = std::iter::once("Holdfast").chain(peers.iter().map(|peer| peer.name()));
     for (name, rounds) in names.zip(&rounds) {
-        let it = median(rounds);
+        let Round { cost: it, machine_s } = median(rounds);
         println!(
-            "| {:?} | {distance} | {} | {name} | {:.2} | {:.2} | {:.0} | {:.2} | {:.2} | {:.2} |",
+            "| {:?} | {distance} | {} | {name} | {:.2} | {:.2} | {machine_s:.2} | {:.0} | {:.2} | {:.2} | {:.2} |",
             server.protocol(),
             cargo.name,
             it.wall_s,
             it.cpu_s,
             it.peak_kib as f64 / 1024.0,
-            ours.wall_s / it.wall_s,
-            ours.cpu_s / it.cpu_s,
-            ours.peak_kib as f64 / it.peak_kib as f64,
+            ours.cost.wall_s / it.wall_s,
+            ours.cost.cpu_s / it.cpu_s,
+            ours.cost.peak_kib as f64 / it.peak_kib as f64,
         );
     }
     Ok(())
@@ -197,11 +209,12 @@ fn median(rounds: &[Round]) -> Round {
         all.sort_by(f64::total_cmp);
         all[all.len() / 2]
     };
-    Round {
-        wall_s: of(|round| round.wall_s),
-        cpu_s: of(|round| round.cpu_s),
-        peak_kib: of(|round| round.peak_kib as f64) as u64,
-    }
+    let cost = Cost {
+        wall_s: of(|round| round.cost.wall_s),
+        cpu_s: of(|round| round.cost.cpu_s),
+        peak_kib: of(|round| round.cost.peak_kib as f64) as u64,
+    };
+    Round { cost, machine_s: of(|round| round.machine_s) }
 }
 
 /// That the server has as many files and bytes; they are deleted there.
@@ -230,8 +243,8 @@ pub(crate) async fn measure(plan: &Plan) -> Result<()> {
         plan.rounds, plan.at_once
     );
     println!(
-        "| to | line | what | sender | wall s | CPU s | peak MiB | wall | CPU | peak |\n\
-         | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"
+        "| to | line | what | sender | wall s | CPU s | machine's CPU s | peak MiB | wall | CPU | peak |\n\
+         | --- | --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"
     );
     for (name, protocol) in
         [("s3", Protocol::S3), ("sftp", Protocol::Sftp), ("ftps", Protocol::Ftps)]

@@ -7,7 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::server::{Protocol, Server};
-use super::{PATIENCE, Round};
+use super::{Cost, PATIENCE};
 use crate::process::costs;
 
 /// Another sender.
@@ -42,7 +42,7 @@ impl Peer {
         server: &Server,
         at: IpAddr,
         at_once: usize,
-    ) -> Result<Round> {
+    ) -> Result<Cost> {
         let command = match self {
             Self::Rclone => rclone(folder, server, at, at_once)?,
             Self::Openssh => openssh(folder, server, at)?,
