@@ -30,7 +30,7 @@ packages_test=(
     openssh-server sshfs user-mode-linux kmod iproute2 cryptsetup-bin fdisk dosfstools udev systemd
     swtpm swtpm-tools tpm2-tools socat strace
     tang clevis clevis-luks bmap-tools mtools zstd qrencode dmsetup
-    mkvtoolnix x265 debian-archive-keyring
+    mkvtoolnix x265 gstreamer1.0-tools debian-archive-keyring
 )
 # systemd-cryptenroll has a package of its own from Debian 13 on, and some libraries other names.
 if [ "$(cut -d . -f 1 /etc/debian_version 2>/dev/null)" = 12 ]; then

@@ -30,14 +30,16 @@ fn clip() -> &'static Path {
 /// Runs the commands that make a recording; gives its path.
 pub(crate) fn run(steps: &[&str], folder: &Path, name: &str) -> PathBuf {
     let out = folder.join(name);
+    let on_the_way = |word: &str| word.starts_with("A.") || word.starts_with("B.");
     for step in steps {
         let words: Vec<String> = step
             .split_whitespace()
-            .map(|word| match word {
-                "CLIP" => text(clip()).to_owned(),
-                "OUT" => text(&out).to_owned(),
-                _ if word.starts_with("A.") || word.starts_with("B.") => {
-                    format!("{}/{word}", text(folder))
+            .map(|word| match (word, word.split_once('=')) {
+                ("CLIP", _) => text(clip()).to_owned(),
+                ("OUT", _) => text(&out).to_owned(),
+                _ if on_the_way(word) => format!("{}/{word}", text(folder)),
+                (_, Some((key, file))) if on_the_way(file) => {
+                    format!("{key}={}/{file}", text(folder))
                 }
                 _ => word.to_owned(),
             })

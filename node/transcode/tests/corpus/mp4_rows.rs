@@ -212,6 +212,31 @@ pub(crate) const MP4: &[Row] = &[
         filter: "scale=192:144",
         ..PLAIN
     },
+    // Phones of twenty years ago. Of AMR only GStreamer has encoders here.
+    Row {
+        name: "h263_amr.3gp",
+        steps: &[
+            "ffmpeg -i CLIP -vn -ac 1 -ar 8000 A.wav",
+            "gst-launch-1.0 -q filesrc location=A.wav ! wavparse ! audioconvert ! amrnbenc ! 3gppmux ! filesink location=B.3gp",
+            "ffmpeg -i CLIP -i B.3gp -map 0:v -map 1:a -vf scale=176:144 -c:v h263 -q:v 3 -c:a copy OUT",
+        ],
+        codecs: ("h263", "amr"),
+        // Its pixels are 12:11.
+        size: (192, 144),
+        filter: "scale=192:144",
+        ..PLAIN
+    },
+    Row {
+        name: "h264_amr_wb.3gp",
+        steps: &[
+            "ffmpeg -i CLIP -vn -ac 1 -ar 16000 A.wav",
+            "gst-launch-1.0 -q filesrc location=A.wav ! wavparse ! audioconvert ! voamrwbenc ! 3gppmux ! filesink location=B.3gp",
+            "ffmpeg -i CLIP -i B.3gp -map 0:v -map 1:a -c:v libx264 -preset veryfast -c:a copy OUT",
+        ],
+        codecs: ("h264", "amr-wb"),
+        treated: (Remuxed, Converted),
+        ..PLAIN
+    },
     Row {
         name: "mpeg4_aac.3gp",
         steps: &["ffmpeg -i CLIP -c:v mpeg4 -q:v 3 -c:a aac -ac 1 OUT"],
