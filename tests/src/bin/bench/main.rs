@@ -75,12 +75,14 @@ fn deliver(arguments: impl Iterator<Item = String>) -> Result<deliver::Plan> {
 }
 
 fn transcode(arguments: impl Iterator<Item = String>) -> Result<transcode::Plan> {
-    let mut plan = transcode::Plan { media: "tests/media".into(), rounds: 3, repeats: 30 };
+    let (media, only) = ("tests/media".into(), None);
+    let mut plan = transcode::Plan { media, rounds: 3, repeats: 30, only };
     read(arguments, |name, value| {
         match name {
             "--media" => plan.media = value.into(),
             "--rounds" => plan.rounds = value.parse()?,
             "--repeats" => plan.repeats = value.parse()?,
+            "--only" => plan.only = Some(value.to_owned()),
             _ => bail!("unknown argument"),
         }
         Ok(())

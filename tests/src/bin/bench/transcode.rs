@@ -23,6 +23,14 @@ pub(crate) struct Plan {
     pub(crate) rounds: u32,
     /// How often 20 seconds are repeated for what is only moved over.
     pub(crate) repeats: u32,
+    /// Nothing: all recordings, and `jobs`.
+    pub(crate) only: Option<String>,
+}
+
+impl Plan {
+    fn has(&self, what: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| what.contains(only))
+    }
 }
 
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -44,7 +52,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
     );
     println!("| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let mut encoded = Encoded::default();
-    for name in RECORDINGS {
+    for name in RECORDINGS.into_iter().filter(|name| plan.has(name)) {
         let input = plan.media.join(name);
         compare(
             plan,
@@ -59,7 +67,8 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
             &mut encoded,
         )?;
     }
-    for (name, container) in [("long.mp4", "mp4"), ("long.mkv", "matroska")] {
+    let long = [("long.mp4", "mp4"), ("long.mkv", "matroska")];
+    for (name, container) in long.into_iter().filter(|(name, _)| plan.has(name)) {
         let input = dir.path().join(name);
         make_long(plan, &input, container)?;
         let called = format!("{name}, {} s of H.264 and AAC", seconds(&input)?.round());
@@ -73,7 +82,7 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
         )?;
     }
     encoded.print();
-    at_once(plan, dir.path())
+    if plan.has("jobs") { at_once(plan, dir.path()) } else { Ok(()) }
 }
 
 fn ffmpeg(input: &Path) -> Command {
@@ -155,7 +164,8 @@ fn three_commands(input: &Path) -> Result<Way> {
 }
 
 fn is_h264(input: &Path) -> bool {
-    input.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"h264"))
+    let name = input.file_name().unwrap_or_default().as_encoded_bytes();
+    name.starts_with(b"h264") || name.starts_with(b"long")
 }
 
 fn video(input: &Path) -> &'static [&'static str] {
@@ -211,7 +221,7 @@ fn compare(
             rounds[number].push(sum);
             let film = out.join("main.mp4");
             if films[number].kib == 0 {
-                let is_encoded = x264_options(&film)? != x264_options(input)?;
+                let is_encoded = !is_h264(input);
                 films[number] = Film::look(&film, input, is_encoded)?;
                 encoded.note(called, ways[number].0, x264_options(&film)?);
             }
