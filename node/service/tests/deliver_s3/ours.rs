@@ -95,8 +95,9 @@ async fn run<W: Work>(home: &Home, work: &W) {
         if effects.is_empty() {
             continue;
         }
-        if let Some(event) = work.work(rec, effects, CancellationToken::new()).await {
-            node.settle(&node.ledger.clone(), id, lane, event).await.unwrap();
+        let events = work.work(rec, effects, CancellationToken::new()).await;
+        if !events.is_empty() {
+            node.settle(&node.ledger.clone(), id, lane, events).await.unwrap();
         }
     }
     panic!("there is always more to do");
