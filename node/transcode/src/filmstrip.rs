@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::ops::Range;
 
 use holdfast_core::job::{FILMSTRIP_NAME, MadePicture};
 use holdfast_core::transform::{FilmstripTransform, TILES};
@@ -84,6 +85,31 @@ fn grid(tiles: u32, wanted: Option<u32>, (w, h): (u32, u32)) -> (u32, u32, Optio
     (columns, tiles.div_ceil(columns), said)
 }
 
+/// Some of a filmstrip's tiles: one of so many shares, which several can draw at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Which, from 0.
+    pub(crate) number: usize,
+    /// Of how many.
+    pub(crate) of: usize,
+}
+
+impl Share {
+    /// All there are.
+    pub(crate) const ALL: Self = Self { number: 0, of: 1 };
+
+    /// Which of so many tiles.
+    fn range(self, tiles: usize) -> Range<usize> {
+        let at = |number: usize| tiles * number / self.of.max(1);
+        at(self.number)..at(self.number + 1)
+    }
+
+    /// Its elements.
+    pub(crate) fn take(self, times: &[i64]) -> Vec<i64> {
+        times.get(self.range(times.len())).unwrap_or_default().to_vec()
+    }
+}
+
 /// What was made of the tiles.
 pub(crate) struct Made {
     /// The picture.
@@ -104,6 +130,8 @@ pub(crate) struct Filmstrip {
     quality: u8,
     rotation: u16,
     strip: Option<Strip>,
+    /// The tiles that it draws.
+    drawn: Range<usize>,
     done: usize,
     before: Option<Frame>,
 }
@@ -118,30 +146,38 @@ struct Strip {
 }
 
 impl Filmstrip {
-    /// For tiles in the middles of these parts.
-    pub(crate) fn new(parts: Vec<i64>, want: &FilmstripTransform, rotation: u16) -> Self {
+    /// For tiles in the middles of these parts, of which it draws a share.
+    pub(crate) fn new(
+        parts: Vec<i64>,
+        share: Share,
+        want: &FilmstripTransform,
+        rotation: u16,
+    ) -> Self {
+        let times = middles(&parts);
+        let drawn = share.range(times.len());
         Self {
-            times: middles(&parts),
+            done: drawn.start,
+            drawn,
+            times,
             parts,
             tile_width: want.tile_width,
             columns: want.columns,
             quality: want.quality,
             rotation,
             strip: None,
-            done: 0,
             before: None,
         }
     }
 
     /// Looks at one frame.
     pub(crate) fn offer(&mut self, frame: &Frame) -> Result<(), Error> {
-        let due = |s: &Self| s.times.get(s.done).is_some_and(|&t| t < frame.pts_ns);
-        if due(self) {
+        let times = &self.times[..self.drawn.end];
+        if times.get(self.done).is_some_and(|&t| t < frame.pts_ns) {
+            let until = times.partition_point(|&t| t < frame.pts_ns);
             let shown = self.before.take().unwrap_or_else(|| frame.clone());
-            let until = self.times.partition_point(|&t| t < frame.pts_ns);
             self.paste(&shown, until)?;
         }
-        if self.done < self.times.len() {
+        if self.done < self.drawn.end {
             self.before = Some(frame.clone());
         }
         Ok(())
@@ -177,11 +213,27 @@ impl Filmstrip {
         })
     }
 
+    /// There are no more frames.
+    fn finish(&mut self) -> Result<(), Error> {
+        self.before.take().map_or(Ok(()), |last| self.paste(&last, self.drawn.end))
+    }
+
+    /// Takes over what another share of the same filmstrip drew; all its frames are of one size. `false` where
+    /// one of them has no frame.
+    pub(crate) fn join(&mut self, mut other: Self) -> Result<bool, Error> {
+        self.finish()?;
+        other.finish()?;
+        let (Some(ours), Some(theirs)) = (&mut self.strip, &other.strip) else { return Ok(false) };
+        for number in other.drawn {
+            let [x, y, width, height] = theirs.place(number);
+            ours.picture.paste(&theirs.picture.cut(x, y, width, height), x, y);
+        }
+        Ok(true)
+    }
+
     /// Writes the strip; `None` if there was no frame at all. Its last cue reaches to `end_ns`.
     pub(crate) fn write(mut self, end_ns: i64, file: &File) -> Result<Option<Made>, Error> {
-        if let Some(last) = self.before.take() {
-            self.paste(&last, self.times.len())?;
-        }
+        self.finish()?;
         let Some(strip) = self.strip else { return Ok(None) };
         let last = self.times.len().saturating_sub(1);
         let cue = |i: usize, part: &[i64]| Cue {
@@ -219,7 +271,7 @@ pub(crate) struct Wanted {
 struct Sparse {
     /// Frames are shown in the order in which they come.
     in_order: bool,
-    group: std::ops::Range<i64>,
+    group: Range<i64>,
     /// Key frames that came, by their numbers.
     came: BTreeSet<usize>,
     /// One came at a time that is none of theirs.
@@ -367,6 +419,16 @@ mod tests {
         }
         assert_eq!(decoded, [0, 30, 90, 150, 210, 270, 330, 390, 450, 510, 570]);
         assert_eq!(Wanted::new(vec![5, 15, 16], vec![0, 10, 20]).groups(), [0, 1]);
+    }
+
+    #[test]
+    fn shares_have_every_tile_once() {
+        for (tiles, of) in (0..40).flat_map(|tiles| (1..6).map(move |of| (tiles, of))) {
+            let times: Vec<i64> = (0..tiles).collect();
+            let all = (0..of).flat_map(|number| Share { number, of }.take(&times));
+            assert_eq!(all.collect::<Vec<_>>(), times, "{of} shares");
+        }
+        assert_eq!(Share::ALL.take(&[1, 2]), [1, 2]);
     }
 
     #[test]

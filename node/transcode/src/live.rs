@@ -16,6 +16,7 @@ use crate::container;
 use crate::encoders::Wish;
 use crate::error::Error;
 use crate::feed::{Feed, Growing};
+use crate::filmstrip::Share;
 use crate::growth::Growth;
 use crate::layout::Layout;
 use crate::pipeline::{Outcome, Pictures, Written, run, run_live};
@@ -218,23 +219,98 @@ impl Pass<'_> {
         let plan = Plan { snapshot, ..plan.pictures_only() };
         debug_assert!(plan.video == Some(VideoPlan::PicturesOnly));
         let bytes = self.growth.told().durable;
-        let pairs = groups(v, &Pictures::new(scan, &plan), bytes);
-        let mut draw = |input: &Arc<Input>| {
-            let outcome = run(input, scan, &plan, self.watermark.as_ref(), None, wish, watch)?;
-            if outcome.cut {
-                return Err(not_live("its pictures could not all be decoded"));
+        let drawing = Drawing { scan, mark: self.watermark.as_ref(), wish };
+        let mut shares = Vec::new();
+        for plan in shared_out(v, scan, &plan) {
+            let pairs = groups(v, &Pictures::new(scan, &plan), bytes);
+            if pairs.is_empty() {
+                shares.clear();
+                break;
             }
-            Ok(outcome.pictures)
-        };
-        if !pairs.is_empty() {
             let input = growing.with_layout(|layout| layout.open(&self.file, &pairs, bytes))?;
-            let pictures = draw(&input)?;
-            if pictures.has_all_groups() {
-                return Ok(Some(pictures));
-            }
+            shares.push((plan, input));
+        }
+        if let Some(pictures) = drawing.at_once(&shares, watch)? {
+            return Ok(Some(pictures));
         }
         // Of all of it.
-        draw(&Input::beginning(&self.file, bytes)?).map(Some)
+        drawing.draw(&plan, &Input::beginning(&self.file, bytes)?, watch).map(Some)
+    }
+}
+
+/// Decoders at once that draw the tiles.
+const SHARES_MAX: usize = 4;
+
+/// The plan for the pictures, in as many shares as there are processors to draw them at once; in one where the
+/// picture's size changes, which decides how all tiles are drawn.
+fn shared_out(v: &VideoScan, scan: &Scan, plan: &Plan) -> Vec<Plan> {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let of = match v.sizes.len() {
+        1 if plan.filmstrip => processors.min(SHARES_MAX),
+        _ => 1,
+    };
+    let of = of.min(Pictures::new(scan, plan).groups().len()).max(1);
+    let share = |number| {
+        let (share, snapshot) = (Share { number, of }, plan.snapshot && number == 0);
+        Plan { share, snapshot, ..plan.clone() }
+    };
+    (0..of).map(share).collect()
+}
+
+/// What pictures are drawn with.
+#[derive(Clone, Copy)]
+struct Drawing<'a> {
+    scan: &'a Scan,
+    mark: Option<&'a Arc<Picture>>,
+    wish: &'a Wish,
+}
+
+impl Drawing<'_> {
+    fn draw(
+        self,
+        plan: &Plan,
+        input: &Arc<Input>,
+        watch: &mut Watch<'_>,
+    ) -> Result<Pictures, Error> {
+        let outcome = run(input, self.scan, plan, self.mark, None, self.wish, watch)?;
+        if outcome.cut {
+            return Err(not_live("its pictures could not all be decoded"));
+        }
+        Ok(outcome.pictures)
+    }
+
+    /// Draws all shares, each in a thread; nothing where what was read was not enough for one of them.
+    fn at_once(
+        self,
+        shares: &[(Plan, Arc<Input>)],
+        watch: &mut Watch<'_>,
+    ) -> Result<Option<Pictures>, Error> {
+        let Some(((plan, input), others)) = shares.split_first() else { return Ok(None) };
+        let watches = others.iter().map(|_| watch.beside()).collect::<Result<Vec<_>, _>>()?;
+        let drawn = std::thread::scope(|scope| {
+            let others: Vec<_> = others
+                .iter()
+                .zip(watches)
+                .map(|((plan, input), mut watch)| {
+                    scope.spawn(move || self.draw(plan, input, &mut watch))
+                })
+                .collect();
+            let first = self.draw(plan, input, watch);
+            let lost = |_| Err(Error::Internal("a thread that drew tiles ended".into()));
+            let others = others.into_iter().map(|other| other.join().unwrap_or_else(lost));
+            std::iter::once(first).chain(others).collect::<Result<Vec<_>, _>>()
+        })?;
+        if !drawn.iter().all(Pictures::has_all_groups) {
+            return Ok(None);
+        }
+        let mut drawn = drawn.into_iter();
+        let Some(mut first) = drawn.next() else { return Ok(None) };
+        for other in drawn {
+            if !first.join(other)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(first))
     }
 }
 

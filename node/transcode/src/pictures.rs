@@ -138,6 +138,14 @@ impl Rgb {
         }
     }
 
+    /// A part of it, which lies within it.
+    pub(crate) fn cut(&self, x: u32, y: u32, width: u32, height: u32) -> Self {
+        let (row, stride) = (width as usize * 3, self.width as usize * 3);
+        let lines = self.data.chunks(stride.max(1)).skip(y as usize).take(height as usize);
+        let data = lines.flat_map(|line| &line[x as usize * 3..][..row]).copied().collect();
+        Self { width, height, data }
+    }
+
     /// Mean and standard deviation of the brightness, 0 to 255.
     pub(crate) fn brightness(&self) -> (f64, f64) {
         let n = (self.data.len() / 3).max(1) as f64;
@@ -179,6 +187,17 @@ mod tests {
         assert_eq!(fit((1280, 720), (160, 90)), (160, 90));
         assert_eq!(fit((480, 640), (160, 90)), (68, 90));
         assert_eq!(fit((10_000, 1), (160, 90)), (160, 1));
+    }
+
+    #[test]
+    fn what_is_cut_out_and_pasted_back_is_the_same() {
+        let whole = Rgb { width: 5, height: 4, data: (0..60).collect() };
+        let part = whole.cut(1, 2, 3, 2);
+        assert_eq!((part.width, part.height, part.data[0]), (3, 2, (2 * 5 + 1) * 3));
+        let mut copy = Rgb::black(5, 4);
+        copy.paste(&part, 1, 2);
+        assert_eq!(copy.cut(1, 2, 3, 2), part);
+        assert_eq!(copy.data.iter().filter(|&&byte| byte != 0).count(), part.data.len());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use holdfast_core::job::{Outputs, Treatment};
 use holdfast_core::transform::{Aspect, Channels, Flip, Loudness, SizePolicy, Transform};
 
 use crate::error::{Error, at};
+use crate::filmstrip::Share;
 use crate::geometry::{Orientation, Size, even, largest, squared, swapped_by, wanted_size};
 use crate::loudness::{self, Gain, Measured};
 use crate::probe::{AudioScan, Scan, VideoScan};
@@ -75,6 +76,8 @@ pub(crate) struct Plan {
     pub(crate) snapshot: bool,
     /// Whether to make a filmstrip.
     pub(crate) filmstrip: bool,
+    /// Which of its tiles.
+    pub(crate) share: Share,
     /// Whether to draw the sound in the snapshot's place.
     pub(crate) waveform: bool,
     /// What is wanted of them.
@@ -121,6 +124,7 @@ pub(crate) fn plan(
         mp4: outputs.mp4,
         snapshot: pictures && outputs.snapshot,
         filmstrip: pictures && outputs.filmstrip,
+        share: Share::ALL,
         waveform,
         want: want.clone(),
         remarks,

@@ -54,13 +54,30 @@ impl Activity {
 }
 
 /// Where reports go.
-pub(crate) trait Reporter {
+pub(crate) trait Reporter: Send {
     /// Sends one report; an error means that nobody listens any more.
     fn send(&mut self, report: &Report) -> Result<(), Error>;
     /// Whether somebody still listens.
     fn is_open(&self) -> bool;
     /// Whether that is another process.
     fn is_remote(&self) -> bool;
+}
+
+/// Nobody is told.
+struct Silent;
+
+impl Reporter for Silent {
+    fn send(&mut self, _: &Report) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn is_remote(&self) -> bool {
+        false
+    }
 }
 
 /// The watch over one job.
@@ -108,6 +125,24 @@ impl<'a> Watch<'a> {
         let idle = Duration::ZERO;
         let growing = None;
         Ok(Self { limits, started, reported, wall_ms, idle, growing, memory, page_bytes, reporter })
+    }
+
+    /// The watch over a part of the job that another thread does, with the same limits.
+    pub(crate) fn beside(&self) -> Result<Watch<'static>, Error> {
+        let memory = self.memory.try_clone();
+        let memory = memory.map_err(Error::internal("cannot watch this process's memory"))?;
+        Ok(Watch {
+            limits: self.limits,
+            started: self.started,
+            reported: self.reported,
+            wall_ms: self.wall_ms,
+            idle: self.idle,
+            growing: self.growing.clone(),
+            memory,
+            page_bytes: self.page_bytes,
+            // Of no size, so nothing is leaked.
+            reporter: Box::leak(Box::new(Silent)),
+        })
     }
 
     /// Waits a while for so many bytes of a recording that is still coming in, or for its end; says

@@ -65,14 +65,15 @@ impl Pictures {
         let keys = v.keyframes.iter().map(|k| k - base).collect();
         let (parts, remark) = filmstrip::parts(&want.filmstrip, first, end);
         let at = snapshot::time(want.snapshot.at, first, end);
-        let mut times = if plan.filmstrip { filmstrip::middles(&parts) } else { Vec::new() };
+        let tiles = || plan.share.take(&filmstrip::middles(&parts));
+        let mut times = if plan.filmstrip { tiles() } else { Vec::new() };
         times.extend(at.filter(|_| plan.snapshot));
         Self {
             snapshot: plan.snapshot.then(|| Snapshot::new(at, &want.snapshot, plan.rotation)),
             remarks: remark.filter(|_| plan.filmstrip).into_iter().collect(),
             filmstrip: plan
                 .filmstrip
-                .then(|| Filmstrip::new(parts, &want.filmstrip, plan.rotation)),
+                .then(|| Filmstrip::new(parts, plan.share, &want.filmstrip, plan.rotation)),
             wanted: Some(Wanted::new(times, keys)),
             want,
             duration_ns,
@@ -84,6 +85,16 @@ impl Pictures {
     pub(crate) fn sparse(mut self, in_order: bool) -> Self {
         self.wanted = self.wanted.map(|wanted| wanted.sparse(in_order));
         self
+    }
+
+    /// Takes over what another share of the same filmstrip drew; see [`Filmstrip::join`].
+    pub(crate) fn join(&mut self, other: Self) -> Result<bool, Error> {
+        self.frames += other.frames;
+        self.damaged += other.damaged;
+        match (&mut self.filmstrip, other.filmstrip) {
+            (Some(strip), Some(other)) => strip.join(other),
+            _ => Ok(false),
+        }
     }
 
     /// The same of a recording that turned out to be so long.
