@@ -77,9 +77,7 @@ pub(super) async fn run(
         Outcome { failure: Some(failure), .. } => match node.away(recording).await {
             Some(away) => waits(node, &away),
             // The wait counts from the moment the failure became known: the end of the attempt.
-            None => {
-                Event::PushEnded { failure: Some(Failure { at: node.clock.now(), ..failure }) }
-            }
+            None => Event::PushEnded { failure: Some(Failure { at: node.clock.now(), ..failure }) },
         },
         Outcome { put_off: Some((until, waits_for)), .. } => Event::PushPutOff { until, waits_for },
         Outcome { .. } => Event::PushEnded { failure: None },

@@ -95,9 +95,10 @@ async fn work_is_claimed_once_and_comes_due_again_when_its_lease_ends() {
     assert_eq!(effects, vec![Effect::Transcode]);
     assert_eq!((again.transcode.made, again.transcode.interruptions), (1, 1));
     let failure = Failure { fault: Fault::Ours, sentence: "no".into(), at: late };
-    let (failed, _) =
-        let failed = vec![Event::TranscodeFailed(failure)];
-        ledger.settle(id, Lane::Process, failed, late).await.unwrap();
+    let (failed, _) = ledger
+        .settle(id, Lane::Process, vec![Event::TranscodeFailed(failure)], late)
+        .await
+        .unwrap();
     assert_eq!(failed.transcode.next_at, Some(late + SignedDuration::from_mins(2)));
     assert_eq!(ledger.next_due(Lane::Process).unwrap(), failed.transcode.next_at);
 }
