@@ -15,12 +15,12 @@ mod regions;
 mod resume;
 mod store;
 
-use holdfast::config::{Checksum, S3Destination};
+use holdfast::config::S3Destination;
 use holdfast::deliver::s3::{Limits, S3};
 use holdfast::deliver::{Destination, FileToPush, PushError};
 use holdfast_core::attempts::Fault;
 
-use self::deliver_common::line::{Line, Then};
+use self::deliver_common::line::Line;
 use self::deliver_common::{MIB, bytes, file};
 use self::store::{KEY_ID, READER_ID, SECRET, Store, WRITER_ID};
 
@@ -67,29 +67,6 @@ async fn a_small_file_goes_whole_and_again_and_anew() {
     }
     assert_eq!(held.header(&key, "content-type").await.unwrap(), "video/mp4");
     assert!(held.uploads().await.is_empty());
-}
-
-/// What the store says of itself with its answer is enough there: it is not asked once more.
-#[tokio::test]
-async fn a_small_file_takes_one_request() {
-    let store = Store::get().await;
-    let held = store.make_bucket("one-request").await;
-    let dir = tempfile::tempdir().unwrap();
-    let mut beside = Vec::new();
-    for length in [1_000, (256 << 10) + 1] {
-        let line = Line::to(store.port, u64::MAX, Then::Good).await;
-        let settings = S3Destination {
-            checksum: Some(Checksum::Crc32c),
-            ..at_line(store.settings("one-request"), &line)
-        };
-        let (name, content) = (format!("{length}.mp4"), bytes(length));
-        let file = file(dir.path(), &name, &content);
-        S3::new(&settings).unwrap().push(&file).await.unwrap();
-        assert!(held.read(&name).await.unwrap() == content);
-        beside.push(line.carried() - length as u64);
-    }
-    let [one, two] = beside[..] else { unreachable!() };
-    assert!(one * 3 < two * 2, "{one} bytes beside a small file, {two} beside a larger one");
 }
 
 #[tokio::test]

@@ -62,11 +62,16 @@ impl Pictures {
         };
         let base = scan.base_ns();
         let (first, end) = (v.first_ns - base, v.end_ns - base);
-        let keys = v.keyframes.iter().map(|k| k - base).collect();
+        let keys: Vec<i64> = v.keyframes.iter().map(|k| k - base).collect();
         let (parts, remark) = filmstrip::parts(&want.filmstrip, first, end);
         let at = snapshot::time(want.snapshot.at, first, end);
         let tiles = || plan.share.take(&filmstrip::middles(&parts));
         let mut times = if plan.filmstrip { tiles() } else { Vec::new() };
+        if plan.share.number > 0 && !v.codec.shows_in_order() {
+            // Frames that show before a key frame may be made of the group before it.
+            let key = times.first().and_then(|first| keys.iter().filter(|k| *k <= first).max());
+            times.splice(..0, key.map(|key| key - 1));
+        }
         times.extend(at.filter(|_| plan.snapshot));
         Self {
             snapshot: plan.snapshot.then(|| Snapshot::new(at, &want.snapshot, plan.rotation)),

@@ -4,7 +4,7 @@ use reqwest::Method;
 
 use super::ask::{Ask, Payload};
 use super::capabilities::Capabilities;
-use super::client::{Answer, Client, Header};
+use super::client::{Client, Header};
 use super::error::Error;
 use super::existing::Choice;
 use super::headers;
@@ -16,8 +16,6 @@ use crate::deliver::{FileToPush, names};
 
 /// How often a key is chosen anew because something came there meanwhile.
 const CHOICES_MAX: u32 = 3;
-/// Up to which size, in bytes, a file's MD5 is cheaper than asking the store what it has.
-const MD5_BYTES_MAX: u64 = 256 << 10;
 
 /// The push of one file.
 pub(super) struct Push<'a> {
@@ -99,20 +97,8 @@ impl<'a> Push<'a> {
             .headers(headers.chain(self.unless_there(false)))
             .payload(Payload::File(&self.source, whole));
         let answer = self.client.send(&ask).await?;
-        let is_proven = answer.check(what, &sum)? || self.proves(&answer).await?;
+        let is_proven = answer.check(what, &sum)?;
         Ok((Stored { etag: answer.etag }, is_proven))
-    }
-
-    /// Whether the ETag of a small file is its MD5. One that is not says nothing: stores may make it
-    /// otherwise.
-    async fn proves(&self, answer: &Answer) -> Result<bool, Error> {
-        let is_small = self.source.bytes() <= MD5_BYTES_MAX;
-        let Some(etag) = answer.etag.as_deref().filter(|_| is_small && !answer.is_etag_opaque)
-        else {
-            return Ok(false);
-        };
-        let sum = sums::of(&self.source, self.source.whole(), Checksum::Md5).await?;
-        Ok(sum.etag().is_some_and(|md5| etag.eq_ignore_ascii_case(&md5)))
     }
 
     /// Asks the store what it has under the key.
