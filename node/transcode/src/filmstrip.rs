@@ -104,7 +104,7 @@ impl Share {
         at(self.number)..at(self.number + 1)
     }
 
-    /// Its elements.
+    /// Its part of all tiles' times.
     pub(crate) fn take(self, times: &[i64]) -> Vec<i64> {
         times.get(self.range(times.len())).unwrap_or_default().to_vec()
     }
