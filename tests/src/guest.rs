@@ -2,7 +2,7 @@
 //! the host's kernel may lack, and with disks that are files.
 //!
 //! It starts from the host's own root, read-only, runs a script as root, and is off again in some
-//! seconds. Guests run one after another, whichever process starts them: each takes a core and
+//! seconds. Two guests run at once at most, whichever process starts them: each takes a core and
 //! 256 MiB. [`Running::cut_power`] ends one as a power cut does: what the guest's kernel had not
 //! handed to its disks is lost.
 //!
@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -32,6 +33,8 @@ use crate::tools::output;
 /// Longest that a guest may run; on a busy machine it is five times slower than on a quiet one.
 const PATIENCE: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(20);
+/// Guests at once: each takes a core.
+const AT_ONCE_MAX: u32 = 2;
 /// Most that is kept of what a guest prints, in bytes.
 const CONSOLE_BYTES_MAX: usize = 4 << 20;
 
@@ -114,7 +117,7 @@ pub struct Running<'a> {
     child: Child,
     console: Arc<Mutex<Vec<u8>>>,
     begun: Instant,
-    _alone: Flock<File>,
+    _place: Flock<File>,
 }
 
 /// What became of a script.
@@ -222,7 +225,7 @@ impl Guest {
         let text = INIT.replace("@W@", &w.to_string_lossy()).replace("@IN@", inside);
         fs::write(&init, text.replace("@FIRST@", first))?;
         fs::set_permissions(&init, Permissions::from_mode(0o755))?;
-        let alone = alone()?;
+        let place = place()?;
         let mut linux = Command::new("linux.uml");
         let mut name = String::from("hf");
         write!(name, "{}", std::process::id())?;
@@ -246,7 +249,7 @@ impl Guest {
         let pipe = child.stdout.take().context("no console")?;
         let heard = Arc::clone(&console);
         std::thread::spawn(move || listen(pipe, &heard));
-        Ok(Running { guest: self, child, console, begun: Instant::now(), _alone: alone })
+        Ok(Running { guest: self, child, console, begun: Instant::now(), _place: place })
     }
 }
 
@@ -380,9 +383,18 @@ fn listen(mut pipe: impl Read, heard: &Mutex<Vec<u8>>) {
     }
 }
 
-/// Waits until no other guest runs on this machine.
-fn alone() -> Result<Flock<File>> {
-    let path = std::env::temp_dir().join("holdfast-guest.lock");
-    let file = File::options().create(true).append(true).mode(0o666).open(path)?;
-    Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, e)| e.into())
+/// Waits until fewer than [`AT_ONCE_MAX`] guests run on this machine.
+fn place() -> Result<Flock<File>> {
+    loop {
+        for number in 0..AT_ONCE_MAX {
+            let path = std::env::temp_dir().join(format!("holdfast-guest-{number}.lock"));
+            let file = File::options().create(true).append(true).mode(0o666).open(path)?;
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(place) => return Ok(place),
+                Err((_, Errno::EWOULDBLOCK)) => {}
+                Err((_, error)) => return Err(error.into()),
+            }
+        }
+        std::thread::sleep(POLL);
+    }
 }

@@ -1,6 +1,6 @@
 //! What a change of a recording means to whoever looks on: customers' systems, for one.
 
-use crate::push_order;
+use crate::push_order::{self, Success};
 use crate::recording::{FileKind, Recording, State};
 
 /// Something worth telling about a recording.
@@ -12,7 +12,7 @@ pub enum Happening {
     Recovered,
     /// Its `.mp4` was made.
     Converted,
-    /// A destination has all that it is to get, or all that it ever will.
+    /// A destination has all that it is to get; or all that it ever will, where the main file is enough.
     Copied {
         /// The destination's name.
         destination: String,
@@ -51,12 +51,15 @@ pub fn happenings(before: Option<&Recording>, after: &Recording) -> Vec<Happenin
     told
 }
 
-/// A push that counts, with nothing of it still to come in this round of attempts.
+/// A push that counts, with nothing of it still to come in this round of attempts. What is deleted here
+/// before it was pushed makes none successful.
 fn is_copied(rec: &Recording, destination: &str) -> bool {
     let is_over = matches!(rec.state, State::Stored | State::Delivered | State::Failed);
+    let is_enough = is_over && rec.policy.success == Success::Main;
+    let main = rec.file(push_order::main_kind(&rec.policy));
     !rec.is_ended()
-        && push_order::is_successful(rec, destination)
-        && (is_over || push_order::pending_at(rec, destination).is_empty())
+        && main.is_some_and(|file| file.is_pushed_to(destination))
+        && (is_enough || push_order::has_all(rec, destination))
 }
 
 fn is_deleted(rec: &Recording) -> bool {

@@ -81,6 +81,15 @@ pub fn is_successful(recording: &Recording, destination: &str) -> bool {
     }
 }
 
+/// Whether one destination has all that was made for it. A file that is gone here without having been
+/// pushed there is still missing there.
+#[must_use]
+pub fn has_all(recording: &Recording, destination: &str) -> bool {
+    let is_there =
+        |kind: FileKind| recording.file(kind).is_none_or(|file| file.is_pushed_to(destination));
+    ORDER.into_iter().filter(|kind| is_enabled(&recording.policy, *kind)).all(is_there)
+}
+
 /// Whether every destination's push counts as successful.
 #[must_use]
 pub fn all_successful(recording: &Recording) -> bool {

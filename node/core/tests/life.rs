@@ -4,6 +4,7 @@
 use holdfast_core::RecordingId;
 use holdfast_core::attempts::{ATTEMPTS_MAX, Failure, Fault, INTERRUPTIONS_MAX};
 use holdfast_core::explain::explain;
+use holdfast_core::happening::{Happening, happenings};
 use holdfast_core::job::Outputs;
 use holdfast_core::names::Container;
 use holdfast_core::push_order::Success;
@@ -517,6 +518,29 @@ fn without_a_destination_the_node_is_where_it_is_stored() {
 fn with_terms(mut life: Life, terms: Terms) -> Life {
     life.happen(Event::TermsChanged(terms));
     life
+}
+
+#[test]
+fn a_destination_that_lacks_a_file_is_not_told_to_have_all_once_that_file_has_gone() {
+    for (success, is_told) in [(Success::Main, true), (Success::All, false)] {
+        let destinations = vec!["theirs".into()];
+        let mut life =
+            Life::processed(Source::Upload, Policy { success, destinations, ..policy() });
+        let mut told = Vec::new();
+        while life.rec.state == State::Delivering {
+            let before = life.rec.clone();
+            life.push(&[("theirs", FileKind::Snapshot)]);
+            told.extend(happenings(Some(&before), &life.rec));
+        }
+        let copied = Happening::Copied { destination: "theirs".into() };
+        assert_eq!(told.contains(&copied), is_told, "{success:?}: {told:?}");
+        // Its 28 days are over.
+        life.now += SignedDuration::from_hours(40 * 24);
+        let before = life.rec.clone();
+        assert!(life.sweep().contains(&FileKind::Snapshot));
+        let told = happenings(Some(&before), &life.rec);
+        assert!(!told.contains(&copied), "{success:?}: {told:?}");
+    }
 }
 
 #[test]

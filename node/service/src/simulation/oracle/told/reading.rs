@@ -112,11 +112,12 @@ fn has_its_copies(rec: &Recording, destination: &str) -> bool {
         let file = rec.file(*kind);
         file.is_some_and(|file| file.pushed.iter().any(|at| at.destination == destination))
     };
-    let mut lacks = KINDS.into_iter().filter(|kind| is_wanted(rec, *kind) && !is_there(kind));
-    let is_to_come = lacks.any(|kind| rec.file(kind).is_some_and(|file| file.deleted_at.is_none()));
+    let mut made =
+        KINDS.into_iter().filter(|kind| is_wanted(rec, *kind) && rec.file(*kind).is_some());
+    let lacks_some = !made.all(|kind| is_there(&kind));
     let is_over = matches!(rec.state, State::Stored | State::Delivered | State::Failed);
     let is_enough = rec.policy.success == Success::Main;
-    !rec.is_ended() && is_there(&main(rec)) && (!is_to_come || is_over && is_enough)
+    !rec.is_ended() && is_there(&main(rec)) && (!lacks_some || is_over && is_enough)
 }
 
 /// Whether nothing of what was saved is left, here and in our own storage.
