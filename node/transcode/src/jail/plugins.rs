@@ -36,7 +36,7 @@ const PLUGINS: &[(&str, &[&str])] = &[
         "decoders",
         &[
             "vpx", "aom", "dav1d", "de265", "mpeg2dec", "jpeg", "png", "opus", "vorbis", "flac",
-            "mpg123", "alaw", "mulaw", "faad", "theora", "speex", "adpcmdec", "libav",
+            "mpg123", "alaw", "mulaw", "faad", "theora", "speex", "adpcmdec", "amrwbdec", "libav",
         ],
     ),
     ("encoders in software", &["x264", "openh264", "voaacenc", "fdkaac"]),
