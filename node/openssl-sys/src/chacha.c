@@ -1,7 +1,7 @@
 /* ChaCha20 and Poly1305 for libssh2, by aws-lc.
  *
  * libssh2 asks the cryptography that it is built on for everything but these two, which it has in portable
- * C: two thirds of what an SFTP upload cost. A program that is linked with `--wrap` for these names (see
+ * C: three fifths of what an SFTP upload cost. A program that is linked with `--wrap` for these names (see
  * node/service/build.rs) has libssh2 call what is here instead; without, libssh2 calls its own, and all is
  * the same but slower. tests/ciphers.rs of the service holds them against each other. */
 
