@@ -125,10 +125,14 @@ impl Remote<'_> {
     ) -> Result<Option<u64>, Error> {
         let failed = |error: &std::io::Error| Error::moved("read back", path, error);
         file.seek(SeekFrom::Start(range.start)).map_err(|error| failed(&error))?;
-        let (mut theirs, mut ours) = (vec![0; PIECE_BYTES], vec![0; PIECE_BYTES]);
+        let piece_bytes = |from| {
+            usize::try_from(range.end.saturating_sub(from)).unwrap_or(PIECE_BYTES).min(PIECE_BYTES)
+        };
+        let length = piece_bytes(range.start);
+        let (mut theirs, mut ours) = (vec![0; length], vec![0; length]);
         let mut at = range.start;
         while at < range.end {
-            let wanted = usize::try_from(range.end - at).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
+            let wanted = piece_bytes(at);
             let read = file.read(&mut theirs[..wanted]).map_err(|error| failed(&error))?;
             self.progress.advance(read as u64);
             if read == 0 || source.read_exact_at(&mut ours[..read], at).is_err() {
@@ -141,6 +145,14 @@ impl Remote<'_> {
             at += read as u64;
         }
         Ok(None)
+    }
+
+    /// Whether an open file ends where it was read to. The library has asked for more than was wanted, so
+    /// this costs no wait.
+    pub(super) fn ends(&self, file: &mut File, path: &str) -> Result<bool, Error> {
+        let read = file.read(&mut [0]);
+        self.progress.advance(1);
+        read.map(|read| read == 0).map_err(|error| Error::moved("read back", path, &error))
     }
 
     /// Says more of a write that the server refused, where that is for want of space.

@@ -167,20 +167,10 @@ impl Job {
         folders: &[String],
         path: &str,
     ) -> Result<bool, Error> {
-        let reading = if self.reads_back { OpenFlags::READ } else { OpenFlags::TRUNCATE };
-        let flags = OpenFlags::WRITE | OpenFlags::CREATE | reading;
-        let mode = self.file_mode.unwrap_or(0o644);
-        let mut file = match remote.open(path, flags, mode) {
-            Err(error) if error.is_missing() => {
-                self.make_folders(remote, folders)?;
-                remote.open(path, flags, mode)?
-            }
-            opened => opened?,
-        };
-        let there = if self.reads_back { remote.bytes(&mut file, path)? } else { 0 };
+        let (mut file, there) = self.open_temporary(remote, folders, path)?;
         let start = self.start(remote, &mut file, path, source, there)?;
         if start == 0 && there > 0 {
-            file = remote.open(path, flags | OpenFlags::TRUNCATE, mode)?;
+            file = self.open(remote, path, OpenFlags::READ | OpenFlags::TRUNCATE)?;
         }
         if start > 0 {
             tracing::debug!(path, start, "going on with what is there");
@@ -189,19 +179,71 @@ impl Job {
         if let Some(mode) = self.file_mode {
             remote.set_mode(&mut file, path, mode)?;
         }
-        let found = remote.bytes(&mut file, path)?;
+        self.check(remote, &mut file, path, source)?;
+        file.close().map_err(|error| Error::step("close", path, &error))?;
+        Ok(start == self.bytes)
+    }
+
+    /// Opens the temporary file, which is made if it is missing; answers also how many bytes are there of it.
+    ///
+    /// One that is new has none, which need not be asked: over a long line that is a tenth of a small file's
+    /// time. It is truncated too, for servers that take no notice of "exclusive".
+    fn open_temporary(
+        &self,
+        remote: &Remote<'_>,
+        folders: &[String],
+        path: &str,
+    ) -> Result<(File, u64), Error> {
+        let anew = match self.reads_back {
+            true => OpenFlags::READ | OpenFlags::EXCLUSIVE | OpenFlags::TRUNCATE,
+            false => OpenFlags::TRUNCATE,
+        };
+        let mut opened = self.open(remote, path, anew);
+        if opened.as_ref().is_err_and(Error::is_missing) {
+            self.make_folders(remote, folders)?;
+            opened = self.open(remote, path, anew);
+        }
+        match opened {
+            // It is there, which servers say in various ways, or cannot be made, which they say again.
+            Err(error) if self.reads_back && error.leaves_session() => {
+                let mut file = self.open(remote, path, OpenFlags::READ)?;
+                let there = remote.bytes(&mut file, path)?;
+                Ok((file, there))
+            }
+            opened => Ok((opened?, 0)),
+        }
+    }
+
+    fn open(&self, remote: &Remote<'_>, path: &str, flags: OpenFlags) -> Result<File, Error> {
+        let mode = self.file_mode.unwrap_or(0o644);
+        remote.open(path, OpenFlags::WRITE | OpenFlags::CREATE | flags, mode)
+    }
+
+    /// Whether the open temporary file is the whole of ours.
+    fn check(
+        &self,
+        remote: &Remote<'_>,
+        file: &mut File,
+        path: &str,
+        source: &Local,
+    ) -> Result<(), Error> {
+        // Whoever has read it to its end knows its size.
+        if self.reads_back
+            && self.is_known(remote, file, path, source, self.bytes, END_BYTES)?
+            && remote.ends(file, path)?
+        {
+            return Ok(());
+        }
+        let found = remote.bytes(file, path)?;
         let altered = |problem: String| Error::Altered { path: path.into(), problem };
         if found != self.bytes {
             return Err(altered(format!("it has {found} bytes instead of {}", self.bytes)));
         }
-        if self.reads_back
-            && !self.is_known(remote, &mut file, path, source, self.bytes, END_BYTES)?
-        {
+        if self.reads_back {
             remote.remove(path)?;
             return Err(altered("its beginning or end reads differently".into()));
         }
-        file.close().map_err(|error| Error::step("close", path, &error))?;
-        Ok(start == self.bytes)
+        Ok(())
     }
 
     fn make_folders(&self, remote: &Remote<'_>, folders: &[String]) -> Result<(), Error> {
