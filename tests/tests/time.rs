@@ -221,6 +221,40 @@ async fn rules_2_and_6_thirteen_attempts_in_74_h_02_min_then_28_days() -> Result
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rule_3_3_what_nobody_knows_is_kept_for_six_hours_after_its_last_byte() -> Result<()> {
+    let mut weeks = Weeks::begin("2026-06-01T12:00:00Z", [here("here")]).await?;
+    let known = weeks.keep("here", 1).await?;
+    weeks.node.kill()?;
+    // A folder of the vault of which neither the ledger nor a manifest says what it is.
+    let mut unknown = known.clone();
+    unknown.replace_range(unknown.len() - 1.., if known.ends_with('0') { "1" } else { "0" });
+    let last_byte_at = at("2026-06-01T10:30:00Z");
+    for path in weeks.node.in_vault(&known)? {
+        let copy = PathBuf::from(path.display().to_string().replace(&known, &unknown));
+        fs::create_dir_all(copy.parent().context("a folder")?)?;
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("raw")) {
+            fs::copy(&path, &copy)?;
+            fs::File::options().write(true).open(&copy)?.set_modified(last_byte_at.into())?;
+        } else {
+            fs::write(&copy, "{ half a mani")?;
+        }
+    }
+    weeks.node.launch().await?;
+    until("it to be taken in", async || {
+        let seen = weeks.node.get(&format!("/recordings/{unknown}")).await;
+        Ok(seen.is_ok_and(|seen| seen["state"] == "unknown").then_some(()))
+    })
+    .await?;
+    weeks.pass_until(last_byte_at + 6 * HOUR - MINUTE).await?;
+    weeks.is_here(&unknown).await?;
+    weeks.pass_until(last_byte_at + 6 * HOUR).await?;
+    let (gone_at, rule) = weeks.is_gone(&unknown).await?;
+    ensure!(rule == "unknown", "{rule}");
+    ensure!(gone_at.duration_since(last_byte_at + 6 * HOUR) < MINUTE, "{gone_at}");
+    weeks.is_here(&known).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_7_and_8_accounts_expire_lifecycles_end_and_a_hold_outlives_both() -> Result<()> {
     let mut weeks = Weeks::begin("2026-01-10T09:00:00Z", [here("demo")]).await?;
     weeks.send(Method::POST, "/accounts", json!({"id": "shop", "plan": "paid"})).await?;

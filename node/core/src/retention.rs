@@ -158,11 +158,11 @@ pub fn fate(rec: &Recording, kind: FileKind) -> Fate {
     if file.deleted_at.is_some() {
         return Fate::Gone;
     }
-    if let Some(doom) = &file.doomed {
-        return Fate::Now(doom.rule);
-    }
     if rec.hold.is_some() {
         return Fate::Kept(Hold::Legal);
+    }
+    if let Some(doom) = &file.doomed {
+        return Fate::Now(doom.rule);
     }
     let own = of_state(rec, kind);
     match (own, ends_at(rec)) {

@@ -10,7 +10,7 @@
 //!
 //! Invariants: a recording has at most one file of each kind; `saved_at` is set from SAVED on; an
 //! attempt runs only in the state of its step; a file is unlinked only after it was doomed, and a
-//! doomed file is never reprieved; nothing is doomed under a legal hold. What ended (GARBAGE, DELETED)
+//! doomed file is never reprieved; nothing is doomed or unlinked under a legal hold. What ended (GARBAGE, DELETED)
 //! stays ended. An event that no longer fits the state (a push that ends after
 //! the recording was deleted) changes nothing, so events may come late or twice.
 

@@ -53,6 +53,10 @@ pub(super) fn retain(rec: &mut Recording, now: Timestamp) -> Vec<Effect> {
         // Nothing runs for it yet that would have to be stopped.
         end(rec, State::Garbage, Rule::Garbage, None, now);
     }
+    // What was doomed before the hold came waits too: its volume may have been away.
+    if rec.hold.is_some() {
+        return Vec::new();
+    }
     doom(rec, now, Lane::Retain);
     let doomed = |file: &&File| file.doomed.is_some() && file.deleted_at.is_none();
     let kinds: Vec<FileKind> = rec.files.iter().filter(doomed).map(|file| file.kind).collect();

@@ -31,8 +31,8 @@ proptest! {
     /// and their distance, nothing under a legal hold goes, and deleting twice is harmless.
     #[test]
     fn rules_2_to_10_hold_in_any_history(history in history()) {
-        let History { policy, acts } = history;
-        let mut world = World::new(policy);
+        let History { policy, is_unknown, acts } = history;
+        let mut world = World::new(policy, is_unknown);
         for act in acts {
             world.act(&act);
         }

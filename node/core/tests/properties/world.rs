@@ -22,6 +22,8 @@ const STEPS_MAX: usize = 200;
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     pub(crate) policy: (Source, Policy),
+    /// Whether it is a folder that the node found and knows nothing of (rule 3.3).
+    pub(crate) is_unknown: bool,
     pub(crate) acts: Vec<Act>,
 }
 
@@ -131,8 +133,8 @@ fn policy() -> impl Strategy<Value = (Source, Policy)> {
 
 /// A random policy, and what happens to a recording under it.
 pub(crate) fn history() -> impl Strategy<Value = History> {
-    (policy(), prop::collection::vec(act(), 1..40))
-        .prop_map(|(policy, acts)| History { policy, acts })
+    (policy(), prop::bool::weighted(0.05), prop::collection::vec(act(), 1..40))
+        .prop_map(|(policy, is_unknown, acts)| History { policy, is_unknown, acts })
 }
 
 /// A recording, its clock, and the law that watches.
@@ -157,7 +159,7 @@ fn running(rec: &Recording, lane: Lane) -> bool {
 }
 
 impl World {
-    pub(crate) fn new((source, policy): (Source, Policy)) -> Self {
+    pub(crate) fn new((source, policy): (Source, Policy), is_unknown: bool) -> Self {
         let now: Timestamp = "2026-01-01T10:00:00Z".parse().expect("a timestamp");
         let metadata = Metadata {
             ip: Some("192.0.2.1".into()),
@@ -167,10 +169,18 @@ impl World {
         let id = RecordingId::new(1, [1; 10]);
         let mut rec = Recording::new(id, "e".into(), source, policy.clone(), metadata, now);
         rec.bytes = 7;
+        if is_unknown {
+            rec = step(&rec, Event::Detached, now).0;
+            rec.state = State::Unknown;
+        }
         Self { rec, now, law: Law::new(policy, source, now), outcomes: Vec::new() }
     }
 
     pub(crate) fn act(&mut self, act: &Act) {
+        let is_the_clients = matches!(act, Act::Attach(_) | Act::Stop | Act::Save | Act::Reject);
+        if self.rec.state == State::Unknown && is_the_clients {
+            return;
+        }
         match act {
             Act::Sleep { s } => self.now += SignedDuration::from_secs(*s),
             Act::Age { min } => {
@@ -404,6 +414,7 @@ impl World {
                 self.happen(Event::Recovered { bytes: 7, sha256: "00".into(), container });
             }
             Effect::Delete { kinds, .. } => {
+                assert!(!self.law.held, "{kinds:?} go under a legal hold");
                 if fails {
                     // The disk says no; the claim's lease ends.
                     self.now += SignedDuration::from_secs(60);

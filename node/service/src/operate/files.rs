@@ -351,6 +351,11 @@ fn gone(rec: &Recording, file: &File) -> Problem {
     };
     let at = file.deleted_at.or(file.doomed.as_ref().map(|doom| doom.at));
     let detail = match (rule, at) {
+        (Some(rule), _) if rec.hold.is_some() && file.deleted_at.is_none() => format!(
+            "the {kind} file of recording {id} was to go by {}; since then a legal hold keeps it, for whoever \
+             has the node's disks: lift the hold, and it goes",
+            rule.describe()
+        ),
         (Some(rule), Some(at)) => {
             format!("the {kind} file of recording {id} was deleted at {at} by {}", rule.describe())
         }

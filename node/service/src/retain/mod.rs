@@ -38,6 +38,10 @@ impl Retainer {
                 Effect::Delete { kinds, folder } => {
                     let unlinked = kinds.clone();
                     let lock = self.node.locks.lock(id).await;
+                    // A hold is set under the same lock: whoever was told of it finds the files.
+                    if self.node.ledger.get(id)?.is_some_and(|rec| rec.hold.is_some()) {
+                        return Ok(Some(Event::Interrupted(Lane::Retain)));
+                    }
                     let deletion = self
                         .node
                         .with_vault(move |vault| vault.delete(home, &unlinked, folder))

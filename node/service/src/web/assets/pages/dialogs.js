@@ -52,10 +52,10 @@ export function confirmRemoval(title, pushed) {
 
 /** Resolves to the reason, or to false. */
 export function askForHold(title) {
-  const input = h('input', { name: 'reason', required: true, maxlength: '1000', autocomplete: 'off', '.autofocus': true });
+  const input = h('input', { name: 'reason', required: true, maxlength: '500', autocomplete: 'off', '.autofocus': true });
   return ask('Set a legal hold?', [
     `Until the hold is lifted, no rule and nobody deletes “${title}”.`,
-  ], { no: 'Cancel', yes: 'Hold', field: h('label', { class: 'field' }, h('span', {}, 'Reason'), input, h('small', {}, 'It is kept in the audit log. Write no personal data.')) });
+  ], { no: 'Cancel', yes: 'Hold', field: h('label', { class: 'field' }, h('span', {}, 'Reason'), input, h('small', {}, 'Whoever may see the recording sees it. Write no personal data.')) });
 }
 
 export function confirmLift(title) {
