@@ -1,6 +1,6 @@
 // The pages, and the recorder in a foreign one: what people do with them besides a plain
 // recording, without a breach of the policy, an uncaught error, or a page that is wider than a phone.
-// Environment variables: see record.mjs.
+// Environment variables: see record.mjs; HOLDFAST_STORAGE has to be set, and is moved away for a while.
 
 import fs from 'node:fs';
 import { createRequire } from 'node:module';
@@ -250,6 +250,64 @@ await scenario('a file by the picker, then the list: watch, scrub, filter, delet
   await phone.page.waitForTimeout(500);
   await screenshot(phone.page, 'phone-list');
   await sound(phone, 'the list on a phone');
+});
+
+await scenario('what becomes of a recording: tried again by hand, held, and by which rule each file goes', async (browser) => {
+  const place = await newPage(browser);
+  const { page } = place;
+  const storage = needed('HOLDFAST_STORAGE');
+  await page.goto(base);
+  const file = await makeFile(page);
+  // The destination is away: a share that is not mounted.
+  fs.renameSync(storage, `${storage}.away`);
+  try {
+    await recorderOf(page).locator('input[type=file]').setInputFiles({ name: 'held.webm', mimeType: 'video/webm', buffer: file });
+    await until('saved', 20_000, async () => await stateOf(page) === 'saved');
+    const id = await recorderOf(page).evaluate((element) => element.recordingId);
+    const recording = async () => (await ask(`/api/v1/recordings/${id}`)).json();
+    await until('the first attempt to push it has failed', 90_000, async () => (await recording()).push?.next_at);
+    await page.goto(`${base}/recordings#key=${encodeURIComponent(key)}`);
+    const card = page.locator(`.recording[data-id="${id}"]`);
+    await card.getByText(/Attempt 2 of 13/).waitFor();
+    const outlook = card.locator('details.outlook');
+    await outlook.locator('summary').click();
+    await outlook.getByText('What was tried').waitFor();
+    check(/attempt 1/.test(await outlook.textContent()), `the attempt is not listed: ${await outlook.textContent()}`);
+    check(/Main file/.test(await outlook.textContent()), 'its files are not listed');
+    await card.scrollIntoViewIfNeeded();
+    await screenshot(page, 'wide-outlook');
+    await sound(place, 'what becomes of it');
+
+    await card.getByRole('button', { name: /^Legal hold/ }).click();
+    const reason = page.locator('dialog').getByRole('textbox');
+    await reason.fill('case 12/26');
+    await screenshot(page, 'wide-hold');
+    await sound(place, 'asking for a reason');
+    await page.locator('dialog').getByRole('button', { name: 'Hold', exact: true }).click();
+    await card.getByText(/case 12\/26/).waitFor();
+    check((await recording()).hold.reason === 'case 12/26', 'the node knows no hold');
+
+    fs.renameSync(`${storage}.away`, storage);
+    await card.getByRole('button', { name: /^Retry now/ }).click();
+    await until('it is stored', 30_000, async () => (await recording()).state === 'stored');
+    await until('the page says so', 10_000, async () => await card.getAttribute('data-state') === 'stored');
+    await until('each file is said to be kept by the hold', 10_000, async () => /Kept by the legal hold/.test(await outlook.textContent()));
+    await screenshot(page, 'wide-held');
+    await card.getByRole('button', { name: /^Delete/ }).click();
+    await page.locator('dialog').getByText(/is under a legal hold/).waitFor();
+    await sound(place, 'what is held cannot be deleted');
+    await page.locator('dialog').getByRole('button', { name: 'Close', exact: true }).click();
+    check(!(await recording()).files.some((it) => it.deleted_at), 'something went under the hold');
+
+    await card.getByRole('button', { name: /^Lift/ }).click();
+    await page.locator('dialog').getByRole('button', { name: /^Lift/ }).click();
+    await until('what the hold put off has happened', 20_000, async () => (await recording()).files.every((it) => it.deleted_at));
+    await until('the page says by which rule', 10_000, async () => /Deleted here on/.test(await outlook.textContent()) && /rule/i.test(await outlook.locator('.why').first().textContent()));
+    await screenshot(page, 'wide-went');
+    await sound(place, 'what went, and by which rule');
+  } finally {
+    if (fs.existsSync(`${storage}.away`)) fs.renameSync(`${storage}.away`, storage);
+  }
 });
 
 await scenario('the evidence, for people and as the file that is signed', async (browser) => {

@@ -121,7 +121,7 @@ async fn a_lost_ledger_is_rebuilt_from_the_vault_alone() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_its_ledger_a_node_does_not_take_the_vault_for_garbage() -> Result<()> {
+async fn rule_3_3_without_its_ledger_a_node_does_not_take_the_vault_for_garbage() -> Result<()> {
     let mut node = Node::start(settings()).await?;
     let bytes = webm_noise(3, 100_000);
     let mut stream = Stream::start(&node.address()?, "raw").await?;

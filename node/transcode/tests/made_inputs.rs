@@ -24,7 +24,7 @@ fn plain(path: &Path, more: &[&str]) {
 }
 
 #[test]
-fn h264_and_aac_are_taken_over_bit_by_bit() {
+fn rule_4_h264_and_aac_are_taken_over_bit_by_bit() {
     let scratch = tempfile::tempdir().unwrap();
     for (name, more) in [
         ("whole.mp4", &[][..]),

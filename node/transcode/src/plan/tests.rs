@@ -34,14 +34,14 @@ fn converted(width: u32, height: u32) -> Option<VideoPlan> {
 }
 
 #[test]
-fn h264_and_aac_are_taken_over() {
+fn rule_4_h264_and_aac_are_taken_over() {
     let p = plain(&scan(Some(H264), Some(AAC)), ALL);
     assert_eq!((p.video, p.audio), TAKEN_OVER);
     assert!(p.remarks.is_empty() && p.takes_all_over(&scan(Some(H264), Some(AAC))));
 }
 
 #[test]
-fn other_codecs_are_converted() {
+fn rule_4_other_codecs_are_converted() {
     let p = plain(&scan(Some("video/x-vp8"), Some("audio/x-opus")), ALL);
     assert_eq!(p.video, converted(640, 480));
     assert_eq!((p.audio, p.changes), (Some(Treatment::Converted), None));
