@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
 
 use anyhow::{Context, Result, ensure};
 use holdfast_tests::clock::instant;
@@ -234,7 +235,10 @@ async fn rule_3_3_what_nobody_knows_is_kept_for_six_hours_after_its_last_byte() 
         fs::create_dir_all(copy.parent().context("a folder")?)?;
         if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("raw")) {
             fs::copy(&path, &copy)?;
-            fs::File::options().write(true).open(&copy)?.set_modified(last_byte_at.into())?;
+            let file = fs::File::options().write(true).open(&copy)?;
+            file.set_modified(
+                UNIX_EPOCH + last_byte_at.duration_since(Timestamp::UNIX_EPOCH).unsigned_abs(),
+            )?;
         } else {
             fs::write(&copy, "{ half a mani")?;
         }
