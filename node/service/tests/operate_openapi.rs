@@ -47,9 +47,16 @@ fn every_call_says_its_key_its_name_and_what_it_is_refused_with() {
     let whole = described();
     assert_eq!(whole["openapi"], "3.1.0");
     let (mut names, mut scopes) = (BTreeSet::new(), BTreeSet::new());
+    let tags = whole["tags"].as_array().unwrap();
     for (method, path, operation) in operations(&whole) {
         let call = format!("{method} {path}");
         assert!(names.insert(operation["operationId"].to_string()), "{call}: named like another");
+        for tag in operation["tags"].as_array().unwrap() {
+            assert!(
+                tags.iter().any(|known| known["name"] == *tag),
+                "{call}: {tag} is not described"
+            );
+        }
         assert!(operation["summary"].as_str().is_some_and(|text| !text.is_empty()), "{call}");
         let responses = operation["responses"].as_object().unwrap();
         if !path.starts_with("/api/v1/") || path == "/api/v1/openapi.json" {

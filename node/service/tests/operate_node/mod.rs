@@ -209,8 +209,8 @@ impl Home {
         id
     }
 
-    /// One that was transcoded, and pushed where its environment has a destination.
-    pub async fn delivered(&self, seed: u8, env_id: &str) -> RecordingId {
+    /// One that was transcoded, and is to be pushed where its environment has a destination.
+    pub async fn transcoded(&self, seed: u8, env_id: &str) -> RecordingId {
         let id = self.saved(seed, env_id).await;
         self.apply(id, Event::Due(Lane::Process)).await;
         let made = self.node.with_vault(move |vault| {
@@ -220,6 +220,12 @@ impl Home {
         });
         let files = made.await.unwrap();
         self.apply(id, Event::Transcoded { media: None, files, remarks: Vec::new() }).await;
+        id
+    }
+
+    /// The same, pushed where its environment has a destination.
+    pub async fn delivered(&self, seed: u8, env_id: &str) -> RecordingId {
+        let id = self.transcoded(seed, env_id).await;
         self.apply(id, Event::Due(Lane::Deliver)).await;
         let location = match env_id {
             "shelf" => {

@@ -48,6 +48,8 @@ pub(super) const PIPE_KEY: &str = "pipe_key";
         (name = "accounts", description = "Whoever pays, or tries"),
         (name = "destinations", description = "Where recordings are pushed to"),
         (name = "keys", description = "Keys of the API"),
+        (name = "webhooks", description = "Who is told what happens to recordings"),
+        (name = "audit", description = "The signed log of deletions, holds, sign-ins and changes"),
         (name = "video", description = "Version 1, for integrations that speak it already"),
         (name = "node", description = "The node itself"),
     ),

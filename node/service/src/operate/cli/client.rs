@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -28,6 +28,12 @@ const PROBLEM_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Client {
     socket: PathBuf,
     runtime: tokio::runtime::Runtime,
+}
+
+/// A good answer whose body is still to come.
+pub(super) struct Coming<'a> {
+    client: &'a Client,
+    answer: Response<Incoming>,
 }
 
 /// An address of the API.
@@ -74,6 +80,31 @@ impl Target {
     }
 }
 
+impl Coming<'_> {
+    /// What the node calls the file that it hands out, where it says so.
+    pub(super) fn file_name(&self) -> Option<&str> {
+        let said = self.answer.headers().get(header::CONTENT_DISPOSITION)?.to_str().ok()?;
+        // The node puts it into quotes, and has none in it.
+        let (_, name) = said.split_once("filename=\"")?;
+        Some(name.split_once('"')?.0)
+    }
+
+    /// Takes it in, however large it is; `take` is given each piece.
+    pub(super) fn read(self, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> anyhow::Result<()> {
+        let mut body = self.answer.into_body();
+        self.client.runtime.block_on(async {
+            while let Some(frame) = in_time(ANSWER_MAX, async { Ok(body.frame().await) }).await? {
+                let frame =
+                    frame.map_err(|error| anyhow!("the node's answer broke off: {error}"))?;
+                if let Some(piece) = frame.data_ref() {
+                    take(piece)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
 impl Client {
     pub(super) fn new(socket: PathBuf) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -110,23 +141,19 @@ impl Client {
         self.ask(&Method::DELETE, target, None)
     }
 
+    /// Asks for something that may be large, and is taken in as it comes.
+    pub(super) fn open(&self, target: &Target) -> anyhow::Result<Coming<'_>> {
+        let asking = in_time(ANSWER_MAX, self.exchange(&Method::GET, target, None));
+        Ok(Coming { client: self, answer: self.runtime.block_on(asking)? })
+    }
+
     /// Takes an answer in as it comes, however large it is; `take` is given each piece.
     pub(super) fn fetch(
         &self,
         target: &Target,
-        mut take: impl FnMut(&[u8]) -> io::Result<()>,
+        take: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> anyhow::Result<()> {
-        self.runtime.block_on(async {
-            let mut body = in_time(ANSWER_MAX, self.exchange(&Method::GET, target, None)).await?;
-            while let Some(frame) = in_time(ANSWER_MAX, async { Ok(body.frame().await) }).await? {
-                let frame =
-                    frame.map_err(|error| anyhow!("the node's answer broke off: {error}"))?;
-                if let Some(piece) = frame.data_ref() {
-                    take(piece)?;
-                }
-            }
-            Ok(())
-        })
+        self.open(target)?.read(take)
     }
 
     /// The same, written as it comes.
@@ -148,7 +175,7 @@ impl Client {
     ) -> anyhow::Result<Value> {
         let asking = in_time(most, async {
             let answer = self.exchange(method, target, body).await?;
-            let whole = Limited::new(answer, ANSWER_BYTES_MAX).collect().await;
+            let whole = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
             Ok(whole.map_err(|error| anyhow!("the node's answer broke off: {error}"))?.to_bytes())
         });
         let answer = self.runtime.block_on(asking)?;
@@ -159,13 +186,13 @@ impl Client {
             .context("the node's answer is not understood; is it of another version?")
     }
 
-    /// The body of a good answer; anything else is an error.
+    /// A good answer; anything else is an error.
     async fn exchange(
         &self,
         method: &Method,
         target: &Target,
         body: Option<&Value>,
-    ) -> anyhow::Result<Incoming> {
+    ) -> anyhow::Result<Response<Incoming>> {
         let stream =
             UnixStream::connect(&self.socket).await.map_err(|error| self.failed(&error))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -186,7 +213,7 @@ impl Client {
             sender.send_request(request.body(body)?).await.with_context(|| self.turned_away())?;
         let status = answer.status();
         if status.is_success() {
-            return Ok(answer.into_body());
+            return Ok(answer);
         }
         let body = Limited::new(answer.into_body(), PROBLEM_BYTES_MAX).collect().await;
         let sentence = match body.map(|body| serde_json::from_slice(&body.to_bytes())) {

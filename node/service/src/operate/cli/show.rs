@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::Value;
 
 use super::table::{Column, table};
-use super::words::{Bytes, Elapsed, Lines, Plain, instant, shown, words};
+use super::words::{Bytes, Elapsed, Lines, Millis, Plain, instant, shown, words};
 use crate::audit::Carried;
 use crate::config::{Config, Destination};
 use crate::ledger::RebuildReport;
@@ -188,7 +188,7 @@ pub(super) fn outlook(id: &str, outlook: &Value) -> String {
     lines.0
 }
 
-const OUTLOOK: [Column; 4] = [
+pub(super) const OUTLOOK: [Column; 4] = [
     Column::whole("FILE", "/kind"),
     Column::whole("HERE", "/present"),
     Column::whole("GOES", "/at"),
@@ -196,7 +196,7 @@ const OUTLOOK: [Column; 4] = [
 ];
 
 /// A file as a row: when it goes or went, and by which rule; else what holds it.
-fn outlook_row(file: &Value) -> Value {
+pub(super) fn outlook_row(file: &Value) -> Value {
     let goes = [&file["goes"], &file["gone"]].into_iter().find(|goes| goes.is_object());
     let goes = goes.unwrap_or(&Value::Null);
     let why = words(goes, "/why").or_else(|| words(file, "/sentence")).unwrap_or("-");
@@ -245,7 +245,7 @@ pub(super) fn rebuilt(report: &RebuildReport) -> String {
 
 fn media(media: &Value) -> String {
     let ms = media["duration_ms"].as_u64().unwrap_or(0);
-    let mut parts = vec![format!("{}.{:03} s", ms / 1_000, ms % 1_000)];
+    let mut parts = vec![Millis(ms).to_string()];
     if let (Some(width), Some(height)) = (media["width"].as_u64(), media["height"].as_u64()) {
         parts.push(format!("{width}x{height}"));
     }

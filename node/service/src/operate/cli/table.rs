@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::words::{Bytes, Plain, columns, cut, shown};
+use super::words::{Bytes, Millis, Plain, columns, cut, shown};
 
 /// Between two columns.
 const GAP: &str = "  ";
@@ -29,6 +29,8 @@ pub(super) enum How {
     Cut,
     /// A number of bytes.
     Bytes,
+    /// How long something took, in milliseconds.
+    Millis,
 }
 
 impl Column {
@@ -44,10 +46,17 @@ impl Column {
         Self { head, place, how: How::Bytes }
     }
 
+    pub(super) const fn millis(head: &'static str, place: &'static str) -> Self {
+        Self { head, place, how: How::Millis }
+    }
+
     fn cell(&self, row: &Value) -> String {
         let value = row.pointer(self.place).unwrap_or(&Value::Null);
         let text = match (self.how, value.as_u64()) {
             (How::Bytes, Some(bytes)) => Bytes(bytes).to_string(),
+            (How::Millis, Some(ms)) => Millis(ms).to_string(),
+            // A server's answer has lines; a row is one.
+            (How::Cut, _) => shown(value).trim_end().replace(['\n', '\r', '\t'], " "),
             _ => shown(value),
         };
         Plain(text).to_string()
@@ -72,7 +81,7 @@ pub(super) fn table(heads: &[Column], rows: &[Value], width: Option<usize>) -> S
             let pad = " ".repeat(width - columns(&cell));
             let gap = if said.is_empty() { "" } else { GAP };
             match column.how {
-                How::Bytes => said.extend([gap, &pad, &cell]),
+                How::Bytes | How::Millis => said.extend([gap, &pad, &cell]),
                 How::Whole | How::Cut => said.extend([gap, &cell, &pad]),
             }
         }
@@ -98,16 +107,17 @@ mod tests {
 
     use super::*;
 
-    const COLUMNS: [Column; 3] = [
+    const COLUMNS: [Column; 4] = [
         Column::whole("ID", "/id"),
         Column::bytes("SIZE", "/size"),
+        Column::millis("TOOK", "/took"),
         Column::cut("TITLE", "/about/title"),
     ];
 
     fn rows() -> Vec<Value> {
         vec![
-            json!({ "id": "one", "size": 2_048, "about": { "title": "A \u{1b}[31mlong title of many words" } }),
-            json!({ "id": "another", "about": { "title": "録画" } }),
+            json!({ "id": "one", "size": 2_048, "about": { "title": "A \u{1b}[31mlong title\nof many words\n" } }),
+            json!({ "id": "another", "took": 1_050, "about": { "title": "録画" } }),
         ]
     }
 
@@ -116,16 +126,16 @@ mod tests {
         let said = table(&COLUMNS, &rows(), None);
         assert_eq!(
             said,
-            "ID          SIZE  TITLE\n\
-             one      2.0 KiB  A \u{fffd}[31mlong title of many words\n\
-             another        -  録画\n"
+            "ID          SIZE     TOOK  TITLE\n\
+             one      2.0 KiB        -  A \u{fffd}[31mlong title of many words\n\
+             another        -  1.050 s  録画\n"
         );
     }
 
     #[test]
     fn a_table_is_no_wider_than_the_terminal() {
-        let said = table(&COLUMNS, &rows(), Some(30));
-        assert!(said.lines().all(|line| columns(line) <= 30), "{said}");
+        let said = table(&COLUMNS, &rows(), Some(39));
+        assert!(said.lines().all(|line| columns(line) <= 39), "{said}");
         assert!(said.lines().nth(1).is_some_and(|line| line.ends_with('…')), "{said}");
         assert!(said.contains("another"), "what identifies a row stays whole: {said}");
         let said = table(&COLUMNS, &rows(), Some(5));

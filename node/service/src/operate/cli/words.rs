@@ -48,6 +48,15 @@ impl Display for Bytes {
     }
 }
 
+/// How long something took, in milliseconds.
+pub(super) struct Millis(pub(super) u64);
+
+impl Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}.{:03} s", self.0 / 1_000, self.0 % 1_000))
+    }
+}
+
 /// An instant, to the second.
 pub(super) struct Instant(pub(super) Timestamp);
 
@@ -155,6 +164,7 @@ mod tests {
         assert_eq!(Bytes(1_536).to_string(), "1.5 KiB");
         assert_eq!(Bytes(512 << 20).to_string(), "512.0 MiB");
         assert_eq!(Bytes(u64::MAX).to_string(), "16777216.0 TiB");
+        assert_eq!(Millis(1_050).to_string(), "1.050 s");
         assert_eq!(Elapsed(59).to_string(), "59 s");
         assert_eq!(Elapsed(90_000).to_string(), "1 d 1 h");
     }

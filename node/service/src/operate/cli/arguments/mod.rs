@@ -208,9 +208,9 @@ pub struct Sure {
 pub enum Policy {
     /// Say what a lifecycle rule would delete, and when, without setting it
     Preview {
-        /// Recordings would go after so many whole days
-        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=36_500))]
-        lifecycle_days: u32,
+        /// Recordings would go after so many whole days, or `never`
+        #[arg(long, value_name = "N")]
+        lifecycle_days: LifecycleDays,
         /// Only in this environment
         #[arg(long, value_name = "ID")]
         env: Option<String>,

@@ -87,7 +87,7 @@ pub enum Recordings {
         /// The recording
         #[arg(value_parser = recording_id)]
         id: String,
-        /// Why; it is kept in the audit log
+        /// Why; it is kept with the recording, and not in the audit log
         #[arg(long, value_name = "TEXT")]
         reason: String,
     },

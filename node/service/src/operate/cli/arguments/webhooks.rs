@@ -22,6 +22,8 @@ pub enum Webhooks {
     },
     /// Make a webhook, and print its secret: this once
     Create {
+        /// Its id; one is made where none is given
+        id: Option<String>,
         /// Its settings
         #[command(flatten)]
         flags: WebhookFlags,

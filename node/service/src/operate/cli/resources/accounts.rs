@@ -7,7 +7,7 @@ use super::super::input::{confirm, settings};
 use super::super::table::Column;
 use super::{Desk, Given, Kind, instant_or_never};
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     many: "accounts",
     one: "account",
     id: "id",

@@ -11,7 +11,7 @@ use super::super::table::Column;
 use super::super::words::Plain;
 use super::{Desk, Given, Kind};
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     many: "destinations",
     one: "destination",
     id: "name",

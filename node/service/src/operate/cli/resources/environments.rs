@@ -7,7 +7,7 @@ use super::super::input::{object, png, settings};
 use super::super::table::Column;
 use super::{Desk, Given, Kind};
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     many: "environments",
     one: "environment",
     id: "id",

@@ -8,7 +8,7 @@ use super::super::table::{Column, table};
 use super::super::words::{Lines, instant, shown, words};
 use super::Desk;
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column::whole("NAME", "/name"),
     Column::whole("STATE", "/state"),
     Column::whole("DEVICE", "/device"),
@@ -66,7 +66,7 @@ fn works(decoder: &Value, how: &str) -> bool {
     decoder[how]["verdict"] == "works"
 }
 
-fn row(chain: &Value) -> Value {
+pub(super) fn row(chain: &Value) -> Value {
     let decoders = chain["decoders"].as_array().into_iter().flatten();
     let codecs: Vec<&str> = decoders
         .filter(|decoder| works(decoder, "decode"))

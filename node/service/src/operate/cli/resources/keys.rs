@@ -9,7 +9,7 @@ use super::super::table::Column;
 use super::super::words::words;
 use super::{Desk, Given, Kind};
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     many: "keys",
     one: "key",
     id: "id",

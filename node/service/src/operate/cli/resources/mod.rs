@@ -180,3 +180,6 @@ fn instant(text: &str) -> anyhow::Result<String> {
     })?;
     Ok(at.to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use serde_json::{Value, json};
 
 use super::super::arguments::{ListFilter, Recordings, Sure};
-use super::super::client::Target;
+use super::super::client::{Coming, Target};
 use super::super::input::confirm;
 use super::super::output::{NewFile, note, print, print_json, stdout_bytes};
 use super::super::table::Column;
@@ -16,7 +16,7 @@ use super::super::{pushes, show};
 use super::{Desk, Kind};
 use crate::digest::Sha256;
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     many: "recordings",
     one: "recording",
     id: "id",
@@ -110,26 +110,21 @@ fn get(desk: &Desk, id: &str, kind: &str, to: Option<&Path>) -> anyhow::Result<(
     // Where no .mp4 is made, the main file is the raw file.
     let file = find(kind).or_else(|| (kind == "main").then(|| find("raw")).flatten());
     let sha256 = file.and_then(|file| words(file, "/sha256"));
-    let target = Target::new(["recordings", id, "files", kind])?;
+    let coming = desk.client.open(&Target::new(["recordings", id, "files", kind])?)?;
     if to == Some(Path::new("-")) {
-        return stdout_bytes(|stdout| fetch(desk, &target, sha256, stdout).map(drop));
+        return stdout_bytes(|stdout| receive(coming, sha256, stdout).map(drop));
     }
-    let path = to.map_or_else(|| file_name(&recording, id, kind), Path::to_owned);
+    let path = to.map_or_else(|| file_name(coming.file_name(), id, kind), Path::to_owned);
     let mut new = NewFile::create(&path)?;
-    let bytes = fetch(desk, &target, sha256, &mut new)?;
+    let bytes = receive(coming, sha256, &mut new)?;
     new.keep()?;
     let checked = if sha256.is_some() { ", its digest is right" } else { "" };
     note(&format!("{}: {}{checked}\n", Plain(path.display()), Bytes(bytes)))
 }
 
-fn fetch(
-    desk: &Desk,
-    target: &Target,
-    sha256: Option<&str>,
-    to: &mut impl Write,
-) -> anyhow::Result<u64> {
+fn receive(coming: Coming<'_>, sha256: Option<&str>, to: &mut impl Write) -> anyhow::Result<u64> {
     let (mut digest, mut bytes) = (Sha256::new(), 0);
-    desk.client.fetch(target, |piece| {
+    coming.read(|piece| {
         digest.update(piece);
         bytes += piece.len() as u64;
         to.write_all(piece)
@@ -143,22 +138,25 @@ fn fetch(
     Ok(bytes)
 }
 
-/// As the file is called at destinations.
-fn file_name(recording: &Value, id: &str, kind: &str) -> PathBuf {
+/// What the node calls the file, which is its name at destinations; in this folder.
+fn file_name(given: Option<&str>, id: &str, kind: &str) -> PathBuf {
     // Names that people choose don't decide about folders.
-    let is_tame = |name: &&str| !name.starts_with('.') && !name.contains(['/', '\0']);
-    let name = words(recording, "/name").filter(is_tame).unwrap_or(id);
-    let ending = match words(recording, "/container") {
-        Some("webm") => "webm",
-        Some("matroska") => "mkv",
-        Some("mov") => "mov",
-        Some("mp4") => "mp4",
-        _ => "bin",
-    };
-    PathBuf::from(match kind {
-        "main" => format!("{name}.mp4"),
-        "raw" => format!("{name}_raw.{ending}"),
-        "snapshot" => format!("{name}.jpg"),
-        _ => format!("{name}_{kind}.jpg"),
-    })
+    let is_tame =
+        |name: &&str| !name.is_empty() && !name.starts_with('.') && !name.contains(['/', '\0']);
+    given.filter(is_tame).map_or_else(|| format!("{id}_{kind}").into(), PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_leads_out_of_this_folder() {
+        let called = |given| file_name(given, "one", "raw");
+        assert_eq!(called(Some("talk_raw.ts")), Path::new("talk_raw.ts"));
+        for wild in [None, Some(""), Some(".profile"), Some(".."), Some("a/b"), Some("/etc/passwd")]
+        {
+            assert_eq!(called(wild), Path::new("one_raw"), "{wild:?}");
+        }
+    }
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::client::Target;
 use super::super::output::{print, print_json};
 use super::super::show::all;
-use super::super::words::{Lines, shown, words};
+use super::super::words::{Lines, Millis, shown, words};
 use super::Desk;
 
 /// Longest that a test may take: two minutes, and what its last child takes to end.
@@ -68,10 +68,8 @@ fn said(tested: &Value) -> String {
         lines.maybe("", words(check, "/todo").map(|todo| format!("What to do: {todo}")));
     }
     let (failed, warned) = (count(tested, "failed"), count(tested, "warning"));
-    let ms = tested["duration_ms"].as_u64().unwrap_or(0);
-    let sum =
-        format!("{failed} failed, {warned} with a warning, in {}.{:03} s", ms / 1_000, ms % 1_000);
-    lines.line("self-test:", sum);
+    let took = Millis(tested["duration_ms"].as_u64().unwrap_or(0));
+    lines.line("self-test:", format!("{failed} failed, {warned} with a warning, in {took}"));
     lines.0
 }
 

@@ -23,7 +23,7 @@ use crate::operate::evidence;
 const EVIDENCE_BYTES_MAX: u64 = 4 << 20;
 const KEY_BYTES_MAX: u64 = 64 << 10;
 
-const COLUMNS: &[Column] = &[
+pub(super) const COLUMNS: &[Column] = &[
     Column::whole("VOLUME", "/name"),
     Column::whole("STATE", "/state"),
     Column::cut("ENCRYPTION", "/encryption"),

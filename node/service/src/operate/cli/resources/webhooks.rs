@@ -11,7 +11,7 @@ use super::super::words::words;
 use super::keys::without;
 use super::{Desk, Given, Kind};
 
-const KIND: Kind = Kind {
+pub(super) const KIND: Kind = Kind {
     many: "webhooks",
     one: "webhook",
     id: "id",
@@ -26,18 +26,22 @@ const KIND: Kind = Kind {
     first: &["env_id", "url", "events", "format", "enabled", "origin"],
 };
 
-const DELIVERIES: Kind = Kind {
+pub(super) const DELIVERIES: Kind = Kind {
     many: "deliveries",
     one: "delivery",
     id: "id",
     columns: &[
         Column::whole("DELIVERY", "/id"),
+        Column::whole("HAPPENED", "/created_at"),
         Column::whole("EVENT", "/event"),
         Column::cut("RECORDING", "/recording_id"),
         Column::whole("STATE", "/state"),
         Column::whole("ATTEMPTS", "/attempts"),
         Column::whole("STATUS", "/status"),
+        Column::millis("TOOK", "/duration_ms"),
         Column::whole("NEXT", "/next_at"),
+        Column::cut("WHY NOT", "/error"),
+        Column::cut("ANSWER", "/response_head"),
     ],
     first: &[],
 };
@@ -48,8 +52,10 @@ pub(in super::super) fn act(desk: &Desk, act: &Webhooks) -> anyhow::Result<()> {
             KIND.list(desk, &KIND.all()?.query("env_id", env.as_deref()), usize::MAX)
         }
         Webhooks::Show { id } => KIND.show(desk, id),
-        Webhooks::Create { flags, settings: file } => {
-            let given = with_flags(Given(settings(file)?), flags)?;
+        Webhooks::Create { id, flags, settings: file } => {
+            let mut given = Given(settings(file)?);
+            given.put("id", id.as_deref());
+            let given = with_flags(given, flags)?;
             let made = desk.client.post(&KIND.all()?, &Value::Object(given))?;
             secret_once(desk, &made)
         }

@@ -2,7 +2,15 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "../operate_node/mod.rs"]
 mod operate_node;
+#[path = "../webhooks/receiver.rs"]
+mod receiver;
+
+mod keys;
+mod policy;
+mod recordings;
+mod webhooks;
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -12,6 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use holdfast::node::Node;
+use holdfast::operate::api::openapi;
 use holdfast::operate::socket;
 use operate_node::{Home, MP4, RAW};
 use serde_json::{Value, json};
@@ -28,8 +37,23 @@ async fn call(home: &Home, arguments: &[&str]) -> Said {
 }
 
 async fn call_with(config: &Path, arguments: &[&str]) -> Said {
+    said(command(config, arguments)).await
+}
+
+/// Calls the program from within a folder.
+async fn call_in(folder: &Path, home: &Home, arguments: &[&str]) -> Said {
+    let mut command = command(&home.config_file(), arguments);
+    command.current_dir(folder);
+    said(command).await
+}
+
+fn command(config: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     command.args(arguments).arg("--config").arg(config).stdin(Stdio::null());
+    command
+}
+
+async fn said(mut command: Command) -> Said {
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
@@ -83,6 +107,15 @@ async fn status_in_words_and_in_json() {
     assert!(said.out.contains("1 saved"), "{}", said.out);
     let json: Value = serde_json::from_str(&call(&home, &["status", "--json"]).await.out).unwrap();
     assert_eq!(json["vault"][0]["encrypted"], false);
+}
+
+#[tokio::test]
+async fn the_apis_description_is_printed_as_the_node_serves_it() {
+    let home = Home::new();
+    let _serving = serve(&home).await;
+    let said = call(&home, &["openapi"]).await;
+    let printed: Value = serde_json::from_str(&said.out).unwrap_or_else(|_| panic!("{}", said.err));
+    assert_eq!(printed, serde_json::to_value(openapi()).unwrap());
 }
 
 #[tokio::test]
