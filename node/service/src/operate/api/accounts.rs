@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::auth::Caller;
+use super::refusals::Refused;
 use super::settings::{
-    Created, Given, Id, Page, PageQuery, Refusals, alter, created, discard, given, id, make,
-    not_found, page,
+    Created, Given, Id, Page, PageQuery, alter, created, discard, given, id, make, not_found, page,
 };
 use super::{Answer, Api};
 use crate::node::Node;
@@ -75,7 +75,6 @@ pub struct AccountsView {
     params(PageQuery),
     responses(
         (status = 200, description = "A page", body = AccountsView),
-        Refusals,
     )
 )]
 pub(super) async fn list(State(Api { node, .. }): State<Api>, asked: Page) -> Answer<AccountsView> {
@@ -89,7 +88,7 @@ pub(super) async fn list(State(Api { node, .. }): State<Api>, asked: Page) -> An
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The account", body = AccountView),
-        Refusals,
+        Refused<404>,
     )
 )]
 pub(super) async fn show(State(Api { node, .. }): State<Api>, path: Id) -> Answer<AccountView> {
@@ -102,7 +101,7 @@ pub(super) async fn show(State(Api { node, .. }): State<Api>, path: Id) -> Answe
     request_body = AccountBody,
     responses(
         (status = 201, description = "Made", body = AccountView, headers(("location" = String))),
-        Refusals,
+        Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn create(
@@ -123,7 +122,7 @@ pub(super) async fn create(
     request_body(content = Object, description = "Members to change"),
     responses(
         (status = 200, description = "The account as it is now", body = AccountView),
-        Refusals,
+        Refused<404>, Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn change(
@@ -145,7 +144,7 @@ pub(super) async fn change(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 204, description = "Deleted"),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn remove(

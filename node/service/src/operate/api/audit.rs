@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::auth::Caller;
-use super::settings::Refusals;
 use super::{Answer, Api, problem};
 use crate::audit::{Act, Stretch};
 use crate::digest::hex;
@@ -59,7 +58,6 @@ pub struct HeadView {
     get, path = "/api/v1/audit/key", tag = "audit", operation_id = "show_audit_key",
     responses(
         (status = 200, description = "The key", body = AuditKeyView),
-        Refusals,
     )
 )]
 pub(super) async fn key(State(Api { node, .. }): State<Api>) -> Answer<AuditKeyView> {
@@ -95,7 +93,6 @@ pub(super) async fn key(State(Api { node, .. }): State<Api>) -> Answer<AuditKeyV
             status = 200, description = "The entries, one a line",
             content_type = "application/x-ndjson", body = String,
         ),
-        Refusals,
     )
 )]
 pub(super) async fn export(

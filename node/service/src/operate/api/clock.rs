@@ -5,7 +5,7 @@ use axum::{Extension, Json};
 
 use super::super::auth::Caller;
 use super::super::status::{ClockView, clock_view};
-use super::settings::Refusals;
+use super::refusals;
 use super::{Answer, Api, problem};
 use crate::clock::watch::Refused;
 use crate::problem::Problem;
@@ -17,7 +17,7 @@ use crate::problem::Problem;
     post, path = "/api/v1/clock/accept", tag = "node", operation_id = "accept_clock",
     responses(
         (status = 200, description = "The clock, trusted now", body = ClockView),
-        Refusals,
+        refusals::Refused<409>,
     )
 )]
 pub(super) async fn accept(

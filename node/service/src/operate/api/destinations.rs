@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::auth::Caller;
+use super::refusals::Refused;
 use super::settings::{
-    Created, Given, Id, Page, PageQuery, Refusals, alter, created, discard, given, id, make,
-    not_found, page,
+    Created, Given, Id, Page, PageQuery, alter, created, discard, given, id, make, not_found, page,
 };
 use super::{Answer, Api};
 use crate::config::Destination;
@@ -57,7 +57,6 @@ pub struct DestinationsView {
     params(PageQuery),
     responses(
         (status = 200, description = "A page", body = DestinationsView),
-        Refusals,
     )
 )]
 pub(super) async fn list(
@@ -74,7 +73,7 @@ pub(super) async fn list(
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "The destination", body = DestinationWithOrigin),
-        Refusals,
+        Refused<404>,
     )
 )]
 pub(super) async fn show(
@@ -90,7 +89,7 @@ pub(super) async fn show(
     request_body = Destination,
     responses(
         (status = 201, description = "Made", body = DestinationWithOrigin, headers(("location" = String))),
-        Refusals,
+        Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn create(
@@ -111,7 +110,7 @@ pub(super) async fn create(
     request_body(content = Object, description = "Members to change"),
     responses(
         (status = 200, description = "The destination as it is now", body = DestinationWithOrigin),
-        Refusals,
+        Refused<404>, Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn change(
@@ -136,7 +135,7 @@ pub(super) async fn change(
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 204, description = "Deleted"),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn remove(
@@ -156,7 +155,7 @@ pub(super) async fn remove(
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "What it showed, well or not", body = CheckView),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn test(State(Api { node, .. }): State<Api>, path: Id) -> Answer<CheckView> {

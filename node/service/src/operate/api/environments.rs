@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::super::auth::Caller;
+use super::refusals::Refused;
 use super::settings::{
-    Created, Given, Id, Page, PageQuery, Refusals, alter, created, discard, given, id, make,
-    not_found, page,
+    Created, Given, Id, Page, PageQuery, alter, created, discard, given, id, make, not_found, page,
 };
 use super::{Answer, Api};
 use crate::config::Environment;
@@ -54,7 +54,6 @@ pub struct EnvironmentsView {
     params(PageQuery),
     responses(
         (status = 200, description = "A page", body = EnvironmentsView),
-        Refusals,
     )
 )]
 pub(super) async fn list(
@@ -73,7 +72,7 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The environment", body = EnvironmentView),
-        Refusals,
+        Refused<404>,
     )
 )]
 pub(super) async fn show(
@@ -94,7 +93,7 @@ pub(super) async fn show(
     request_body = Environment,
     responses(
         (status = 201, description = "Made", body = EnvironmentView, headers(("location" = String))),
-        Refusals,
+        Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn create(
@@ -115,7 +114,7 @@ pub(super) async fn create(
     request_body(content = Object, description = "Members to change"),
     responses(
         (status = 200, description = "The environment as it is now", body = EnvironmentView),
-        Refusals,
+        Refused<404>, Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn change(
@@ -137,7 +136,7 @@ pub(super) async fn change(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 204, description = "Deleted"),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn remove(

@@ -36,7 +36,9 @@ pub(super) const PIPE_KEY: &str = "pipe_key";
         title = "Holdfast",
         version = "1",
         description = "Takes in video recordings, delivers them and deletes them by exact rules. \
-            See docs/api.md for what the calls have in common.",
+            See docs/api.md for what the calls have in common, and docs/ingest.md for how recordings \
+            come in (/api/v1/ingest/), which is for recorders, with their environment's hash, and no \
+            key.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     paths(health::live, health::ready, describe),

@@ -1,15 +1,12 @@
 //! What accounts, environments and destinations have in common: pages, names, and what is refused.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{Path, Query};
 use axum::http::{HeaderName, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
-use utoipa::{IntoParams, IntoResponses};
+use utoipa::IntoParams;
 
 use super::super::auth::Caller;
 use super::{LIMIT_DEFAULT, LIMIT_MAX, bad_body, bad_path, problem};
@@ -27,34 +24,6 @@ pub(super) struct PageQuery {
     limit: Option<usize>,
     /// Where to go on: the `next` of the page before.
     cursor: Option<String>,
-}
-
-/// What any call may be refused with: problem documents, whose `detail` says what to do.
-pub(super) struct Refusals;
-
-impl IntoResponses for Refusals {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        let refusals = [
-            (400, "The request is malformed"),
-            (401, "No key, or one that is not the node's"),
-            (403, "The key does not open this"),
-            (404, "There is no such thing"),
-            (409, "It does not fit what is there"),
-            (413, "The body is too large"),
-            (415, "The body is no JSON"),
-            (422, "Well-formed, but it makes no sense"),
-            (429, "Too many requests"),
-            (503, "Not now"),
-        ];
-        let answer = |(status, description): (u16, &str)| {
-            let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem")));
-            let response = ResponseBuilder::new()
-                .description(description)
-                .content("application/problem+json", content.build());
-            (status.to_string(), RefOr::T(response.build()))
-        };
-        refusals.into_iter().map(answer).collect()
-    }
 }
 
 /// A name in an address.

@@ -12,7 +12,6 @@ use super::super::auth::Caller;
 use super::super::evidence::{ErasureView, EvidenceView, evidence};
 use super::super::status::{VolumeView, volumes};
 use super::refusals::Refused;
-use super::settings::Refusals;
 use super::{Answer, Api, problem};
 use crate::audit::Act;
 use crate::node::Node;
@@ -67,7 +66,7 @@ pub(super) struct RecoveryBody {
 /// Lists volumes
 #[utoipa::path(
     get, path = "/api/v1/volumes", tag = "node", operation_id = "list_volumes",
-    responses((status = 200, description = "The volumes", body = VolumesView), Refusals)
+    responses((status = 200, description = "The volumes", body = VolumesView))
 )]
 pub(super) async fn list(State(Api { node, .. }): State<Api>) -> Answer<VolumesView> {
     let known = known_volumes(&node.ledger).map_err(|error| problem(&error))?;
@@ -200,7 +199,7 @@ fn refused(error: &HelperError) -> Problem {
 /// Signed with the key of the audit log; `holdfast evidence --check FILE` checks it.
 #[utoipa::path(
     get, path = "/api/v1/evidence", tag = "node", operation_id = "show_evidence",
-    responses((status = 200, description = "The evidence", body = EvidenceView), Refusals)
+    responses((status = 200, description = "The evidence", body = EvidenceView))
 )]
 pub(super) async fn show_evidence(State(Api { node, .. }): State<Api>) -> Answer<EvidenceView> {
     evidence(&node).await.map(Json).map_err(|error| problem(&error))

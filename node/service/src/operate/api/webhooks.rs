@@ -13,9 +13,9 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::super::auth::Caller;
+use super::refusals::Refused;
 use super::settings::{
-    Created, Given, Id, Refusals, alter, created, discard, given, id, make, not_found, page_of,
-    refused,
+    Created, Given, Id, alter, created, discard, given, id, make, not_found, page_of, refused,
 };
 use super::{Answer, Api, LIMIT_DEFAULT, LIMIT_MAX, RETRY_S, bad_path, problem};
 use crate::digest;
@@ -145,7 +145,6 @@ pub(super) struct DeliveriesQuery {
     params(WebhooksQuery),
     responses(
         (status = 200, description = "A page", body = WebhooksView),
-        Refusals,
     )
 )]
 pub(super) async fn list(
@@ -167,7 +166,7 @@ pub(super) async fn list(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The webhook", body = WebhookView),
-        Refusals,
+        Refused<404>,
     )
 )]
 pub(super) async fn show(State(Api { node, .. }): State<Api>, path: Id) -> Answer<WebhookView> {
@@ -182,7 +181,7 @@ pub(super) async fn show(State(Api { node, .. }): State<Api>, path: Id) -> Answe
     request_body = WebhookBody,
     responses(
         (status = 201, description = "Made", body = WebhookWithSecret, headers(("location" = String))),
-        Refusals,
+        Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn create(
@@ -213,7 +212,7 @@ pub(super) async fn create(
     request_body(content = Object, description = "Members to change"),
     responses(
         (status = 200, description = "The webhook as it is now", body = WebhookView),
-        Refusals,
+        Refused<404>, Refused<409>, Refused<413>, Refused<415>, Refused<422>,
     )
 )]
 pub(super) async fn change(
@@ -240,7 +239,7 @@ pub(super) async fn change(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 204, description = "Deleted"),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn remove(
@@ -260,7 +259,7 @@ pub(super) async fn remove(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "The webhook, with its new secret", body = WebhookWithSecret),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn rotate_secret(
@@ -284,7 +283,7 @@ pub(super) async fn rotate_secret(
     params(("id" = String, Path, description = "Its id")),
     responses(
         (status = 200, description = "What came of it", body = Delivery),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn ping(
@@ -305,7 +304,7 @@ pub(super) async fn ping(
     params(("id" = String, Path, description = "The webhook's id"), DeliveriesQuery),
     responses(
         (status = 200, description = "A page", body = DeliveriesView),
-        Refusals,
+        Refused<404>,
     )
 )]
 pub(super) async fn deliveries(
@@ -340,7 +339,7 @@ pub(super) async fn deliveries(
     ),
     responses(
         (status = 202, description = "It is sent", body = Delivery),
-        Refusals,
+        Refused<404>, Refused<409>,
     )
 )]
 pub(super) async fn redeliver(
