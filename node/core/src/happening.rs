@@ -17,7 +17,7 @@ pub enum Happening {
         /// The destination's name.
         destination: String,
     },
-    /// A step used up its attempts.
+    /// A step used up its attempts, and what it did until then does not count as done.
     Failed,
     /// Nothing of it is left with us.
     Deleted,

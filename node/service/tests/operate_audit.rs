@@ -3,6 +3,8 @@
 
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "operate_audit/acts.rs"]
+mod acts;
 mod operate_node;
 
 use std::path::{Path, PathBuf};

@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `audit_configuration` | section of the file | SHA-256 of what it said |
 //!
-//! Accounts, environments and destinations are told of by the settings, one by one. A newer program
+//! Accounts, environments, destinations and webhooks are told of by the settings, one by one. A newer program
 //! may see more in the same section, which then counts as changed.
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
@@ -21,15 +21,31 @@ pub(super) type Section = (&'static str, String);
 
 /// The sections of the file.
 pub(super) fn sections(config: &Config) -> Vec<Section> {
+    // All members by name, so that a new one does not compile before it is told of here or there.
+    let Config {
+        node,
+        vault,
+        tls,
+        ingest,
+        transcode,
+        deliver,
+        operate,
+        notify,
+        destinations: _,
+        accounts: _,
+        environments: _,
+        webhooks: _,
+    } = config;
     let of = |name, told: String| (name, digest::of(told.as_bytes()));
     vec![
-        of("node", format!("{:?}", config.node)),
-        of("vault", format!("{:?}", config.vault)),
-        of("tls", format!("{:?}", config.tls)),
-        of("ingest", format!("{:?}", config.ingest)),
-        of("transcode", format!("{:?}", config.transcode)),
-        of("deliver", format!("{:?}", config.deliver)),
-        of("operate", format!("{:?}", config.operate)),
+        of("node", format!("{node:?}")),
+        of("vault", format!("{vault:?}")),
+        of("tls", format!("{tls:?}")),
+        of("ingest", format!("{ingest:?}")),
+        of("transcode", format!("{transcode:?}")),
+        of("deliver", format!("{deliver:?}")),
+        of("operate", format!("{operate:?}")),
+        of("notify", format!("{notify:?}")),
     ]
 }
 

@@ -104,6 +104,8 @@ impl PersonalData {
 pub(crate) struct Around<'a> {
     /// Names of all destinations.
     pub(crate) destinations: BTreeSet<&'a str>,
+    /// Names of those that are our own storage.
+    pub(crate) ours: BTreeSet<&'a str>,
     /// Ids of all accounts.
     pub(crate) accounts: BTreeSet<&'a str>,
     /// Regions in which we have storage.
@@ -145,7 +147,7 @@ impl Environment {
     /// # Errors
     /// A sentence that names the environment, the member and what to do.
     pub(crate) fn check(&self, around: &Around<'_>) -> Result<(), String> {
-        let Around { destinations, accounts, regions, .. } = around;
+        let Around { destinations, ours, accounts, regions, .. } = around;
         let id = &self.id;
         if let Some(account) = self.account.as_deref().filter(|id| !accounts.contains(id)) {
             return Err(format!(
@@ -178,6 +180,14 @@ impl Environment {
         if self.store_nothing && self.destinations.is_empty() {
             return Err(format!(
                 "environment {id:?}: store_nothing needs a destination, or its recordings would have nowhere to go"
+            ));
+        }
+        if self.store_nothing
+            && let Some(own) = self.destinations.iter().find(|to| ours.contains(to.as_str()))
+        {
+            return Err(format!(
+                "environment {id:?}: destinations: {own:?} is our own storage, to which nothing is pushed \
+                 with store_nothing (rule 9); take it out, or turn store_nothing off"
             ));
         }
         self.check_transcoding(around.may_name_files)

@@ -187,6 +187,12 @@ impl Config {
         check_range("ingest.chunk_bytes_max", self.ingest.chunk_bytes_max as u64, 1_024, 16 << 20)?;
         let around = Around {
             destinations: unique("destinations", self.destinations.iter().map(Destination::name))?,
+            ours: self
+                .destinations
+                .iter()
+                .filter(|to| to.ours().is_some())
+                .map(Destination::name)
+                .collect(),
             accounts: unique("accounts", self.accounts.iter().map(|a| a.id.as_str()))?,
             regions: self.check_ours()?,
             may_name_files: true,

@@ -317,6 +317,7 @@ fn check(picture: &Picture, thing: &Thing) -> Result<(), Refused> {
     let checked = match thing {
         Thing::Environment(environment) => environment.check(&Around {
             destinations: picture.destination_names(),
+            ours: picture.own_names(),
             accounts: picture.account_ids(),
             regions: picture.regions(),
             may_name_files: false,

@@ -166,6 +166,12 @@ impl Picture {
         self.destinations.keys().map(String::as_str).collect()
     }
 
+    /// Names of destinations that are our own storage.
+    pub(super) fn own_names(&self) -> BTreeSet<&str> {
+        let own = self.destinations.iter().filter(|(_, found)| found.of.settings.ours().is_some());
+        own.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// Regions in which we have storage.
     pub(super) fn regions(&self) -> BTreeSet<Region> {
         self.destinations.values().filter_map(|found| found.of.settings.ours()).collect()

@@ -36,7 +36,7 @@ pub enum Event {
     /// Its client never came back, and it was saved as far as its bytes reach.
     #[serde(rename = "recording.recovered")]
     Recovered,
-    /// A step used up its attempts.
+    /// A step used up its attempts, and what it did until then does not count as done.
     #[serde(rename = "recording.failed")]
     Failed,
     /// Nothing of it is left with us.

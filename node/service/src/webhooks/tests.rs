@@ -22,6 +22,7 @@ use crate::node::Node;
 use crate::settings::Kind;
 use receiver::{Receiver, Reply, until};
 
+mod failed;
 #[path = "../../tests/webhooks/receiver.rs"]
 mod receiver;
 

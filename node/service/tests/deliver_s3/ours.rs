@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use holdfast::config::S3Destination;
+use holdfast::config::{Config, S3Destination};
 use holdfast::deliver::worker::Deliverer;
 use holdfast::deliver::{Destination, s3::S3};
 use holdfast::ingest::Streams;
-use holdfast::queue::Work;
 use holdfast::retain::Retainer;
 use holdfast_core::attempts::Fault;
 use holdfast_core::names::Container;
 use holdfast_core::recording::{Event, FileKind, Metadata, Recording, Source, State};
 use holdfast_core::storage::Region;
 use holdfast_core::{Lane, RecordingId};
-use tokio_util::sync::CancellationToken;
+use serde_json::json;
 
 use crate::operate_node::Home;
+use crate::operate_node::lane::run;
 use crate::store::{KEY_ID, SECRET, Store};
 use crate::{bytes, file};
 
@@ -80,27 +80,6 @@ async fn what_is_withdrawn_is_gone_and_again_is_harmless() {
     let error = S3::new(&nobody).unwrap().withdraw("a/three.mp4", None).await.unwrap_err();
     assert!(error.sentence.starts_with("destination \"archive\" (bucket \""), "{error}");
     assert!(held.read("node 7/a/three.mp4").await.is_some());
-}
-
-/// Does what is due in a lane, as its workers do.
-async fn run<W: Work>(home: &Home, work: &W) {
-    let (node, lane) = (&home.node, work.lane());
-    for _ in 0..50 {
-        let now = node.clock.now();
-        let lease = now + jiff::SignedDuration::from_secs(60);
-        let Some((rec, effects)) = node.ledger.claim(lane, now, lease).await.unwrap() else {
-            return;
-        };
-        let id = rec.id;
-        if effects.is_empty() {
-            continue;
-        }
-        let events = work.work(rec, effects, CancellationToken::new()).await;
-        if !events.is_empty() {
-            node.settle(&node.ledger.clone(), id, lane, events).await.unwrap();
-        }
-    }
-    panic!("there is always more to do");
 }
 
 /// A recording of which the destination `store`, as our own, and the directory `shelf` have the .mp4.
@@ -184,4 +163,49 @@ async fn nothing_is_deleted_where_our_storage_has_become_a_customers() {
     assert_eq!(said.fault, Fault::Ours);
     assert!(said.sentence.contains("is not our own storage any more"), "{}", said.sentence);
     assert!(!deleted.is_gone(), "what is not deleted is not called so");
+}
+
+#[tokio::test]
+async fn rule_9_with_store_nothing_on_nothing_is_pushed_to_our_own_storage() {
+    let store = Store::get().await;
+    let held = store.make_bucket("bucket").await;
+    let at = format!("http://127.0.0.1:{}", store.port);
+    let home = Home::with_own_store(&at, KEY_ID, SECRET);
+    let environment = |id: &str, store_nothing: bool, destinations: &[&str]| {
+        json!({
+            "id": id, "region": "US1", "store_nothing": store_nothing, "destinations": destinations,
+            "snapshot": false, "filmstrip": false,
+        })
+        .to_string()
+    };
+    for (seed, env_id, store_nothing) in [(1, "some", false), (2, "nothing", true)] {
+        let body = environment(env_id, store_nothing, &["shelf"]);
+        let made = home.tell("POST", "/api/v1/environments", &body).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        let id = home.transcoded(seed, env_id, FileKind::Main).await;
+        run(&home, &Deliverer::new(Arc::clone(&home.node))).await;
+        let rec = home.node.ledger.get(id).unwrap().unwrap();
+        let (state, own) = match store_nothing {
+            true => (State::Delivered, None),
+            false => (State::Stored, Some("store")),
+        };
+        assert_eq!((rec.state, rec.policy.own.as_deref()), (state, own), "{rec:?}");
+        let key = format!("{env_id}/{id}.mp4");
+        assert!(home.shelf().join(&key).exists(), "{env_id}");
+        assert_eq!(held.read(&key).await.is_some(), !store_nothing, "{env_id}");
+    }
+    // Nor where an environment names it, from the start or later.
+    let refused = async |method: &str, target: &str, body: &str| {
+        let problem = home.tell(method, target, body).await.is_problem(422);
+        let said = problem["detail"].as_str().unwrap().to_owned();
+        assert!(said.contains("\"store\" is our own storage") && said.contains("rule 9"), "{said}");
+    };
+    let named = environment("named", true, &["shelf", "store"]);
+    refused("POST", "/api/v1/environments", &named).await;
+    refused("PATCH", "/api/v1/environments/nothing", r#"{"destinations":["store"]}"#).await;
+    let declared = std::fs::read_to_string(home.config_file()).unwrap();
+    let named = "destinations = [\"store\"]\n";
+    let declared = declared.replace(named, &format!("{named}store_nothing = true\n"));
+    let refused = Config::parse(&declared, &home.config_file()).unwrap_err().to_string();
+    assert!(refused.contains("\"store\" is our own storage"), "{refused}");
 }

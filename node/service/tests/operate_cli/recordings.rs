@@ -28,7 +28,7 @@ fn state(home: &Home, id: RecordingId) -> State {
 
 /// One that was transcoded, and then could not be pushed: once, or for good.
 async fn unpushed(home: &Home, seed: u8, for_good: bool) -> RecordingId {
-    let id = home.transcoded(seed, "shelf").await;
+    let id = home.transcoded(seed, "shelf", FileKind::Main).await;
     let mut at = home.node.clock.now();
     loop {
         home.node.ledger.apply(id, Event::Due(Lane::Deliver), at).await.unwrap();

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
+pub mod lane;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +15,7 @@ use axum::http::{HeaderMap, Request, StatusCode, header};
 use holdfast::clock::Clock;
 use holdfast::config::Config;
 use holdfast::node::Node;
+use holdfast::vault::file_name;
 use holdfast::{digest, operate};
 use holdfast_core::attempts::{Failure, Fault};
 use holdfast_core::names::Container;
@@ -118,12 +121,17 @@ impl Home {
 
     /// The same node after its end and a new start.
     pub fn again(self) -> Self {
+        self.again_by(Clock::new())
+    }
+
+    /// The same by another clock.
+    pub fn again_by(self, clock: Clock) -> Self {
         let Self { dir, node } = self;
         let config = node.config.clone();
         let left = Arc::into_inner(node);
         assert!(left.is_some(), "something of the node still runs");
         drop(left);
-        let node = Node::open(config, Clock::new()).unwrap();
+        let node = Node::open(config, clock).unwrap();
         Self { dir, node }
     }
 
@@ -209,23 +217,23 @@ impl Home {
         id
     }
 
-    /// One that was transcoded, and is to be pushed where its environment has a destination.
-    pub async fn transcoded(&self, seed: u8, env_id: &str) -> RecordingId {
+    /// One of which processing made this file.
+    pub async fn transcoded(&self, seed: u8, env_id: &str, kind: FileKind) -> RecordingId {
         let id = self.saved(seed, env_id).await;
         self.apply(id, Event::Due(Lane::Process)).await;
         let made = self.node.with_vault(move |vault| {
             let work = vault.work_folder(id)?;
-            std::fs::write(work.join("main.mp4"), MP4).unwrap();
-            vault.adopt(id, &[FileKind::Main])
+            std::fs::write(work.join(file_name(kind)), MP4).unwrap();
+            vault.adopt(id, &[kind])
         });
         let files = made.await.unwrap();
         self.apply(id, Event::Transcoded { media: None, files, remarks: Vec::new() }).await;
         id
     }
 
-    /// The same, pushed where its environment has a destination.
+    /// One that was transcoded, and pushed where its environment has a destination.
     pub async fn delivered(&self, seed: u8, env_id: &str) -> RecordingId {
-        let id = self.transcoded(seed, env_id).await;
+        let id = self.transcoded(seed, env_id, FileKind::Main).await;
         self.apply(id, Event::Due(Lane::Deliver)).await;
         let location = match env_id {
             "shelf" => {

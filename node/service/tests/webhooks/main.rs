@@ -15,6 +15,7 @@ use std::sync::Arc;
 use holdfast::webhooks::sign::Signer;
 use holdfast::webhooks::{Delivery, DeliveryState, worker};
 use holdfast_core::RecordingId;
+use holdfast_core::recording::FileKind;
 use operate_node::Home;
 use receiver::{Got, Receiver, Reply, until};
 use serde_json::{Value, json};
@@ -139,6 +140,33 @@ async fn a_copy_in_a_bucket_is_called_by_its_kind() {
         (&data["destination"], &data["location"]),
         (&json!("store"), &json!("s3://bucket/store/pushed.mp4"))
     );
+}
+
+#[tokio::test]
+async fn video_converted_is_sent_where_an_mp4_is_made_and_not_where_mp4_is_off() {
+    let receiver = Receiver::start().await;
+    let node = Delivering::new("");
+    for (seed, mp4, kind) in [(1, true, FileKind::Main), (2, false, FileKind::Snapshot)] {
+        let env_id = format!("mp4-{mp4}");
+        let environment = json!({ "id": env_id, "mp4": mp4, "filmstrip": false }).to_string();
+        let made = node.home.tell("POST", "/api/v1/environments", &environment).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        node.hook(&receiver.url(), &env_id, json!({})).await;
+        let id = node.home.transcoded(seed, &env_id, kind).await;
+        // Events of a recording come in order: behind its deletion nothing is still to come.
+        node.home.ask("DELETE", &format!("/api/v1/recordings/{id}")).await;
+        node.home.retain(id).await;
+        let (recorded, deleted) = ("video_recorded", "recording.deleted");
+        until("its deletion to be told", || {
+            receiver.events(id).iter().any(|event| event == deleted).then_some(())
+        })
+        .await;
+        let told = match mp4 {
+            true => vec![recorded, "video_converted", deleted],
+            false => vec![recorded, deleted],
+        };
+        assert_eq!(receiver.events(id), told, "{env_id}");
+    }
 }
 
 #[tokio::test]

@@ -148,6 +148,42 @@ async fn a_changed_configuration_file_is_said_so_without_its_values() {
 }
 
 #[tokio::test]
+async fn each_section_of_the_file_is_said_by_its_name() {
+    let Home { folder, audit, ledger, now } = Home::new();
+    let vault = format!("[vault]\npath = \"{}\"\n", folder.path().display());
+    let note = async |more: &str| {
+        let config = Config::parse(&format!("{vault}{more}"), Path::new("x.toml")).unwrap();
+        audit.note_start(&ledger, &config, now).await.unwrap();
+    };
+    note("").await;
+    let changes = [
+        ("node", "[node]\nname = \"another\"\n"),
+        ("vault", "free_bytes_min = 4321\n"),
+        ("tls", "[tls]\nnames = [\"node.example\"]\n"),
+        ("ingest", "[ingest]\nreconnect_ms = 4321\n"),
+        ("transcode", "[transcode]\nlive = false\n"),
+        ("deliver", "[deliver]\nplain_http = true\n"),
+        ("operate", "[operate]\nrequests_burst = 4321\n"),
+        ("notify", "[notify]\nprivate_targets = [\"10.1.0.0/16\"]\n"),
+        ("notify", "[notify]\nplain_http = true\n"),
+        ("notify", "[notify]\nca_file = \"/etc/holdfast/ca.pem\"\n"),
+    ];
+    for (_, change) in changes {
+        // Changed, and changed back.
+        note(change).await;
+        note("").await;
+    }
+    let told: Vec<Value> = entries(&audit, &ledger)
+        .into_iter()
+        .filter(|entry| entry["what"]["act"] == "configured")
+        .map(|entry| entry["what"]["members"].clone())
+        .collect();
+    let expected = changes.into_iter().flat_map(|(section, _)| [section; 2]);
+    let expected: Vec<Value> = expected.map(|section| serde_json::json!([section])).collect();
+    assert_eq!(told[1..], expected);
+}
+
+#[tokio::test]
 async fn a_rebuild_with_another_key_says_so_and_takes_over_what_the_old_one_signed() {
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     let [before, after] = [&folders[0], &folders[1]].map(|folder| audit_in(folder.path()));

@@ -1,7 +1,7 @@
 //! Volumes, and the evidence of how recordings are kept.
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,8 @@ use super::super::auth::Caller;
 use super::super::evidence::{ErasureView, EvidenceView, evidence};
 use super::super::status::{VolumeView, volumes};
 use super::refusals::Refused;
-use super::{Answer, Api, problem};
+use super::settings::{Id, id};
+use super::{Answer, Api, bad_body, problem};
 use crate::audit::Act;
 use crate::node::Node;
 use crate::problem::Problem;
@@ -20,7 +21,7 @@ use crate::retain::epochs;
 use crate::volumes::helper::{self, HelperError, LuksView};
 use crate::volumes::{erased, known_volumes};
 
-/// Longest body with a recovery key, in bytes.
+/// Longest recovery key, in bytes.
 const KEY_BYTES_MAX: usize = 1 << 10;
 /// Exit code of `holdfast-volume`: its configuration names no such volume.
 const NO_SUCH_VOLUME: u8 = 3;
@@ -123,8 +124,9 @@ pub(super) async fn end_epoch(State(Api { node, .. }): State<Api>) -> Answer<Era
 pub(super) async fn open(
     State(Api { node, .. }): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
+    path: Id,
 ) -> Result<StatusCode, Problem> {
+    let name = id(path)?;
     may_be_opened(&node, &name)?;
     helper::open(name.clone()).await.map_err(|error| refused(&error))?;
     opened(&node, &caller.name, name, "machine").await
@@ -140,27 +142,40 @@ pub(super) async fn open(
     request_body = RecoveryBody,
     responses(
         (status = 204, description = "It is open"),
-        Refused<404>, Refused<409>, Refused<413>, Refused<422>, Refused<503>,
+        Refused<404>, Refused<409>, Refused<413>, Refused<415>, Refused<422>, Refused<503>,
     )
 )]
 pub(super) async fn recover(
     State(Api { node, .. }): State<Api>,
     Extension(caller): Extension<Caller>,
-    Path(name): Path<String>,
-    body: Bytes,
+    path: Id,
+    body: Result<Json<RecoveryBody>, JsonRejection>,
 ) -> Result<StatusCode, Problem> {
-    if body.len() > KEY_BYTES_MAX {
-        return Err(Problem::too_large(format!("a body has at most {KEY_BYTES_MAX} bytes here")));
-    }
-    // What serde says of it could quote the key.
-    let body: RecoveryBody = serde_json::from_slice(&body).map_err(|_| {
-        Problem::invalid("the body is to be {\"key\": \"the recovery key\"}, and nothing else")
-    })?;
+    let (name, key) = (id(path)?, recovery_key(body)?);
     may_be_opened(&node, &name)?;
-    helper::recover(name.clone(), Zeroizing::new(body.key))
-        .await
-        .map_err(|error| refused(&error))?;
+    helper::recover(name.clone(), key).await.map_err(|error| refused(&error))?;
     opened(&node, &caller.name, name, "recovery").await
+}
+
+fn recovery_key(
+    body: Result<Json<RecoveryBody>, JsonRejection>,
+) -> Result<Zeroizing<String>, Problem> {
+    let Json(RecoveryBody { key }) = body.map_err(|rejection| match rejection {
+        // What serde says of it could quote the key.
+        JsonRejection::JsonDataError(_) | JsonRejection::JsonSyntaxError(_) => {
+            Problem::bad_request(
+                "the body is to be {\"key\": \"the recovery key\"}, and nothing else",
+            )
+        }
+        rejection => bad_body(rejection),
+    })?;
+    let key = Zeroizing::new(key);
+    if key.len() > KEY_BYTES_MAX {
+        return Err(Problem::too_large(format!(
+            "a recovery key has at most {KEY_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(key)
 }
 
 /// Only volumes of this node, and no plain folders.
