@@ -6,13 +6,13 @@ use holdfast_core::attempts::Fault;
 
 use super::deliver_common::{MIB, bytes, file};
 use super::fake::Fake;
-use super::{dropbox, fails, settings};
+use super::{dropbox, fails};
 
 #[tokio::test]
 async fn another_file_is_replaced_numbered_or_kept_as_the_settings_say() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let with = |existing| dropbox(&DropboxDestination { existing, ..settings(&fake, dir.path()) });
+    let with = |existing| dropbox(&DropboxDestination { existing, ..fake.settings(dir.path()) });
     // One that goes in one request, and others that go in parts.
     let (one, other, third) = (bytes(700), bytes(6 * MIB + 1), bytes(9 * MIB));
     let push = |content: &Vec<u8>| file(dir.path(), "d/a.mp4", content);
@@ -46,7 +46,7 @@ async fn another_file_is_replaced_numbered_or_kept_as_the_settings_say() {
 async fn a_file_that_is_numbered_is_sent_once() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let settings = DropboxDestination { existing: Existing::Rename, ..settings(&fake, dir.path()) };
+    let settings = DropboxDestination { existing: Existing::Rename, ..fake.settings(dir.path()) };
     fake.put("/Recordings/a.mp4", b"another's");
     fake.put("/Recordings/a (2).mp4", b"a third's");
     for content in [bytes(3 * MIB), bytes(7 * MIB)] {
@@ -61,7 +61,7 @@ async fn a_file_that_is_numbered_is_sent_once() {
 async fn where_many_names_are_taken_dropbox_chooses() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let settings = DropboxDestination { existing: Existing::Rename, ..settings(&fake, dir.path()) };
+    let settings = DropboxDestination { existing: Existing::Rename, ..fake.settings(dir.path()) };
     fake.put("/Recordings/a.mp4", b"1");
     for number in 2..=9 {
         fake.put(&format!("/Recordings/a ({number}).mp4"), number.to_string().as_bytes());
@@ -79,7 +79,7 @@ async fn what_is_no_file_is_not_replaced() {
     fake.kept().folders.insert("/recordings/a.mp4".into());
     fake.put("/Recordings/b", b"no folder");
     for existing in [Existing::Overwrite, Existing::Rename, Existing::Refuse] {
-        let dropbox = dropbox(&DropboxDestination { existing, ..settings(&fake, dir.path()) });
+        let dropbox = dropbox(&DropboxDestination { existing, ..fake.settings(dir.path()) });
         for (name, problem) in
             [("a.mp4", "path/conflict/folder"), ("b/c.mp4", "path/conflict/file_ancestor")]
         {

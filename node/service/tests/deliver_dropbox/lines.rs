@@ -14,13 +14,13 @@ use holdfast_core::attempts::Fault as Whose;
 use super::deliver_common::line::{Line, Then};
 use super::deliver_common::{MIB, bytes, file};
 use super::fake::{Fake, Fault};
-use super::{at_line, dropbox, fails, impatient, settings};
+use super::{at_line, dropbox, fails, impatient};
 
 #[tokio::test]
 async fn a_dropbox_that_is_down_or_unknown_is_the_networks() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let good = settings(&fake, dir.path());
+    let good = fake.settings(dir.path());
     let small = file(dir.path(), "a.mp4", &bytes(10));
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let down = format!("https://localhost:{free}");
@@ -59,7 +59,7 @@ async fn after_a_cut_the_next_push_goes_on_where_it_stopped() {
         let content = bytes(33 * MIB);
         let pushed = file(dir.path(), "demo/a.mp4", &content);
         let line = Line::to(fake.content_port, 25 * MIB as u64, then).await;
-        let at_line = at_line(settings(&fake, dir.path()), &line);
+        let at_line = at_line(fake.settings(dir.path()), &line);
         let error = fails(&Dropbox::with_limits(&at_line, impatient()).unwrap(), &pushed).await;
         assert_eq!(error.fault, Whose::Networks, "{then:?}");
         assert!(fake.paths().is_empty(), "{then:?}: half a file appeared");
@@ -78,7 +78,7 @@ async fn after_a_cut_the_next_push_goes_on_where_it_stopped() {
 async fn a_dropbox_that_falls_silent_is_given_up() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let settings = settings(&fake, dir.path());
+    let settings = fake.settings(dir.path());
     for (route, length) in [
         ("oauth2/token", 10),
         ("files/upload", 10),
@@ -120,7 +120,7 @@ async fn a_pause_a_delay_and_a_trickle_are_endured() {
     ] {
         let content = bytes(length);
         let line = Line::to(fake.content_port, carried as u64, then).await;
-        let dropbox = dropbox(&at_line(settings(&fake, dir.path()), &line));
+        let dropbox = dropbox(&at_line(fake.settings(dir.path()), &line));
         dropbox.push(&file(dir.path(), name, &content)).await.unwrap();
         assert!(fake.content(&format!("/Recordings/{name}")).unwrap() == content);
     }
@@ -131,7 +131,7 @@ async fn parts_in_parallel_share_the_bandwidth_that_there_is() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
     // Who waits for the line does not stand still.
-    let dropbox = Dropbox::with_limits(&settings(&fake, dir.path()), impatient()).unwrap();
+    let dropbox = Dropbox::with_limits(&fake.settings(dir.path()), impatient()).unwrap();
     let content = bytes(9 * MIB);
     let timetable = Timetable::try_from(vec!["2 MiB/s".to_owned()]).unwrap();
     let limiter = Limiter::by_timetable(timetable, Clock::new(), jiff::tz::TimeZone::UTC);
@@ -151,14 +151,14 @@ async fn a_byte_altered_on_the_way_ends_a_connection_but_not_the_push() {
     let dir = tempfile::tempdir().unwrap();
     let content = bytes(9 * MIB);
     let line = Line::to(fake.content_port, 5 * MIB as u64, Then::Flip).await;
-    let dropbox = dropbox(&at_line(settings(&fake, dir.path()), &line));
+    let dropbox = dropbox(&at_line(fake.settings(dir.path()), &line));
     dropbox.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
     assert!(fake.content("/Recordings/a.mp4").unwrap() == content);
     assert!(line.is(Then::Good), "nothing was altered");
     // Where it is not tried again at once, it is the line that is to be checked, and no certificate.
     for then in [Then::Flip, Then::EndToUs] {
         let line = Line::to(fake.content_port, 5 * MIB as u64, then).await;
-        let settings = at_line(settings(&fake, dir.path()), &line);
+        let settings = at_line(fake.settings(dir.path()), &line);
         let once = Limits { hiccups_max: 0, ..Limits::default() };
         let dropbox = Dropbox::with_limits(&settings, once).unwrap();
         let error = fails(&dropbox, &file(dir.path(), "b.mp4", &content)).await;

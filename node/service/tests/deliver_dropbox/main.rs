@@ -16,15 +16,13 @@ mod reads;
 mod refusals;
 mod sessions;
 
-use std::path::Path;
-
-use holdfast::config::{DropboxDestination, Existing};
+use holdfast::config::DropboxDestination;
 use holdfast::deliver::dropbox::{Dropbox, Limits};
 use holdfast::deliver::{Destination, FileToPush, PushError};
 
 use self::deliver_common::line::Line;
 use self::deliver_common::{MIB, bytes, file};
-use self::fake::{APP_KEY, APP_SECRET, Fake, REFRESH_TOKEN};
+use self::fake::{APP_SECRET, Fake, REFRESH_TOKEN};
 
 /// Small parts, and short waits between quick retries.
 fn limits() -> Limits {
@@ -39,31 +37,6 @@ fn impatient() -> Limits {
         finish_ms_max: 1_000,
         hiccups_max: 0,
         ..limits()
-    }
-}
-
-/// Settings for this Dropbox; their files go into the folder.
-fn settings(fake: &Fake, dir: &Path) -> DropboxDestination {
-    let put = |name: &str, content: &str| {
-        let path = dir.join(name);
-        std::fs::write(&path, content).unwrap();
-        Some(path)
-    };
-    DropboxDestination {
-        name: "box".into(),
-        app_key: APP_KEY.into(),
-        app_secret_file: put("app-secret", APP_SECRET),
-        app_secret: None,
-        refresh_token_file: put("refresh-token", REFRESH_TOKEN),
-        refresh_token: None,
-        directory: "Recordings".into(),
-        existing: Existing::Overwrite,
-        mute: false,
-        path_root: None,
-        api_url: Some(format!("https://localhost:{}", fake.api_port)),
-        content_url: Some(format!("https://localhost:{}", fake.content_port)),
-        ca_file: put("authority.pem", &fake.authority),
-        limits: Default::default(),
     }
 }
 
@@ -91,7 +64,7 @@ async fn fails(dropbox: &Dropbox, file: &FileToPush) -> PushError {
 async fn files_go_whole_and_again_and_anew() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     let name = "demo/ab/Bună ziua, 世界 🎬 & +100%=?#'\".mp4";
     for content in [
         bytes(1),
@@ -116,7 +89,7 @@ async fn files_go_whole_and_again_and_anew() {
 async fn what_is_there_already_is_not_sent_again() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     let content = bytes(9 * MIB);
     dropbox.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
     let again = file(dir.path(), "a.mp4", &content);
@@ -134,7 +107,7 @@ async fn an_app_without_a_secret_and_a_teams_space_work() {
         directory: String::new(),
         mute: true,
         path_root: Some(fake::NAMESPACE.into()),
-        ..settings(&fake, dir.path())
+        ..fake.settings(dir.path())
     };
     fake.kept().is_pkce = true;
     let location = dropbox(&settings).push(&file(dir.path(), "a.mp4", b"x")).await.unwrap();
@@ -146,7 +119,7 @@ async fn an_app_without_a_secret_and_a_teams_space_work() {
 async fn every_request_says_the_hash_of_what_it_carries() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     dropbox.push(&file(dir.path(), "a.mp4", &bytes(9 * MIB))).await.unwrap();
     dropbox.push(&file(dir.path(), "b.mp4", &bytes(9))).await.unwrap();
     let kept = fake.kept();
@@ -159,7 +132,7 @@ async fn every_request_says_the_hash_of_what_it_carries() {
 async fn settings_that_make_no_sense_are_refused_in_words() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let good = settings(&fake, dir.path());
+    let good = fake.settings(dir.path());
     let with = |change: &dyn Fn(&mut DropboxDestination)| {
         let mut settings = good.clone();
         change(&mut settings);
@@ -199,7 +172,7 @@ async fn memory_does_not_grow_with_the_file() {
     let fake = Fake::start().await;
     fake.kept().keeps_hashes_only = true;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = Dropbox::new(&settings(&fake, dir.path())).unwrap();
+    let dropbox = Dropbox::new(&fake.settings(dir.path())).unwrap();
     dropbox.push(&file(dir.path(), "small", &bytes(20 * MIB))).await.unwrap();
     let before = resident();
     let path = dir.path().join("large");

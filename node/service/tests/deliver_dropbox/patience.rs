@@ -6,7 +6,7 @@ use holdfast_core::attempts::Fault as Whose;
 
 use super::deliver_common::{MIB, bytes, file};
 use super::fake::{Fake, Fault};
-use super::{dropbox, fails, limits, settings};
+use super::{dropbox, fails, limits};
 
 const APPEND: &str = "files/upload_session/append_v2";
 const FINISH: &str = "files/upload_session/finish";
@@ -22,7 +22,7 @@ fn busy(retry_after: Option<&str>) -> Fault {
 async fn an_access_token_that_expires_in_the_middle_is_made_anew() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     let content = bytes(15 * MIB);
     for route in ["files/get_metadata", "files/upload_session/start", APPEND, APPEND, FINISH] {
         fake.fault(route, Fault::Expire);
@@ -47,7 +47,7 @@ async fn an_access_token_is_made_anew_before_it_expires() {
     let fake = Fake::start().await;
     fake.kept().token_life_s = 0;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     // One that lives for no time at all is tried, and said to be so.
     let error = fails(&dropbox, &file(dir.path(), "a.mp4", &bytes(10))).await;
     assert!(error.sentence.contains("expired_access_token"), "{error}");
@@ -64,7 +64,7 @@ async fn an_access_token_is_made_anew_before_it_expires() {
 async fn a_refresh_token_can_be_replaced_at_any_time() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let settings = settings(&fake, dir.path());
+    let settings = fake.settings(dir.path());
     let dropbox = dropbox(&settings);
     dropbox.push(&file(dir.path(), "a.mp4", &bytes(10))).await.unwrap();
     fake.kept().refresh_tokens = ["another-token".to_owned()].into();
@@ -77,7 +77,7 @@ async fn a_refresh_token_can_be_replaced_at_any_time() {
 async fn a_busy_dropbox_is_given_the_time_that_it_asks_for() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     let content = bytes(9 * MIB);
     for route in ["oauth2/token", APPEND, FINISH] {
         fake.fault(route, busy(Some("1")));
@@ -101,7 +101,7 @@ async fn a_dropbox_that_asks_for_too_much_patience_ends_the_attempt() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
     let limits = Limits { wait_ms_max: 2_000, ..limits() };
-    let dropbox = Dropbox::with_limits(&settings(&fake, dir.path()), limits).unwrap();
+    let dropbox = Dropbox::with_limits(&fake.settings(dir.path()), limits).unwrap();
     fake.fault("files/upload", busy(Some("601")));
     let error = fails(&dropbox, &file(dir.path(), "a.mp4", &bytes(10))).await;
     assert_eq!(error.fault, Whose::Networks);
@@ -119,7 +119,7 @@ async fn a_dropbox_that_asks_for_too_much_patience_ends_the_attempt() {
 async fn a_broken_dropbox_is_asked_again_a_few_times() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     let broken = |status| Fault::Answer(status, Vec::new(), "<html>oh no</html>".into());
     let content = bytes(9 * MIB);
     for (route, status) in [("oauth2/token", 503), (APPEND, 500), (APPEND, 502), (FINISH, 504)] {
@@ -141,7 +141,7 @@ async fn a_broken_dropbox_is_asked_again_a_few_times() {
 async fn other_bytes_than_those_sent_are_noticed() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     // On the way, once: they are sent again.
     for (route, length) in [("files/upload", 100), (APPEND, 9 * MIB)] {
         let content = bytes(length);

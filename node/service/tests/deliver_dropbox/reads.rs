@@ -5,14 +5,14 @@ use holdfast::deliver::{Destination, Reading};
 use holdfast_core::attempts::Fault as Whose;
 
 use super::deliver_common::{MIB, all, bytes, file};
+use super::dropbox;
 use super::fake::{Fake, Fault};
-use super::{dropbox, settings};
 
 #[tokio::test]
 async fn what_was_pushed_is_read_whole_and_in_part() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     let content = bytes(5 * MIB + 3);
     let name = "demo/ă 🎬.mp4";
     let location = dropbox.push(&file(dir.path(), name, &content)).await.unwrap();
@@ -41,7 +41,7 @@ async fn what_was_pushed_is_read_whole_and_in_part() {
 async fn what_is_not_there_is_gone_and_what_lies_elsewhere_is_not_read() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let settings = settings(&fake, dir.path());
+    let settings = fake.settings(dir.path());
     let dropbox = dropbox(&settings);
     let gone = dropbox.read("dropbox:/Recordings/a.mp4", None).await.unwrap();
     assert!(matches!(gone, Reading::Gone));
@@ -68,7 +68,7 @@ async fn what_is_not_there_is_gone_and_what_lies_elsewhere_is_not_read() {
 async fn a_file_that_was_written_to_try_it_is_deleted_and_nothing_else() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     fake.put("/Recordings/d/other.mp4", b"another's");
     fake.put("/outside.mp4", b"another's");
     fake.kept().folders.insert("/recordings/d".into());

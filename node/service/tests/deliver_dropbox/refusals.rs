@@ -6,13 +6,13 @@ use holdfast_core::attempts::Fault as Whose;
 
 use super::deliver_common::{MIB, bytes, file};
 use super::fake::{Fake, Fault};
-use super::{dropbox, fails, settings};
+use super::{dropbox, fails};
 
 #[tokio::test]
 async fn who_is_not_connected_any_more_is_told_how_to_connect() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let good = settings(&fake, dir.path());
+    let good = fake.settings(dir.path());
     let small = file(dir.path(), "a.mp4", &bytes(10));
     fake.kept().refresh_tokens.clear();
     let error = fails(&dropbox(&good), &small).await;
@@ -37,7 +37,7 @@ async fn who_is_not_connected_any_more_is_told_how_to_connect() {
 async fn an_app_that_may_not_write_is_told_which_scope_it_lacks() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     fake.kept().scopes.remove("files.content.write");
     for length in [10, 5 * MIB] {
         let error = fails(&dropbox, &file(dir.path(), "a.mp4", &bytes(length))).await;
@@ -55,7 +55,7 @@ async fn an_app_that_may_not_write_is_told_which_scope_it_lacks() {
 async fn each_error_of_writing_says_what_to_do() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     for (error, advice) in [
         ("insufficient_space", "make room"),
         ("no_write_permission", "let the user write there"),
@@ -80,7 +80,7 @@ async fn each_error_of_writing_says_what_to_do() {
 async fn each_refusal_of_the_account_says_what_to_do() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let good = settings(&fake, dir.path());
+    let good = fake.settings(dir.path());
     let small = file(dir.path(), "a.mp4", &bytes(10));
     let tagged =
         |tag: &str| format!(r#"{{"error_summary":"{tag}/..","error":{{".tag":"{tag}"}}}}"#);
@@ -108,7 +108,7 @@ async fn each_refusal_of_the_account_says_what_to_do() {
     assert_eq!(error.fault, Whose::Customers);
     assert!(error.sentence.contains("correct path_root"), "{error}");
     fake.fault("files/upload", Fault::Answer(200, Vec::new(), "<html>log in</html>".into()));
-    let error = fails(&dropbox(&settings(&fake, dir.path())), &small).await;
+    let error = fails(&dropbox(&fake.settings(dir.path())), &small).await;
     assert_eq!(error.fault, Whose::Networks);
     assert!(error.sentence.contains("the answer is not Dropbox's"), "{error}");
 }
@@ -117,7 +117,7 @@ async fn each_refusal_of_the_account_says_what_to_do() {
 async fn names_that_lead_elsewhere_never_leave_the_node() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     for name in [
         "../a.mp4",
         "a/../../b.mp4",
@@ -139,7 +139,7 @@ async fn names_that_lead_elsewhere_never_leave_the_node() {
 async fn a_file_that_is_not_what_the_ledger_says_is_not_pushed() {
     let fake = Fake::start().await;
     let dir = tempfile::tempdir().unwrap();
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     let mut gone = file(dir.path(), "a.mp4", &bytes(10));
     gone.path = dir.path().join("nothing");
     let mut shorter = file(dir.path(), "a.mp4", &bytes(11));

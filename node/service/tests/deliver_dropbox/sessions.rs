@@ -10,7 +10,7 @@ use holdfast_core::attempts::Fault as Whose;
 use super::deliver_common::line::{Line, Then};
 use super::deliver_common::{MIB, bytes, file};
 use super::fake::{Fake, Fault, SESSION_LIFE_S};
-use super::{at_line, dropbox, fails, impatient, limits, settings};
+use super::{at_line, dropbox, fails, impatient, limits};
 
 const APPEND: &str = "files/upload_session/append_v2";
 const FINISH: &str = "files/upload_session/finish";
@@ -48,7 +48,7 @@ async fn a_dropped_push_is_gone_on_with_by_another_node_that_has_its_memo() {
         let content = bytes(41 * MIB);
         let pushed = file(dir.path(), "demo/a.mp4", &content);
         let line = Line::to(fake.content_port, 30 * MIB as u64, Then::Stall).await;
-        let settings = settings(&fake, dir.path());
+        let settings = fake.settings(dir.path());
         let first = with(&at_line(settings.clone(), &line), limits.clone());
         dropped_after(&first, &pushed, &line, 30 * MIB).await;
         drop(first);
@@ -87,7 +87,7 @@ async fn what_a_session_has_is_not_sent_again_where_only_the_answer_was_lost() {
             line.lose_answer_when(move || {
                 kept.lock().unwrap().got.iter().filter(|got| got.route == APPEND).count() > part
             });
-            let settings = at_line(settings(&fake, dir.path()), &line);
+            let settings = at_line(fake.settings(dir.path()), &line);
             with(&settings, limits).push(&pushed).await.unwrap();
             assert!(line.has_lost(), "no answer was lost");
             assert!(fake.content("/Recordings/a.mp4").unwrap() == content);
@@ -105,7 +105,7 @@ async fn a_sequential_session_goes_on_where_dropbox_says() {
     let dir = tempfile::tempdir().unwrap();
     let content = bytes(19 * MIB + 7);
     let pushed = file(dir.path(), "a.mp4", &content);
-    let settings = settings(&fake, dir.path());
+    let settings = fake.settings(dir.path());
     let mut attempts = 0;
     loop {
         attempts += 1;
@@ -132,7 +132,7 @@ async fn an_offset_that_leads_back_is_followed() {
     let dir = tempfile::tempdir().unwrap();
     let content = bytes(15 * MIB);
     let pushed = file(dir.path(), "a.mp4", &content);
-    let settings = settings(&fake, dir.path());
+    let settings = fake.settings(dir.path());
     let line = Line::to(fake.content_port, 13 * MIB as u64, Then::Stall).await;
     let first = with(&at_line(settings.clone(), &line), in_order());
     dropped_after(&first, &pushed, &line, 13 * MIB).await;
@@ -154,7 +154,7 @@ async fn a_session_that_is_old_or_gone_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let content = bytes(15 * MIB);
         let pushed = file(dir.path(), "a.mp4", &content);
-        let settings = settings(&fake, dir.path());
+        let settings = fake.settings(dir.path());
         let line = Line::to(fake.content_port, 13 * MIB as u64, Then::Stall).await;
         let first = dropbox(&at_line(settings.clone(), &line));
         dropped_after(&first, &pushed, &line, 13 * MIB).await;
@@ -172,7 +172,7 @@ async fn a_session_that_is_old_or_gone_is_begun_anew() {
         let dir = tempfile::tempdir().unwrap();
         let content = bytes(15 * MIB);
         fake.fault(route, Fault::ForgetSession);
-        let dropbox = dropbox(&settings(&fake, dir.path()));
+        let dropbox = dropbox(&fake.settings(dir.path()));
         dropbox.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
         assert!(fake.content("/Recordings/a.mp4").unwrap() == content);
         assert_eq!(fake.asked(START), 2);
@@ -196,7 +196,7 @@ async fn a_parallel_session_that_does_not_work_out_is_followed_by_a_sequential_o
         let content = bytes(15 * MIB);
         let body = format!(r#"{{"error_summary":"x/..","error":{tags}}}"#);
         fake.fault(route, Fault::Answer(409, Vec::new(), body));
-        let dropbox = dropbox(&settings(&fake, dir.path()));
+        let dropbox = dropbox(&fake.settings(dir.path()));
         dropbox.push(&file(dir.path(), "a.mp4", &content)).await.unwrap();
         assert!(fake.content("/Recordings/a.mp4").unwrap() == content);
         let kept = fake.kept();
@@ -219,7 +219,7 @@ async fn a_lost_answer_to_the_last_request_leaves_the_file_once() {
         fake.kept().after_commit = after_commit;
         let dir = tempfile::tempdir().unwrap();
         let content = bytes(9 * MIB);
-        let settings = DropboxDestination { existing, ..settings(&fake, dir.path()) };
+        let settings = DropboxDestination { existing, ..fake.settings(dir.path()) };
         let path = if existing == Existing::Rename {
             fake.put("/Recordings/a.mp4", b"another's");
             "/Recordings/a (2).mp4"
@@ -261,7 +261,7 @@ async fn where_it_cannot_be_saved_its_data_need_not_be_sent_again() {
     let dir = tempfile::tempdir().unwrap();
     let content = bytes(9 * MIB);
     let pushed = file(dir.path(), "a.mp4", &content);
-    let dropbox = dropbox(&settings(&fake, dir.path()));
+    let dropbox = dropbox(&fake.settings(dir.path()));
     fake.kept().space_bytes = MIB;
     let error = fails(&dropbox, &pushed).await;
     assert_eq!(error.fault, Whose::Customers);

@@ -152,27 +152,8 @@ async fn to_dropbox_at_most_the_parts_on_their_way_are_sent_again() {
     fake.kept().keeps_hashes_only = true;
     let line = Line::to(fake.content_port, u64::MAX, Then::Good).await;
     let dir = tempfile::tempdir().unwrap();
-    let put = |name: &str, content: &str| {
-        let path = dir.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        Some(path)
-    };
-    let settings = DropboxDestination {
-        name: "box".into(),
-        app_key: fake::APP_KEY.into(),
-        app_secret_file: put("app-secret", fake::APP_SECRET),
-        app_secret: None,
-        refresh_token_file: put("refresh-token", fake::REFRESH_TOKEN),
-        refresh_token: None,
-        directory: "Recordings".into(),
-        existing: Existing::Overwrite,
-        mute: false,
-        path_root: None,
-        api_url: Some(format!("https://localhost:{}", fake.api_port)),
-        content_url: Some(format!("https://localhost:{}", line.address.port())),
-        ca_file: put("authority.pem", &fake.authority),
-        limits: holdfast::config::Limits::default(),
-    };
+    let content_url = Some(format!("https://localhost:{}", line.address.port()));
+    let settings = DropboxDestination { content_url, ..fake.settings(dir.path()) };
     let done = push_and_kill(&Destination::Dropbox(Box::new(settings)), || line.carried()).await;
     let path = format!("/recordings/raw/{}_raw.webm", done.id);
     let content_hash = fake.kept().files[&path].bytes.content_hash();

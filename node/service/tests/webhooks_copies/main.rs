@@ -25,7 +25,7 @@ mod sftp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use holdfast::config::{Destination, DropboxDestination, Existing, S3Destination};
+use holdfast::config::{Destination, S3Destination};
 use holdfast::deliver::worker::Deliverer;
 use holdfast::webhooks::worker;
 use holdfast_core::recording::{FileKind, State};
@@ -120,27 +120,7 @@ async fn a_copy_over_sftp_is_told_as_video_copied_ftp() {
 async fn a_copy_in_a_dropbox_is_told_as_video_copied_dbox() {
     let fake = dropbox::Fake::start().await;
     let secrets = tempfile::tempdir().unwrap();
-    let put = |name: &str, content: &str| {
-        let path = secrets.path().join(name);
-        std::fs::write(&path, content).unwrap();
-        Some(path)
-    };
-    let settings = DropboxDestination {
-        name: "box".into(),
-        app_key: dropbox::APP_KEY.into(),
-        app_secret_file: put("app-secret", dropbox::APP_SECRET),
-        app_secret: None,
-        refresh_token_file: put("refresh-token", dropbox::REFRESH_TOKEN),
-        refresh_token: None,
-        directory: "Recordings".into(),
-        existing: Existing::Overwrite,
-        mute: false,
-        path_root: None,
-        api_url: Some(format!("https://localhost:{}", fake.api_port)),
-        content_url: Some(format!("https://localhost:{}", fake.content_port)),
-        ca_file: put("authority.pem", &fake.authority),
-        limits: Default::default(),
-    };
+    let settings = fake.settings(secrets.path());
     let copied =
         copied(vec![Destination::Dropbox(Box::new(settings))], "destinations = [\"box\"]").await;
     assert_eq!(fake.content(&format!("/Recordings/{}", copied.name)).unwrap(), MP4);

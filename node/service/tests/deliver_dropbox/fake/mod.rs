@@ -14,9 +14,11 @@ pub(crate) mod server;
 pub(crate) mod spec;
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use holdfast::config::{DropboxDestination, Existing, Limits};
 
 pub(crate) const APP_KEY: &str = "abc123appkey";
 pub(crate) const APP_SECRET: &str = "s3cretOfTheApp";
@@ -168,6 +170,31 @@ impl Drop for Fake {
 }
 
 impl Fake {
+    /// Settings for this Dropbox; their files go into the folder.
+    pub(crate) fn settings(&self, dir: &Path) -> DropboxDestination {
+        let put = |name: &str, content: &str| {
+            let path = dir.join(name);
+            std::fs::write(&path, content).unwrap();
+            Some(path)
+        };
+        DropboxDestination {
+            name: "box".into(),
+            app_key: APP_KEY.into(),
+            app_secret_file: put("app-secret", APP_SECRET),
+            app_secret: None,
+            refresh_token_file: put("refresh-token", REFRESH_TOKEN),
+            refresh_token: None,
+            directory: "Recordings".into(),
+            existing: Existing::Overwrite,
+            mute: false,
+            path_root: None,
+            api_url: Some(format!("https://localhost:{}", self.api_port)),
+            content_url: Some(format!("https://localhost:{}", self.content_port)),
+            ca_file: put("authority.pem", &self.authority),
+            limits: Limits::default(),
+        }
+    }
+
     pub(crate) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap()
     }
