@@ -64,16 +64,22 @@ async fn a_box_sets_itself_up_and_opens_for_its_own_board_or_its_recovery_key_al
         "the recording is there still"
     );
     ensure!(luks_uuid(&world, "holdfast.data0")? != before, "the same volume as before");
-    let key = fs::read_to_string(&recovery)?;
-    ensure!(!opens(&world, "holdfast.data0", &key)?, "the old recovery key opens the new volume");
     let new = world.recovery_key(&other.said()?)?;
-    world.record(&other).await?;
+    let kept = world.record(&other).await?;
     other.off().await?;
-    ensure!(
-        opens(&world, "holdfast.data0", &fs::read_to_string(new)?)?,
-        "the new recovery key does not open it"
-    );
-    Ok(())
+
+    // On a board with another TPM the recovery key of before opens nothing of it, and the new one all. (Not by the
+    // cryptsetup of whoever tests: the board's processor has no AES, and not every kernel has Adiantum.)
+    board.start(&world.disk, &[&stick])?;
+    board.says(&["the recovery key on the stick is not that of this disk"]).await?;
+    ensure!(world.ask(&board, Method::GET, "/api/v1/status").await.is_err(), "a node answers");
+    board.cut();
+    let stick = world.stick("HOLDFAST-KEYS", "HF-KEYS", 40, &[("recovery.txt", &new)])?;
+    board.start(&world.disk, &[&stick])?;
+    world.healthy(&board).await?;
+    let seen = world.ask(&board, Method::GET, &format!("/api/v1/recordings/{kept}")).await?;
+    ensure!(seen["state"] == "stored", "{seen}");
+    board.off().await
 }
 
 /// The beginning of a LUKS2 partition, as a file.
@@ -89,14 +95,4 @@ fn header(world: &World, name: &str) -> Result<PathBuf> {
 fn luks_uuid(world: &World, name: &str) -> Result<String> {
     let said = output(Command::new("/sbin/cryptsetup").arg("luksUUID").arg(header(world, name)?))?;
     Ok(String::from_utf8(said)?)
-}
-
-/// Whether a recovery key opens a partition: its first eight groups are the passphrase.
-fn opens(world: &World, name: &str, key: &str) -> Result<bool> {
-    let passphrase = world.file("passphrase");
-    fs::write(&passphrase, &key.trim()[..71])?;
-    let file = header(world, name)?;
-    let mut command = Command::new("/sbin/cryptsetup");
-    command.args(["open", "--test-passphrase", "--key-file"]).arg(passphrase).arg(file);
-    Ok(command.output()?.status.success())
 }
