@@ -1,6 +1,6 @@
 //! A box from its first start on: set up by nobody, restarted, carried to another board, opened with its recovery key.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 use std::process::Command;
